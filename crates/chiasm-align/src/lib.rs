@@ -1,0 +1,1 @@
+//! Bridges between modalities: one file per method.

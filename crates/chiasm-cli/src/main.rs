@@ -1,0 +1,3 @@
+//! chiasm: find anything with anything.
+
+fn main() {}

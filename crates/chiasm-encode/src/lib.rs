@@ -1,0 +1,1 @@
+//! Architectures with their own preprocessing and tokenisers, and the model registry.

@@ -1,0 +1,1 @@
+//! A library on disk: catalogue, ingest, search, fusion, calibration.

@@ -1,0 +1,1 @@
+//! Metrics, protocols, significance tests, TREC files, data set readers.

@@ -1,0 +1,1 @@
+//! Nearest-neighbour search: kernels, the exact index, its file format.

@@ -1,0 +1,1 @@
+//! Bytes to media: decoding under limits, resizing, resampling, spectra.

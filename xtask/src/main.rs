@@ -1,0 +1,3 @@
+//! Chores of the workspace; `tests/tidy.rs` checks what the documents promise.
+
+fn main() {}
