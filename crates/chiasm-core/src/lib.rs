@@ -5,6 +5,8 @@
 //! into [`Vectors`], a fitted [`SharedSpace`] projects them to where all modalities meet, a [`VectorIndex`] ranks them as
 //! [`Hit`]s.
 
+#![forbid(unsafe_code)]
+
 mod media;
 mod run;
 mod search;
