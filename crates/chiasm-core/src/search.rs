@@ -91,6 +91,11 @@ impl RowSet {
         self.words[row / 64] |= 1 << (row % 64);
     }
 
+    /// The bits, 64 rows a word, row 0 the lowest bit of word 0; bits from `n_rows` on are 0. A scan skips 64 rows by one look.
+    pub fn words(&self) -> &[u64] {
+        &self.words
+    }
+
     /// Whether a row is in it; rows out of range are not.
     pub fn contains(&self, row: usize) -> bool {
         row < self.n_rows && self.words[row / 64] >> (row % 64) & 1 == 1
