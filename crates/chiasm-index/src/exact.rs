@@ -1,0 +1,391 @@
+//! Exact search: every allowed row is scored against every query.
+//!
+//! # Cost
+//! One pass over the base per 96 queries, `2 n d` operations a query, on all cores; `4 * dim + 8` bytes per vector. A batch is
+//! worth it: one query alone waits for memory, 96 together share each row that came.
+//!
+//! # Determinism
+//! A score depends on the two vectors alone (see the head of `kernels.rs`), and hits are ordered by score, then by id, so
+//! neither threads nor batch nor filter nor instruction set can change an answer.
+//!
+//! # Metrics
+//! [`Metric::Cosine`] brings base and queries to unit length itself; a vector of zeros scores 0 against everything. A sum that
+//! overflows both ways, which f32 can do only with numbers near 1e19, scores minus infinity instead of NaN.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::ops::Range;
+use std::path::Path;
+
+use chiasm_core::{Hit, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors};
+use rayon::prelude::*;
+
+use crate::file::{FileError, IndexWriter, Mapped};
+use crate::kernels::{Form, Kernel, LANES, PANEL_ROWS, n_steps, pack_row, panel_len, score_panel};
+
+/// Queries that share one pass over the base: a multiple of what every kernel takes at once, and few enough that at 512
+/// dimensions they stay in a core's second cache.
+const QUERY_BLOCK: usize = 96;
+
+/// A task scans at least this many rows, so that starting it and merging its hits cost little.
+const RANGE_ROWS_MIN: usize = 2048;
+
+/// Vectors with their ids, searched by looking at each: built in memory, or opened from a file without reading it.
+pub struct ExactIndex {
+    metric: Metric,
+    dim: usize,
+    kernel: Kernel,
+    store: Store,
+}
+
+enum Store {
+    Owned { ids: Vec<u64>, vectors: Vec<f32> },
+    Mapped(Mapped),
+}
+
+/// Why vectors make no index.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    /// Each vector needs one id.
+    #[error("{ids} ids for {vectors} vectors: each vector needs exactly one")]
+    Count {
+        /// How many ids came.
+        ids: usize,
+        /// How many vectors came.
+        vectors: usize,
+    },
+    /// Ids are how hits are named and how ties are broken.
+    #[error("id {id} at row {row} follows {previous}: ids must ascend strictly, sort the rows by id and drop duplicates")]
+    Order {
+        /// Row of the first offender.
+        row: usize,
+        /// What stands there.
+        id: u64,
+        /// What stands before it.
+        previous: u64,
+    },
+}
+
+/// Checks that `ids` ascend, going on from `last`.
+pub(crate) fn check_order(ids: &[u64], first_row: usize, last: Option<u64>) -> Result<(), BuildError> {
+    let mut last = last;
+    for (i, &id) in ids.iter().enumerate() {
+        match last {
+            Some(previous) if previous >= id => return Err(BuildError::Order { row: first_row + i, id, previous }),
+            _ => last = Some(id),
+        }
+    }
+    Ok(())
+}
+
+impl ExactIndex {
+    /// An index in memory: row `i` of `vectors` is known as `ids[i]`.
+    ///
+    /// # Errors
+    /// [`BuildError`] when the counts differ or the ids do not ascend strictly.
+    pub fn build(ids: &[u64], vectors: &Vectors, metric: Metric) -> Result<Self, BuildError> {
+        if ids.len() != vectors.n() {
+            return Err(BuildError::Count { ids: ids.len(), vectors: vectors.n() });
+        }
+        check_order(ids, 0, None)?;
+        let data = if metric == Metric::Cosine { unit(vectors).into_data() } else { vectors.data().to_vec() };
+        let store = Store::Owned { ids: ids.to_vec(), vectors: data };
+        Ok(Self { metric, dim: vectors.dim(), kernel: Kernel::best(), store })
+    }
+
+    /// Writes the index to `path`: whole or not at all, whatever happens meanwhile. `stamp` is a number of the caller's, given
+    /// back by [`ExactIndex::open`]: the generation of the library, by which a stale file is known.
+    ///
+    /// A base larger than memory is written row by row with [`IndexWriter`].
+    ///
+    /// # Errors
+    /// [`FileError::Io`], disk full among its causes; a file that stood at `path` is then untouched.
+    pub fn write(&self, path: &Path, stamp: u64) -> Result<(), FileError> {
+        let mut writer = IndexWriter::create(path, self.dim, self.metric)?;
+        writer.push_stored(self.ids(), self.data())?;
+        writer.finish(stamp)
+    }
+
+    /// Opens a file by mapping it, in well under a millisecond whatever its size, and gives the stamp it was written with.
+    ///
+    /// The header is checked against its checksum and the file's length against the header; the payload is not read, for that
+    /// would cost a pass over it: see [`ExactIndex::verify`]. A damaged payload can give wrong hits, never a crash.
+    ///
+    /// # Errors
+    /// [`FileError`], one variant for each way in which a file is not what it should be.
+    pub fn open(path: &Path) -> Result<(Self, u64), FileError> {
+        let mapped = Mapped::open(path)?;
+        let (metric, dim, stamp) = (mapped.metric(), mapped.dim(), mapped.stamp());
+        Ok((Self { metric, dim, kernel: Kernel::best(), store: Store::Mapped(mapped) }, stamp))
+    }
+
+    /// Reads an opened file to its end and compares the payload with its checksum; an index in memory has nothing to verify.
+    ///
+    /// # Errors
+    /// [`FileError::Damaged`].
+    pub fn verify(&self) -> Result<(), FileError> {
+        match &self.store {
+            Store::Owned { .. } => Ok(()),
+            Store::Mapped(mapped) => mapped.verify(),
+        }
+    }
+
+    /// The same index, scanned with this kernel: for tests and measurements, since every kernel gives the same answers.
+    pub fn with_kernel(mut self, kernel: Kernel) -> Self {
+        self.kernel = kernel;
+        self
+    }
+
+    /// The ids, ascending; row `i` is known as `ids()[i]`.
+    pub fn ids(&self) -> &[u64] {
+        match &self.store {
+            Store::Owned { ids, .. } => ids,
+            Store::Mapped(mapped) => mapped.ids(),
+        }
+    }
+
+    /// The vector of a row as it is compared: at unit length for [`Metric::Cosine`].
+    ///
+    /// # Panics
+    /// When `row >= len()`.
+    pub fn vector(&self, row: usize) -> &[f32] {
+        &self.data()[row * self.dim..(row + 1) * self.dim]
+    }
+
+    /// The row known as `id`.
+    pub fn row_of(&self, id: u64) -> Option<usize> {
+        self.ids().binary_search(&id).ok()
+    }
+
+    /// The rows known as these ids, to narrow a search; ids that are not here are left out. Quickest when `ids` ascend.
+    pub fn rows_of(&self, ids: &[u64]) -> RowSet {
+        let own = self.ids();
+        let mut rows = RowSet::new(own.len());
+        // Where the last id was found: the next larger one lies behind it, found by doubling steps.
+        let (mut at, mut last) = (0, 0);
+        for &id in ids {
+            if id < last {
+                at = 0;
+            }
+            last = id;
+            let mut step = 1;
+            while at + step < own.len() && own[at + step] < id {
+                step *= 2;
+            }
+            let low = at + step / 2;
+            let high = own.len().min(at + step + 1);
+            let low = low.min(high);
+            at = low + own[low..high].partition_point(|o| *o < id);
+            if own.get(at) == Some(&id) {
+                rows.insert(at);
+            }
+        }
+        rows
+    }
+
+    fn data(&self) -> &[f32] {
+        match &self.store {
+            Store::Owned { vectors, .. } => vectors,
+            Store::Mapped(mapped) => mapped.vectors(),
+        }
+    }
+
+    /// Best rows of `rows` for each of a block of padded queries.
+    fn scan(&self, queries: &[f32], n_queries: usize, k: usize, rows: Range<usize>, allow: Option<&RowSet>) -> Vec<Top> {
+        let form = match self.metric {
+            Metric::Cosine | Metric::InnerProduct => Form::Product,
+            Metric::L2 => Form::MinusSquaredDistance,
+        };
+        let mut tops: Vec<Top> = (0..n_queries).map(|_| Top::new(k.min(rows.len()))).collect();
+        let mut panel = vec![0.0f32; panel_len(self.dim)];
+        let mut scores = vec![0.0f32; n_queries * PANEL_ROWS];
+        let mut picked = [0usize; PANEL_ROWS];
+        let mut candidates = Candidates::new(rows, allow);
+        loop {
+            let n_picked = candidates.fill(&mut picked);
+            if n_picked == 0 {
+                return tops;
+            }
+            for (at, &row) in picked[..n_picked].iter().enumerate() {
+                pack_row(&mut panel, at, self.vector(row));
+            }
+            score_panel(self.kernel, form, &panel, queries, &mut scores);
+            for (top, scores) in tops.iter_mut().zip(scores.chunks_exact(PANEL_ROWS)) {
+                top.offer(&scores[..n_picked], &picked);
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for ExactIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let place = if matches!(self.store, Store::Mapped(_)) { "mapped" } else { "in memory" };
+        write!(f, "ExactIndex({} x {}, {}, {place})", self.len(), self.dim, self.metric)
+    }
+}
+
+impl VectorIndex for ExactIndex {
+    fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn len(&self) -> usize {
+        self.ids().len()
+    }
+
+    fn search(&self, queries: &Vectors, k: usize, options: &SearchOptions<'_>) -> Result<Vec<Vec<Hit>>, SearchError> {
+        if queries.dim() != self.dim {
+            return Err(SearchError::Dimension { got: queries.dim(), expected: self.dim });
+        }
+        let n = self.len();
+        if let Some(allow) = options.allow.filter(|allow| allow.n_rows() != n) {
+            return Err(SearchError::Filter { got: allow.n_rows(), expected: n });
+        }
+        if k == 0 || n == 0 || queries.n() == 0 {
+            return Ok(vec![Vec::new(); queries.n()]);
+        }
+        let padded = if self.metric == Metric::Cosine { pad(&unit(queries)) } else { pad(queries) };
+        let width = n_steps(self.dim) * LANES;
+        let blocks: Vec<&[f32]> = padded.chunks(QUERY_BLOCK * width).collect();
+
+        // Enough tasks to keep all cores busy to the end, in whole panels so that none is cut without need.
+        let n_ranges = (rayon::current_num_threads() * 4).div_ceil(blocks.len()).min(n.div_ceil(RANGE_ROWS_MIN));
+        let range_len = n.div_ceil(n_ranges).next_multiple_of(64);
+        let ranges: Vec<Range<usize>> = (0..n).step_by(range_len).map(|start| start..n.min(start + range_len)).collect();
+        let tasks: Vec<(usize, Range<usize>)> =
+            (0..blocks.len()).flat_map(|b| ranges.iter().map(move |range| (b, range.clone()))).collect();
+        let found: Vec<Vec<Top>> = tasks
+            .into_par_iter()
+            .map(|(b, range)| self.scan(blocks[b], blocks[b].len() / width, k, range, options.allow))
+            .collect();
+
+        let ids = self.ids();
+        let mut answers = Vec::with_capacity(queries.n());
+        for of_block in found.chunks(ranges.len()) {
+            for q in 0..of_block[0].len() {
+                let mut best: Vec<Entry> = of_block.iter().flat_map(|tops| tops[q].heap.iter().copied()).collect();
+                best.sort_unstable();
+                best.truncate(k);
+                answers.push(best.iter().map(|entry| Hit { id: ids[entry.row], score: entry.score }).collect());
+            }
+        }
+        Ok(answers)
+    }
+}
+
+/// A scored row; the smallest is the best: greater score, then smaller row, which is smaller id.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    score: Score,
+    row: usize,
+}
+
+impl Ord for Entry {
+    fn cmp(&self, other: &Self) -> Ordering {
+        other.score.cmp(&self.score).then(self.row.cmp(&other.row))
+    }
+}
+
+impl PartialOrd for Entry {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The best `k` of what was offered, the worst of them on top.
+struct Top {
+    k: usize,
+    heap: BinaryHeap<Entry>,
+    /// Score of the worst kept one; NaN while there is room, which lets everything through.
+    floor: f32,
+}
+
+impl Top {
+    fn new(k: usize) -> Self {
+        Self { k, heap: BinaryHeap::new(), floor: f32::NAN }
+    }
+
+    fn offer(&mut self, scores: &[f32], rows: &[usize]) {
+        // Mostly nothing is better than the floor. Written so that NaN on either side counts as better: it is looked at below.
+        if scores.iter().all(|s| *s <= self.floor) {
+            return;
+        }
+        for (&score, &row) in scores.iter().zip(rows) {
+            let score = Score::new(score).unwrap_or(Score::new(f32::NEG_INFINITY).expect("minus infinity is a number"));
+            let entry = Entry { score, row };
+            if self.heap.len() < self.k {
+                self.heap.push(entry);
+            } else if let Some(mut worst) = self.heap.peek_mut()
+                && entry < *worst
+            {
+                *worst = entry;
+            }
+        }
+        if self.heap.len() == self.k {
+            self.floor = self.heap.peek().map_or(f32::INFINITY, |worst| worst.score.get());
+        }
+    }
+}
+
+/// Allowed rows of a range, ascending.
+struct Candidates<'a> {
+    next: usize,
+    end: usize,
+    allow: Option<&'a RowSet>,
+}
+
+impl<'a> Candidates<'a> {
+    fn new(rows: Range<usize>, allow: Option<&'a RowSet>) -> Self {
+        Self { next: rows.start, end: rows.end, allow }
+    }
+
+    /// Puts the next rows into `picked` and gives how many there were.
+    fn fill(&mut self, picked: &mut [usize; PANEL_ROWS]) -> usize {
+        let mut n = 0;
+        let Some(allow) = self.allow else {
+            while n < PANEL_ROWS && self.next < self.end {
+                picked[n] = self.next;
+                self.next += 1;
+                n += 1;
+            }
+            return n;
+        };
+        while n < PANEL_ROWS && self.next < self.end {
+            // What is left of this word, its lowest bit being row `next`.
+            let word = allow.words()[self.next / 64] >> (self.next % 64);
+            if word == 0 {
+                self.next = (self.next / 64 + 1) * 64;
+                continue;
+            }
+            let row = self.next + word.trailing_zeros() as usize;
+            if row >= self.end {
+                self.next = self.end;
+                break;
+            }
+            picked[n] = row;
+            n += 1;
+            self.next = row + 1;
+        }
+        n
+    }
+}
+
+fn unit(vectors: &Vectors) -> Vectors {
+    let mut vectors = vectors.clone();
+    vectors.normalise();
+    vectors
+}
+
+/// Rows padded with zeros to a whole number of steps.
+fn pad(vectors: &Vectors) -> Vec<f32> {
+    let width = n_steps(vectors.dim()) * LANES;
+    let mut padded = vec![0.0; vectors.n() * width];
+    for (row, out) in vectors.rows().zip(padded.chunks_exact_mut(width)) {
+        out[..row.len()].copy_from_slice(row);
+    }
+    padded
+}
