@@ -1,1 +1,157 @@
-//! Bytes to media: decoding under limits, resizing, resampling, spectra.
+//! Bytes to media: decoding under limits, cutting into segments, resizing, resampling, spectra.
+#![forbid(unsafe_code)]
+
+mod error;
+mod format;
+mod picture;
+mod resample;
+mod resize;
+mod segment;
+mod series;
+mod sound;
+pub mod spectrum;
+mod text;
+
+use std::io::Read;
+use std::path::Path;
+
+use chiasm_core::{Media, Modality};
+
+pub use error::MediaError;
+pub use format::modality_of;
+pub use resample::resample;
+pub use resize::resize;
+pub use segment::{Cut, Spans, part, segments, spans};
+pub use series::{read_npy_f32, write_npy_f32};
+pub use text::RECORD_SEPARATOR;
+
+/// How much one file may ask for. Everything is checked before the memory is taken, or while it is filled.
+///
+/// One decoding thread needs, beside the file's bytes, at most about: 8 bytes per pixel of `max_pixels` for the decoder's own
+/// buffer (16-bit RGBA; 3 or 4 in the common case) plus 3 for the result, so 0.4-1.3 GB at the default; 4 bytes per sample
+/// (twice that while the buffer grows); 4 bytes per series value; 3 bytes per text byte.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of a file. Default 2 GiB.
+    pub max_file_bytes: u64,
+    /// Width times height of a picture, each pixel 3 bytes when decoded. Default 120 million: the largest telephone
+    /// cameras in common use give 108 million. 360 MB at 8 bits.
+    pub max_pixels: u64,
+    /// Samples of a sound after channels are averaged. Default 172.8 million: an hour at 48 kHz, 691 MB.
+    pub max_audio_samples: u64,
+    /// Bytes of a text file. Default 64 MiB.
+    pub max_text_bytes: u64,
+    /// Readings of a series or elements of an array. Default 50 million: 200 MB.
+    pub max_series_values: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_file_bytes: 2 << 30,
+            max_pixels: 120_000_000,
+            max_audio_samples: 48_000 * 3_600,
+            max_text_bytes: 64 << 20,
+            max_series_values: 50_000_000,
+        }
+    }
+}
+
+/// What a file says about itself, as far as its format has a place for it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Metadata {
+    /// The format found in the bytes, e.g. `JPEG`, `WAV (MP3)`, `JSON lines`.
+    pub format: String,
+    /// Pixels per row, after orientation is applied.
+    pub width: Option<u32>,
+    /// Rows, after orientation is applied.
+    pub height: Option<u32>,
+    /// Frames of an animation; only the first is decoded.
+    pub n_frames: Option<u32>,
+    /// Length of a sound in seconds.
+    pub duration_s: Option<f64>,
+    /// Samples per second as stored.
+    pub sample_rate_hz: Option<u32>,
+    /// Channels as stored: of a sound before averaging, of a series its columns.
+    pub n_channels: Option<u32>,
+    /// When a picture was taken, ISO 8601, e.g. `2021-07-04T18:30:00`, with the offset if the camera stated it.
+    pub taken: Option<String>,
+    /// Degrees north, -90..=90.
+    pub latitude: Option<f64>,
+    /// Degrees east, -180..=180.
+    pub longitude: Option<f64>,
+    /// What a user should know: the file ends early, the encoding was guessed.
+    pub notes: Vec<String>,
+}
+
+/// A file's content and what it says about itself.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Decoded {
+    /// The content.
+    pub media: Media,
+    /// What the file says about itself.
+    pub metadata: Metadata,
+}
+
+/// Decodes a file's bytes. The content decides what it is; the extension of `path` only where bytes cannot tell (a table from
+/// a text). So the result's modality may differ from [`modality_of`]: a `.jpg` that holds a WAV is a sound.
+///
+/// # Errors
+/// [`MediaError`]: empty, over a limit, unknown, unsupported, damaged, not finite.
+pub fn decode(path: &Path, bytes: &[u8], limits: &Limits) -> Result<Decoded, MediaError> {
+    if bytes.is_empty() {
+        return Err(MediaError::Empty { reason: "the file has 0 bytes" });
+    }
+    check_file_size(bytes.len() as u64, limits)?;
+    format::decode(path, bytes, limits)
+}
+
+/// Reads a regular file (links are followed) of at most [`Limits::max_file_bytes`].
+///
+/// # Errors
+/// [`MediaError::Io`], [`MediaError::NotAFile`] (a pipe would block for ever, a device may have no end), [`MediaError::TooLarge`].
+pub fn read(path: &Path, limits: &Limits) -> Result<Vec<u8>, MediaError> {
+    // Before opening, because opening a pipe blocks; after it again, because the name may lead elsewhere by then.
+    regular(&std::fs::metadata(path)?)?;
+    let file = std::fs::File::open(path)?;
+    let metadata = file.metadata()?;
+    regular(&metadata)?;
+    let n_bytes = metadata.len();
+    check_file_size(n_bytes, limits)?;
+    let mut bytes = Vec::with_capacity(usize::try_from(n_bytes).unwrap_or(0));
+    // The file may grow while it is read: one byte over the limit is enough to know.
+    file.take(limits.max_file_bytes.saturating_add(1)).read_to_end(&mut bytes)?;
+    check_file_size(bytes.len() as u64, limits)?;
+    Ok(bytes)
+}
+
+fn regular(metadata: &std::fs::Metadata) -> Result<(), MediaError> {
+    if metadata.is_file() {
+        Ok(())
+    } else if metadata.is_dir() {
+        Err(MediaError::NotAFile { found: "a folder" })
+    } else {
+        Err(MediaError::NotAFile { found: "a pipe, socket or device" })
+    }
+}
+
+fn check_file_size(n_bytes: u64, limits: &Limits) -> Result<(), MediaError> {
+    if n_bytes > limits.max_file_bytes {
+        return Err(MediaError::TooLarge {
+            came: format!("has {n_bytes} bytes"),
+            limit: limits.max_file_bytes,
+            unit: "bytes",
+            cure: "split it",
+            option: "max_file_bytes",
+        });
+    }
+    Ok(())
+}
+
+/// The modality a decoded file has is part of what a caller asks first.
+impl Decoded {
+    /// Which modality the content turned out to be.
+    pub fn modality(&self) -> Modality {
+        self.media.modality()
+    }
+}

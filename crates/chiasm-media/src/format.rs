@@ -1,0 +1,88 @@
+//! What a file is: by extension for a folder walk, by content for decoding.
+
+use std::path::Path;
+
+use chiasm_core::Modality;
+
+use crate::error::{MediaError, first_bytes};
+use crate::{Decoded, Limits, picture, series, sound, text};
+
+/// Every extension a folder walk looks at, lower case. Formats that are known but not decoded (HEIC, Opus, WMA) stand here too:
+/// their files are then listed as refused, with the cure, instead of being passed over in silence.
+const EXTENSIONS: &[(Modality, &[&str])] = &[
+    (
+        Modality::Image,
+        &["png", "jpg", "jpeg", "jpe", "jfif", "webp", "gif", "bmp", "dib", "tif", "tiff", "heic", "heif", "avif"],
+    ),
+    (Modality::Audio, &["wav", "wave", "flac", "mp3", "ogg", "oga", "m4a", "m4b", "aac", "aif", "aiff", "aifc", "opus", "wma"]),
+    (Modality::Text, &["txt", "text", "md", "markdown", "jsonl", "ndjson"]),
+    (Modality::Series, &["csv", "tsv", "npy"]),
+];
+
+/// The modality a file's extension announces, whatever its case: which files a walk considers at all. `None` for any other.
+pub fn modality_of(path: &Path) -> Option<Modality> {
+    let extension = extension(path)?;
+    EXTENSIONS.iter().find(|(_, extensions)| extensions.contains(&extension.as_str())).map(|(modality, _)| *modality)
+}
+
+/// The extension in lower case.
+pub(crate) fn extension(path: &Path) -> Option<String> {
+    Some(path.extension()?.to_str()?.to_ascii_lowercase())
+}
+
+/// Sends the bytes to the decoder that their beginning names; where they name none, the extension decides.
+pub(crate) fn decode(path: &Path, bytes: &[u8], limits: &Limits) -> Result<Decoded, MediaError> {
+    if let Some(format) = picture::sniff(bytes) {
+        return picture::decode(format, bytes, limits);
+    }
+    if bytes.starts_with(series::NPY_MAGIC) {
+        return series::decode_npy(bytes, limits);
+    }
+    if let Some(refusal) = known_but_not_decoded(bytes) {
+        return Err(refusal);
+    }
+    if sound::sniff(bytes) {
+        return sound::decode(path, bytes, limits);
+    }
+    let extension = extension(path);
+    let expected = match (modality_of(path), extension.as_deref()) {
+        (Some(Modality::Series), Some("csv" | "tsv")) => {
+            return series::decode_table(extension.as_deref() == Some("tsv"), bytes, limits);
+        }
+        (Some(Modality::Text), Some("jsonl" | "ndjson")) => return text::decode_json_lines(bytes, limits),
+        (Some(Modality::Text), _) => return text::decode_text(extension.as_deref() == Some("md"), bytes, limits),
+        // An MP3 or AAC stream may begin with rubbish, so the extension is believed and the decoder searches.
+        (Some(Modality::Audio), Some("mp3" | "aac")) => return sound::decode(path, bytes, limits),
+        (Some(Modality::Audio), _) => "WAV, FLAC, MP3, OGG Vorbis, M4A or AIFF",
+        (Some(Modality::Image), _) => "PNG, JPEG, WebP, GIF, BMP or TIFF",
+        (Some(Modality::Series), _) => "a NumPy array, which begins with 93 4e 55 4d 50 59",
+        (None, _) => "a picture, a sound, a NumPy array, or a name ending in .txt, .md, .jsonl, .csv or .tsv",
+    };
+    Err(MediaError::Unrecognised { begins: first_bytes(bytes), expected })
+}
+
+/// Formats people do have, with what to do about them.
+fn known_but_not_decoded(bytes: &[u8]) -> Option<MediaError> {
+    let unsupported = |format: &str, cure| {
+        Some(MediaError::Unsupported { format: format.to_owned(), reason: "no decoder for it is built in".to_owned(), cure })
+    };
+    match bytes {
+        [_, _, _, _, b'f', b't', b'y', b'p', brand @ ..] => match brand.get(..4)? {
+            b"heic" | b"heix" | b"hevc" | b"heim" | b"heis" | b"mif1" | b"msf1" => {
+                unsupported("HEIC", "convert it to JPEG or PNG")
+            }
+            b"avif" | b"avis" => unsupported("AVIF", "convert it to JPEG or PNG"),
+            _ => None,
+        },
+        [b'O', b'g', b'g', b'S', ..] if bytes.get(28..36) == Some(b"OpusHead") => {
+            unsupported("Opus", "convert it to FLAC, WAV or OGG Vorbis")
+        }
+        [0x30, 0x26, 0xb2, 0x75, ..] => unsupported("Windows Media", "convert it to FLAC, WAV or MP3"),
+        [0x1a, 0x45, 0xdf, 0xa3, ..] => unsupported("Matroska or WebM", "extract its sound as FLAC or WAV"),
+        [b'%', b'P', b'D', b'F', b'-', ..] => unsupported("PDF", "extract its text as .txt"),
+        [b'P', b'K', 3, 4, ..] => unsupported("a ZIP archive (also DOCX, EPUB, NPZ)", "unpack it"),
+        [0x1f, 0x8b, 8, ..] => unsupported("gzip", "unpack it"),
+        [0x7f, b'E', b'L', b'F', ..] => unsupported("a program", "leave it out"),
+        _ => None,
+    }
+}
