@@ -1,1 +1,52 @@
-//! A library on disk: catalogue, ingest, search, fusion, calibration.
+//! A library on disk: what it holds, how it is filled, how it answers. This is the boundary that the fronts (command line,
+//! server) program against.
+//!
+//! | to | call |
+//! | --- | --- |
+//! | learn a space from pairs | [`fit_space`] |
+//! | keep and open a space | [`Space::save`], [`Space::load`] |
+//! | make, open a library | [`Library::create`], [`Library::open`], [`Library::open_or_create`], [`Library::import_vectors`] |
+//! | fill it from folders | [`Library::index`] |
+//! | ask it | [`Library::search`], [`Library::similar`], [`Library::items`], [`Library::find_item`] |
+//! | look after it | [`Library::info`], [`Library::verify`], [`Library::remove`] |
+//! | name what media show | [`Classifier`] |
+//!
+//! A library is a folder: `library.db` (SQLite, the truth), `space.space` (a copy of its space), `exact.idx` (derived; may be
+//! deleted at any time) and `library.lock`. `docs/library-format.md` describes them. A [`Library`] is `Send + Sync`: any number
+//! of threads may ask while one indexes.
+#![forbid(unsafe_code)]
+
+mod calibrate;
+mod catalogue;
+mod classify;
+mod error;
+mod filter;
+mod fit;
+mod import;
+mod info;
+mod ingest;
+mod library;
+mod pairs;
+mod search;
+mod serial;
+mod space;
+mod verify;
+
+pub use catalogue::{Item, ItemMetadata};
+pub use chiasm_encode::ModelDirs;
+pub use chiasm_media::{Cut, Limits};
+pub use classify::{Classifier, DEFAULT_TEMPLATES, LabelScore};
+pub use error::{EngineError, FilterError};
+pub use filter::Filter;
+pub use fit::{ClassNames, FitOutcome, FitReport, FitRequest, FoldFigures, fit_space};
+pub use import::ReadyVectors;
+pub use info::{KindCount, LibraryInfo};
+pub use ingest::{IndexOptions, IndexReport, Refusal, Skipped};
+pub use library::Library;
+pub use pairs::{PairTable, TextColumn};
+pub use search::{Found, Query, QueryMedia, QueryPart, SearchReply, SearchRequest, load_media};
+pub use space::{Space, SpaceInfo, ViewInfo};
+pub use verify::{Problem, VerifyReport};
+
+/// What every call of this crate that may fail gives.
+pub type Result<T, E = EngineError> = std::result::Result<T, E>;

@@ -1,0 +1,427 @@
+//! A space: which encoder makes the vectors of each kind of media, and how they are carried to where they meet.
+//!
+//! # File (`*.space`)
+//! | bytes | what |
+//! | --- | --- |
+//! | 8 | `CHIASMSP` |
+//! | 4 | format, u32 little-endian: 1 |
+//! | 4 | length of the header, u32 little-endian |
+//! | header | JSON: name, views, sizes of what follows, the report of the fit |
+//! | pipelines | a safetensors container, see `chiasm_align::PipelineSpace` |
+//! | references | f32 little-endian, for each view `[n_references, dim]` |
+//! | 32 | BLAKE3 of all bytes before |
+//!
+//! # Fingerprint
+//! BLAKE3 over the views (modality and the encoder's fingerprint) and the pipelines. The name, the report and the references are
+//! left out: they change no vector.
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use chiasm_align::PipelineSpace;
+use chiasm_core::{Encoder, Media, Metric, Modality, SharedSpace, Vectors};
+use chiasm_encode::ModelDirs;
+use chiasm_media::Cut;
+use serde::{Deserialize, Serialize};
+
+use crate::fit::FitReport;
+use crate::{EngineError, Result};
+
+const MAGIC: &[u8; 8] = b"CHIASMSP";
+const FORMAT: u32 = 1;
+const DIGEST_BYTES: usize = 32;
+/// Parts of a long query that are embedded; more would say little new and cost as many encodings.
+const MAX_QUERY_SEGMENTS: usize = 32;
+/// What stands in place of an encoder's name where vectors came ready made.
+pub(crate) const IMPORTED: &str = "imported";
+
+/// One kind of media in a space.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ViewInfo {
+    /// The kind.
+    #[serde(serialize_with = "crate::serial::modality")]
+    pub modality: Modality,
+    /// Name of the encoder; `imported` when vectors came ready made.
+    pub encoder: String,
+    /// Fingerprint of the encoder.
+    pub encoder_fingerprint: String,
+    /// Numbers per embedding before the projection.
+    pub input_dim: usize,
+    /// Vectors kept for calibration.
+    pub n_references: usize,
+}
+
+/// What a space is, for people and JSON.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct SpaceInfo {
+    /// Its name.
+    pub name: String,
+    /// What decides its vectors.
+    pub fingerprint: String,
+    /// How closeness is measured.
+    pub metric: String,
+    /// Numbers per vector.
+    pub dim: usize,
+    /// The kinds of media that meet in it.
+    pub views: Vec<ViewInfo>,
+    /// How it was fitted and how good it was on held-out folds, when it was fitted here.
+    pub report: Option<FitReport>,
+}
+
+/// One kind of media as the space keeps it; its number is that of the view in the projection.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct View {
+    #[serde(serialize_with = "crate::serial::modality", deserialize_with = "crate::serial::modality_from")]
+    pub(crate) modality: Modality,
+    pub(crate) encoder: String,
+    pub(crate) encoder_fingerprint: String,
+}
+
+/// Vectors in the space with which closeness is calibrated, at most a few hundred per view.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct References {
+    /// One per view, possibly of no rows.
+    pub(crate) views: Vec<Vec<f32>>,
+    /// Whether row `i` of every view that has rows belongs together.
+    pub(crate) paired: bool,
+}
+
+/// A fitted space with its encoders, which are opened when they are first needed.
+pub struct Space {
+    name: String,
+    fingerprint: String,
+    views: Vec<View>,
+    projection: PipelineSpace,
+    references: References,
+    report: Option<FitReport>,
+    models: ModelDirs,
+    encoders: Vec<Mutex<Option<Arc<dyn Encoder>>>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Header {
+    name: String,
+    views: Vec<View>,
+    dim: usize,
+    n_pipeline_bytes: usize,
+    n_references: Vec<usize>,
+    references_paired: bool,
+    report: Option<FitReport>,
+    written_by: String,
+}
+
+impl Space {
+    /// Puts a space together; at most one view per modality.
+    pub(crate) fn assemble(
+        name: String,
+        views: Vec<View>,
+        projection: PipelineSpace,
+        references: References,
+        report: Option<FitReport>,
+        models: ModelDirs,
+    ) -> Result<Space> {
+        let distinct: std::collections::BTreeSet<Modality> = views.iter().map(|v| v.modality).collect();
+        if distinct.len() != views.len() || views.len() != projection.n_views() {
+            return Err(EngineError::FitRequest(format!(
+                "a space needs one view per kind of media, got {} kinds for {} views",
+                distinct.len(),
+                projection.n_views()
+            )));
+        }
+        let fingerprint = fingerprint(&views, &projection);
+        let encoders = views.iter().map(|_| Mutex::new(None)).collect();
+        Ok(Space { name, fingerprint, views, projection, references, report, models, encoders })
+    }
+
+    /// Reads a space file. Encoders are looked for in `models` when they are first needed.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`]; [`EngineError::SpaceFile`] for bytes that are damaged, hostile or of a later version.
+    pub fn load(path: &Path, models: &ModelDirs) -> Result<Space> {
+        let bytes = std::fs::read(path).map_err(EngineError::io("cannot read the space", path))?;
+        parse(&bytes, models).map_err(|reason| EngineError::SpaceFile { path: path.to_owned(), reason })
+    }
+
+    /// Writes the space: first beside the place, then moved over it, so that a reader finds the old file or the whole new one.
+    ///
+    /// # Errors
+    /// [`EngineError::Io`].
+    pub fn save(&self, path: &Path) -> Result<()> {
+        write_whole(path, &self.to_bytes()).map_err(EngineError::io("cannot write the space", path))
+    }
+
+    /// What decides the vectors: two spaces with the same fingerprint may be used for one another.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Numbers per vector.
+    pub fn dim(&self) -> usize {
+        self.projection.dim()
+    }
+
+    /// How closeness is measured.
+    pub fn metric(&self) -> Metric {
+        self.projection.metric()
+    }
+
+    /// The kinds of media it takes, in the order of [`Modality::ALL`].
+    pub fn modalities(&self) -> Vec<Modality> {
+        Modality::ALL.into_iter().filter(|m| self.views.iter().any(|v| v.modality == *m)).collect()
+    }
+
+    /// All that can be told of it; opens no model.
+    pub fn describe(&self) -> SpaceInfo {
+        let views = self.views.iter().enumerate().map(|(i, v)| ViewInfo {
+            modality: v.modality,
+            encoder: v.encoder.clone(),
+            encoder_fingerprint: v.encoder_fingerprint.clone(),
+            input_dim: self.projection.input_dim(i).unwrap_or(0),
+            n_references: self.references.views.get(i).map_or(0, |r| r.len() / self.dim()),
+        });
+        SpaceInfo {
+            name: self.name.clone(),
+            fingerprint: self.fingerprint.clone(),
+            metric: self.metric().as_str().to_owned(),
+            dim: self.dim(),
+            views: views.collect(),
+            report: self.report.clone(),
+        }
+    }
+
+    /// Vectors `[batch.len(), dim]` of media of one modality; row `i` depends on `batch[i]` alone. Each is taken whole: long
+    /// media are cut by the caller, or given to [`Space::embed_query`].
+    ///
+    /// # Errors
+    /// [`EngineError::NoView`], [`EngineError::NoEncoder`], [`EngineError::Model`], [`EngineError::ForeignEncoder`],
+    /// [`EngineError::Encode`], [`EngineError::Project`].
+    pub fn embed(&self, batch: &[Media]) -> Result<Vectors> {
+        let Some(first) = batch.first() else {
+            return Ok(Vectors::new(Vec::new(), self.dim()).expect("a fitted space has at least one dimension"));
+        };
+        let view = self.view_of(first.modality())?;
+        let encoder = self.encoder(view)?;
+        let embeddings = encoder.encode(batch)?;
+        Ok(self.projection.project(view, embeddings.view())?)
+    }
+
+    /// One vector for media of any length: the mean over its parts (at most 32, evenly spread over longer media), at unit
+    /// length for cosine.
+    ///
+    /// # Errors
+    /// As [`Space::embed`].
+    pub fn embed_query(&self, media: &Media) -> Result<Vec<f32>> {
+        let spans = chiasm_media::spans(media, &Cut::default()).spans;
+        let n = spans.len().min(MAX_QUERY_SEGMENTS);
+        let chosen = (0..n).map(|i| spans[i * spans.len() / n]);
+        let parts: Vec<Media> = match n {
+            0 | 1 => vec![media.clone()],
+            _ => chosen.map(|span| chiasm_media::part(media, span)).collect(),
+        };
+        let vectors = self.embed(&parts)?;
+        Ok(mean(vectors.rows(), self.dim(), self.metric()))
+    }
+
+    /// Vectors `[n, dim]` of embeddings `[n, input_dim]` that the modality's encoder made elsewhere.
+    ///
+    /// # Errors
+    /// [`EngineError::NoView`], [`EngineError::Project`].
+    pub fn project(&self, modality: Modality, embeddings: &Vectors) -> Result<Vectors> {
+        let view = self.view_of(modality)?;
+        Ok(self.projection.project(view, embeddings.view())?)
+    }
+
+    /// Opens the encoder of a modality now rather than with the first file, so that an absent model is told at once.
+    ///
+    /// # Errors
+    /// As [`Space::embed`].
+    pub fn warm_up(&self, modality: Modality) -> Result<()> {
+        self.encoder(self.view_of(modality)?).map(|_| ())
+    }
+
+    /// Vectors of training media of one modality, with which scores are calibrated.
+    pub(crate) fn references(&self, modality: Modality) -> Option<&[f32]> {
+        let view = self.view_of(modality).ok()?;
+        self.references.views.get(view).map(Vec::as_slice).filter(|r| !r.is_empty())
+    }
+
+    /// Whether row `i` of the references of one modality belongs to row `i` of another's.
+    pub(crate) fn references_paired(&self) -> bool {
+        self.references.paired
+    }
+
+    pub(crate) fn view_of(&self, modality: Modality) -> Result<usize> {
+        self.views.iter().position(|v| v.modality == modality).ok_or_else(|| EngineError::NoView {
+            space: self.name.clone(),
+            modality,
+            has: self.modalities(),
+        })
+    }
+
+    fn encoder(&self, view: usize) -> Result<Arc<dyn Encoder>> {
+        let View { modality, encoder: name, encoder_fingerprint } = &self.views[view];
+        if name == IMPORTED {
+            return Err(EngineError::NoEncoder { modality: *modality });
+        }
+        // A panic while a model is opened leaves the slot empty, so the lock's poison means nothing.
+        let mut slot = self.encoders[view].lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(encoder) = slot.as_ref() {
+            return Ok(Arc::clone(encoder));
+        }
+        let encoder: Arc<dyn Encoder> = Arc::from(chiasm_encode::open(name, &self.models)?);
+        if encoder.fingerprint() != encoder_fingerprint {
+            return Err(EngineError::ForeignEncoder {
+                modality: *modality,
+                name: name.clone(),
+                expected: encoder_fingerprint.clone(),
+                got: encoder.fingerprint().to_owned(),
+            });
+        }
+        *slot = Some(Arc::clone(&encoder));
+        Ok(encoder)
+    }
+
+    fn to_bytes(&self) -> Vec<u8> {
+        let pipelines = self.projection.to_bytes();
+        let header = Header {
+            name: self.name.clone(),
+            views: self.views.clone(),
+            dim: self.dim(),
+            n_pipeline_bytes: pipelines.len(),
+            n_references: self.references.views.iter().map(|r| r.len() / self.dim()).collect(),
+            references_paired: self.references.paired,
+            report: self.report.clone(),
+            written_by: format!("chiasm {}", env!("CARGO_PKG_VERSION")),
+        };
+        let header = serde_json::to_vec(&header).expect("a record of strings and finite numbers is always JSON");
+        let mut bytes = Vec::with_capacity(header.len() + pipelines.len() + 64);
+        bytes.extend_from_slice(MAGIC);
+        bytes.extend_from_slice(&FORMAT.to_le_bytes());
+        bytes.extend_from_slice(&(header.len() as u32).to_le_bytes());
+        bytes.extend_from_slice(&header);
+        bytes.extend_from_slice(&pipelines);
+        bytes.extend(self.references.views.iter().flatten().flat_map(|v| v.to_le_bytes()));
+        let digest = blake3::hash(&bytes);
+        bytes.extend_from_slice(digest.as_bytes());
+        bytes
+    }
+}
+
+impl std::fmt::Debug for Space {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Space").field("name", &self.name).field("fingerprint", &self.fingerprint).finish_non_exhaustive()
+    }
+}
+
+fn parse(bytes: &[u8], models: &ModelDirs) -> Result<Space, String> {
+    let cut = |at: usize, n: usize| {
+        let end = at.checked_add(n).filter(|end| *end <= bytes.len());
+        end.map(|end| &bytes[at..end]).ok_or_else(|| format!("it ends after {} bytes, within its own parts", bytes.len()))
+    };
+    let number = |at: usize| cut(at, 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+    if bytes.len() < 16 + DIGEST_BYTES || &bytes[..8] != MAGIC {
+        return Err("it does not begin as a space file does: make one with `chiasm space fit`".to_owned());
+    }
+    // The format before the checksum: a later format may place its checksum elsewhere.
+    let format = number(8)?;
+    if format != FORMAT {
+        return Err(format!("it has format {format}, this program reads {FORMAT}: use a newer chiasm"));
+    }
+    let (content, digest) = bytes.split_at(bytes.len() - DIGEST_BYTES);
+    if blake3::hash(content).as_bytes() != digest {
+        return Err("its checksum does not match, so it is damaged or cut short: copy it again or fit it again".to_owned());
+    }
+    let n_header = number(12)? as usize;
+    let header: Header = serde_json::from_slice(cut(16, n_header)?).map_err(|e| format!("its header: {e}"))?;
+    let at = 16 + n_header;
+    let projection = PipelineSpace::from_bytes(cut(at, header.n_pipeline_bytes)?).map_err(|e| e.to_string())?;
+    if header.dim != projection.dim() || header.n_references.len() != header.views.len() {
+        return Err("its header and its pipelines do not agree".to_owned());
+    }
+    let mut at = at + header.n_pipeline_bytes;
+    let mut references = References { views: Vec::new(), paired: header.references_paired };
+    for n in &header.n_references {
+        let n_bytes = n.checked_mul(header.dim).and_then(|n| n.checked_mul(4)).ok_or("its reference counts are absurd")?;
+        references.views.push(floats(cut(at, n_bytes)?));
+        at += n_bytes;
+    }
+    if at != content.len() || references.views.iter().flatten().any(|v| !v.is_finite()) {
+        return Err("its reference vectors are not what its header says".to_owned());
+    }
+    if references.paired && header.n_references.iter().filter(|n| **n > 0).any(|n| Some(n) != header.n_references.iter().max())
+    {
+        return Err("its reference vectors are said to be paired, but differ in number".to_owned());
+    }
+    Space::assemble(header.name, header.views, projection, references, header.report, models.clone()).map_err(|e| e.to_string())
+}
+
+/// Little-endian bytes as numbers; a rest of less than four bytes is left out.
+pub(crate) fn floats(bytes: &[u8]) -> Vec<f32> {
+    bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+/// The mean of rows, at unit length for cosine.
+pub(crate) fn mean<'a>(rows: impl Iterator<Item = &'a [f32]>, dim: usize, metric: Metric) -> Vec<f32> {
+    let mut sum = vec![0.0_f64; dim];
+    let mut n = 0_usize;
+    for row in rows {
+        sum.iter_mut().zip(row).for_each(|(s, v)| *s += f64::from(*v));
+        n += 1;
+    }
+    let scale = match metric {
+        Metric::Cosine => sum.iter().map(|s| s * s).sum::<f64>().sqrt(),
+        Metric::InnerProduct | Metric::L2 => n as f64,
+    };
+    sum.iter().map(|s| if scale > 0.0 { (s / scale) as f32 } else { 0.0 }).collect()
+}
+
+fn fingerprint(views: &[View], projection: &PipelineSpace) -> String {
+    let mut hasher = blake3::Hasher::new();
+    let mut add = |bytes: &[u8]| {
+        hasher.update(&(bytes.len() as u64).to_le_bytes());
+        hasher.update(bytes);
+    };
+    add(b"chiasm space 1");
+    add(projection.metric().as_str().as_bytes());
+    for (view, steps) in views.iter().zip(projection.views()) {
+        add(view.modality.as_str().as_bytes());
+        add(view.encoder_fingerprint.as_bytes());
+        add(&(steps.steps.len() as u64).to_le_bytes());
+    }
+    // The pipelines without the account of their fit, which changes no vector.
+    let bare = PipelineSpace::new(projection.metric(), projection.views().to_vec(), chiasm_align::About::default());
+    add(&bare.expect("the same views made a space before").to_bytes());
+    // 128 bits are beyond any accident and short enough to read out.
+    hasher.finalize().to_hex()[..32].to_owned()
+}
+
+/// Writes a file beside its place, makes it durable, and moves it over.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    use std::io::Write;
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let beside: PathBuf = path.with_file_name(name);
+    let written = (|| {
+        let mut file = std::fs::File::create(&beside)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)?;
+        sync_folder(path.parent())
+    })();
+    if written.is_err() {
+        // Best effort: the error that matters is the one already there.
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
+}
+
+/// Makes the names in a folder durable; where folders cannot be opened (Windows) the system does so by itself.
+pub(crate) fn sync_folder(folder: Option<&Path>) -> std::io::Result<()> {
+    let folder = folder.filter(|f| !f.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if cfg!(unix) { std::fs::File::open(folder)?.sync_all() } else { Ok(()) }
+}
