@@ -1,1 +1,20 @@
 //! Architectures with their own preprocessing and tokenisers, and the model registry.
+//!
+//! Everything outside meets an encoder through [`open`], which takes a name of the [`catalogue`] or the path of a model and
+//! gives a [`chiasm_core::Encoder`]. One file holds one architecture together with the preprocessing its weights were trained
+//! on, since the two are worth nothing apart.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod dirs;
+mod error;
+mod features;
+mod mobilenet_v2;
+mod model;
+mod registry;
+mod sentence_bert;
+mod yamnet;
+
+pub use dirs::ModelDirs;
+pub use error::OpenError;
+pub use registry::{ModelInfo, catalogue, class_names, open};

@@ -1,1 +1,25 @@
 //! Layers of neural networks on the CPU, and how their weights are loaded.
+//!
+//! Everything is `f32`, row-major slices go in and out, and no tensor type stands between: a layer is a struct of plain
+//! weights with one `forward`. Linear weights are kept `[in, out]`, pictures height-width-channels, so that a 1x1 convolution
+//! *is* a linear layer over pixels and a depthwise one runs along memory.
+//!
+//! Two promises hold throughout. Layers compute on the calling thread; whoever has a batch spreads it over threads. And a row
+//! of the result depends, to the last bit, on its own row of the input alone, whatever else is in the batch.
+#![deny(unsafe_code)]
+
+mod activation;
+mod attention;
+mod conv;
+mod gemm;
+mod linear;
+mod norm;
+mod simd;
+mod weights;
+
+pub use activation::{Activation, sigmoid, softmax};
+pub use attention::{AttentionScratch, SelfAttention};
+pub use conv::{Conv2d, Depthwise3x3, FeatureMap, same_padding};
+pub use linear::Linear;
+pub use norm::LayerNorm;
+pub use weights::{Weights, WeightsError};

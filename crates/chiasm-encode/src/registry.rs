@@ -1,0 +1,256 @@
+//! The one plain list of encoders, and how a name becomes one.
+
+use std::path::{Path, PathBuf};
+
+use chiasm_core::{Encoder, Modality};
+
+use crate::dirs::ModelDirs;
+use crate::error::OpenError;
+use crate::features;
+use crate::mobilenet_v2::{self, MobileNetV2};
+use crate::model::{self, Output};
+use crate::sentence_bert::SentenceBert;
+use crate::yamnet::{self, Yamnet};
+
+/// What the catalogue says of an encoder.
+#[derive(Clone, Copy, Debug)]
+pub struct ModelInfo {
+    /// The name by which [`open`] knows it.
+    pub name: &'static str,
+    /// What it takes.
+    pub modality: Modality,
+    /// Numbers per embedding.
+    pub dim: usize,
+    /// Licence of the weights; of this project where there are none.
+    pub licence: &'static str,
+    /// The file or folder that must stand in one of the [`ModelDirs`]; none where the encoder needs no weights.
+    pub needs: Option<&'static str>,
+    /// What it is, in a line.
+    pub about: &'static str,
+    source: Source,
+}
+
+impl ModelInfo {
+    /// Whether its output is one number per named class, so that [`class_names`] knows the names.
+    pub fn has_classes(&self) -> bool {
+        matches!(self.source, Source::Weights(_, Output::Classes))
+    }
+}
+
+/// Where an encoder comes from.
+#[derive(Clone, Copy, Debug)]
+enum Source {
+    /// Code alone.
+    Code(fn() -> Box<dyn Encoder>),
+    /// An architecture and its weights.
+    Weights(Architecture, Output),
+}
+
+/// Architectures, by which files of any name can be opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Architecture {
+    MobileNetV2,
+    Yamnet,
+    SentenceBert,
+}
+
+/// The list. To add an encoder, see `docs/adding-an-encoder.md`.
+const CATALOGUE: &[ModelInfo] = &[
+    ModelInfo {
+        name: "mobilenet_v2",
+        modality: Modality::Image,
+        dim: 1280,
+        licence: "Apache-2.0",
+        needs: Some("mobilenet_v2.json"),
+        about: "MobileNetV2 1.0 at 224 pixels, trained on ImageNet: pooled features",
+        source: Source::Weights(Architecture::MobileNetV2, Output::Embedding),
+    },
+    ModelInfo {
+        name: "mobilenet_v2:classes",
+        modality: Modality::Image,
+        dim: 1001,
+        licence: "Apache-2.0",
+        needs: Some("mobilenet_v2.json"),
+        about: "the same, probabilities of the 1,000 ImageNet classes and a background",
+        source: Source::Weights(Architecture::MobileNetV2, Output::Classes),
+    },
+    ModelInfo {
+        name: "yamnet",
+        modality: Modality::Audio,
+        dim: 1024,
+        licence: "Apache-2.0",
+        needs: Some("yamnet.json"),
+        about: "YAMNet, trained on AudioSet: pooled features, mean over patches of 0.975 s",
+        source: Source::Weights(Architecture::Yamnet, Output::Embedding),
+    },
+    ModelInfo {
+        name: "yamnet:classes",
+        modality: Modality::Audio,
+        dim: 521,
+        licence: "Apache-2.0",
+        needs: Some("yamnet.json"),
+        about: "the same, probabilities of 521 AudioSet classes, each by itself",
+        source: Source::Weights(Architecture::Yamnet, Output::Classes),
+    },
+    ModelInfo {
+        name: "all-MiniLM-L6-v2",
+        modality: Modality::Text,
+        dim: 384,
+        licence: "Apache-2.0",
+        needs: Some("all-MiniLM-L6-v2"),
+        about: "sentence-transformers MiniLM, English sentences and short paragraphs, unit length",
+        source: Source::Weights(Architecture::SentenceBert, Output::Embedding),
+    },
+    ModelInfo {
+        name: "colour-layout",
+        modality: Modality::Image,
+        dim: features::COLOUR_LAYOUT_DIM,
+        licence: "Apache-2.0 OR MIT",
+        needs: None,
+        about: "no weights: colours, edge directions and regions, by place",
+        source: Source::Code(features::colour_layout),
+    },
+    ModelInfo {
+        name: "mel-contour",
+        modality: Modality::Audio,
+        dim: features::MEL_CONTOUR_DIM,
+        licence: "Apache-2.0 OR MIT",
+        needs: None,
+        about: "no weights: spectrum over time, pitch and its movement, timbre, rhythm",
+        source: Source::Code(features::mel_contour),
+    },
+    ModelInfo {
+        name: "char-ngrams",
+        modality: Modality::Text,
+        dim: features::CHAR_NGRAMS_DIM,
+        licence: "Apache-2.0 OR MIT",
+        needs: None,
+        about: "no weights: counts of hashed character sequences, any script",
+        source: Source::Code(features::char_ngrams),
+    },
+    ModelInfo {
+        name: "series-spectrum",
+        modality: Modality::Series,
+        dim: features::SERIES_SPECTRUM_DIM,
+        licence: "Apache-2.0 OR MIT",
+        needs: None,
+        about: "no weights: statistics, spectrum, tempo and form of any number of channels",
+        source: Source::Code(features::series_spectrum),
+    },
+];
+
+/// All encoders that have a name, in a fixed order.
+pub fn catalogue() -> &'static [ModelInfo] {
+    CATALOGUE
+}
+
+/// Opens an encoder by its name in the [`catalogue`], or by the path of a model's `.json` or folder; a path may end in
+/// `:classes` as names do. An encoder opened by path is called by that path.
+///
+/// # Errors
+/// Every variant of [`OpenError`] but [`OpenError::NoClasses`].
+pub fn open(name: &str, models: &ModelDirs) -> Result<Box<dyn Encoder>, OpenError> {
+    if let Some(info) = find(name) {
+        return match info.source {
+            Source::Code(make) => Ok(make()),
+            Source::Weights(architecture, output) => architecture.open(&locate(info, models)?, name, output),
+        };
+    }
+    let (path, output) = split(name);
+    by_path(name, path)?.open(path, name, output)
+}
+
+/// The names of the classes of an encoder whose output is classes, in the order of its output.
+///
+/// # Errors
+/// [`OpenError`]; [`OpenError::NoClasses`] for an encoder whose output is features.
+pub fn class_names(name: &str, models: &ModelDirs) -> Result<Vec<String>, OpenError> {
+    if let Some(info) = find(name) {
+        let Source::Weights(architecture, Output::Classes) = info.source else {
+            return Err(no_classes(name));
+        };
+        return architecture.class_names(&locate(info, models)?, name);
+    }
+    let (path, output) = split(name);
+    let architecture = by_path(name, path)?;
+    if output == Output::Classes { architecture.class_names(path, name) } else { Err(no_classes(name)) }
+}
+
+impl Architecture {
+    fn open(self, path: &Path, name: &str, output: Output) -> Result<Box<dyn Encoder>, OpenError> {
+        Ok(match self {
+            Architecture::MobileNetV2 => Box::new(MobileNetV2::open(path, name, output)?),
+            Architecture::Yamnet => Box::new(Yamnet::open(path, name, output)?),
+            Architecture::SentenceBert if output == Output::Embedding => Box::new(SentenceBert::open(path, name)?),
+            Architecture::SentenceBert => return Err(no_classes(name)),
+        })
+    }
+
+    fn class_names(self, path: &Path, name: &str) -> Result<Vec<String>, OpenError> {
+        match self {
+            Architecture::MobileNetV2 => mobilenet_v2::class_names(path),
+            Architecture::Yamnet => yamnet::class_names(path),
+            Architecture::SentenceBert => Err(no_classes(name)),
+        }
+    }
+}
+
+fn find(name: &str) -> Option<&'static ModelInfo> {
+    CATALOGUE.iter().find(|info| info.name == name)
+}
+
+/// A path and what is wanted of the model there.
+fn split(name: &str) -> (&Path, Output) {
+    match name.strip_suffix(":classes") {
+        Some(path) => (Path::new(path), Output::Classes),
+        None => (Path::new(name), Output::Embedding),
+    }
+}
+
+fn locate(info: &ModelInfo, models: &ModelDirs) -> Result<PathBuf, OpenError> {
+    let file = info.needs.unwrap_or_default();
+    models.find(file).ok_or_else(|| OpenError::Absent {
+        name: info.name.to_owned(),
+        file: file.to_owned(),
+        looked: models.dirs().to_vec(),
+    })
+}
+
+/// The architecture of the model at a path.
+fn by_path(name: &str, path: &Path) -> Result<Architecture, OpenError> {
+    let no_model = |reason: &str| OpenError::NoModel { path: path.to_owned(), reason: reason.to_owned() };
+    if path.is_dir() {
+        return if path.join("modules.json").is_file() {
+            Ok(Architecture::SentenceBert)
+        } else {
+            Err(no_model("a folder must hold the modules.json of a sentence-transformers model"))
+        };
+    }
+    if !path.is_file() {
+        // What looks like a path is answered as one, so that a typing mistake in it is seen.
+        let looks_like_path = name.contains(['/', '\\']) || name.ends_with(".json");
+        return Err(if looks_like_path {
+            no_model("there is no such file or folder")
+        } else {
+            OpenError::Unknown { name: name.to_owned(), known: CATALOGUE.iter().map(|info| info.name).collect() }
+        });
+    }
+    if path.extension().is_none_or(|extension| extension != "json") {
+        return Err(no_model("give the .json that describes the model, not its weights"));
+    }
+    #[derive(serde::Deserialize)]
+    struct Named {
+        name: String,
+    }
+    let named: Named = model::parse(path, &model::read(path)?)?;
+    match named.name.as_str() {
+        n if n.starts_with("mobilenet_v2") => Ok(Architecture::MobileNetV2),
+        n if n.starts_with("yamnet") => Ok(Architecture::Yamnet),
+        other => Err(no_model(&format!("its name is `{other}`, expected mobilenet_v2.. or yamnet.."))),
+    }
+}
+
+fn no_classes(name: &str) -> OpenError {
+    let known = CATALOGUE.iter().filter(|info| info.has_classes()).map(|info| info.name).collect();
+    OpenError::NoClasses { name: name.to_owned(), known }
+}

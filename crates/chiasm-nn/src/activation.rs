@@ -1,0 +1,134 @@
+//! What happens to single numbers, and to rows of scores.
+
+use crate::simd::widest;
+
+/// A function applied to every output of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// As it is.
+    None,
+    /// `max(x, 0)`.
+    Relu,
+    /// `min(max(x, 0), 6)`.
+    Relu6,
+    /// `x Phi(x)` with the Gaussian distribution function itself, not its tanh approximation (Hendrycks and Gimpel 2016).
+    Gelu,
+}
+
+impl Activation {
+    /// Applies it in place.
+    pub fn apply(self, x: &mut [f32]) {
+        match self {
+            Activation::None => {}
+            Activation::Relu => x.iter_mut().for_each(|v| *v = v.max(0.0)),
+            Activation::Relu6 => x.iter_mut().for_each(|v| *v = v.clamp(0.0, 6.0)),
+            Activation::Gelu => {
+                widest(|| x.iter_mut().for_each(|v| *v = 0.5 * *v * (1.0 + erf(*v * std::f32::consts::FRAC_1_SQRT_2))))
+            }
+        }
+    }
+}
+
+/// The error function, within 3e-7 relative: `x P(x^2) / Q(x^2)` on |x| < 4, beyond which it is 1 in `f32`.
+///
+/// The coefficients are a minimax fit, made by `reference/encode_erf.py`.
+#[inline(always)]
+fn erf(x: f32) -> f32 {
+    const P: [f32; 7] =
+        [1.128_379_2, 0.184_710_47, 0.054_332_58, 0.003_839_530_3, 0.000_382_690_95, 4.780_500_6e-6, -1.366_658_5e-8];
+    const Q: [f32; 6] = [1.0, 0.497_028_95, 0.113_826_345, 0.015_453_514, 0.001_309_577_6, 6.400_890_6e-5];
+    let x = x.clamp(-4.0, 4.0);
+    let t = x * x;
+    let p = P.iter().rev().fold(0.0, |sum, c| sum * t + c);
+    let q = Q.iter().rev().fold(0.0, |sum, c| sum * t + c);
+    (x * p / q).clamp(-1.0, 1.0)
+}
+
+/// `e^x` for `x <= 0`, within 2e-7 relative; 0 below -87, where `f32` has no normal numbers left.
+#[inline(always)]
+pub(crate) fn exp_of_negative(x: f32) -> f32 {
+    // x = n ln 2 + r with |r| <= ln(2) / 2; ln 2 in two parts, so that the product with n is exact in the first.
+    const LN_2_HIGH: f32 = 0.693_145_75;
+    const LN_2_LOW: f32 = 1.428_606_8e-6;
+    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, and unlike `round` it vectorises everywhere.
+    const ROUND: f32 = 12_582_912.0;
+    let clamped = x.max(-87.0);
+    let n = (clamped * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let r = (clamped - n * LN_2_HIGH) - n * LN_2_LOW;
+    // Taylor to the 7th power: the next term is below 6e-9.
+    const C: [f32; 8] = [1.0, 1.0, 1.0 / 2.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0, 1.0 / 5040.0];
+    let series = C.iter().rev().fold(0.0, |sum, c| sum * r + c);
+    let power = f32::from_bits(((n as i32 + 127) as u32) << 23);
+    if x < -87.0 { 0.0 } else { series * power }
+}
+
+/// Turns every row of `dim` scores into probabilities that sum to 1, in place.
+pub fn softmax(x: &mut [f32], dim: usize) {
+    widest(|| {
+        for row in x.chunks_exact_mut(dim) {
+            let max = row.iter().fold(f32::NEG_INFINITY, |max, v| max.max(*v));
+            row.iter_mut().for_each(|v| *v = exp_of_negative(*v - max));
+            let inverse = 1.0 / crate::simd::sum(row);
+            row.iter_mut().for_each(|v| *v *= inverse);
+        }
+    });
+}
+
+/// `1 / (1 + e^-x)` for every number, in place.
+pub fn sigmoid(x: &mut [f32]) {
+    x.iter_mut().for_each(|v| *v = 1.0 / (1.0 + (-*v).exp()));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// erf in f64: its Taylor series, which on |x| < 3 loses no more than five of sixteen digits.
+    fn erf_exact(x: f64) -> f64 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..120 {
+            term *= -x * x / f64::from(n);
+            sum += term / f64::from(2 * n + 1);
+        }
+        sum * std::f64::consts::FRAC_2_SQRT_PI
+    }
+
+    #[test]
+    fn erf_is_exact_to_single_precision() {
+        for i in -3000..=3000 {
+            let x = i as f32 / 1000.0;
+            let exact = erf_exact(f64::from(x));
+            assert!((f64::from(erf(x)) - exact).abs() <= 3e-7 * exact.abs(), "erf({x}) is {}, not {exact}", erf(x));
+        }
+        for x in [3.9, 4.0, 5.0, 1e30, f32::INFINITY] {
+            assert!((erf(x) - 1.0).abs() < 1e-7 && erf(-x) == -erf(x), "erf({x}) is {}", erf(x));
+        }
+    }
+
+    #[test]
+    fn exp_is_exact_to_single_precision() {
+        for i in 0..87_000 {
+            let x = -i as f32 / 1000.0;
+            let exact = f64::from(x).exp();
+            assert!((f64::from(exp_of_negative(x)) - exact).abs() <= 2e-7 * exact, "exp({x})");
+        }
+        assert_eq!((exp_of_negative(0.0), exp_of_negative(-88.0), exp_of_negative(f32::NEG_INFINITY)), (1.0, 0.0, 0.0));
+    }
+
+    #[test]
+    fn activations_at_their_corners() {
+        let mut x = [-7.0, -0.5, 0.0, 0.5, 7.0];
+        Activation::Relu6.apply(&mut x);
+        assert_eq!(x, [0.0, 0.0, 0.0, 0.5, 6.0]);
+        let mut x = [-20.0, 0.0, 20.0];
+        Activation::Gelu.apply(&mut x);
+        assert_eq!(x, [0.0, 0.0, 20.0]);
+        let mut x = [1000.0, 1000.0, -1000.0, 3.0, 3.0, 3.0];
+        softmax(&mut x, 3);
+        assert_eq!(x[..3], [0.5, 0.5, 0.0]);
+        assert!(x[3..].iter().all(|p| (p - 1.0 / 3.0).abs() < 1e-7));
+        let mut x = [0.0, 200.0, -200.0];
+        sigmoid(&mut x);
+        assert_eq!(x, [0.5, 1.0, 0.0]);
+    }
+}
