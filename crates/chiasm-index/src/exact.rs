@@ -21,7 +21,7 @@ use chiasm_core::{Hit, Metric, RowSet, Score, SearchError, SearchOptions, Vector
 use rayon::prelude::*;
 
 use crate::file::{FileError, IndexWriter, Mapped};
-use crate::kernels::{Form, Kernel, LANES, PANEL_ROWS, n_steps, pack_row, panel_len, score_panel};
+use crate::kernels::{Form, Kernel, LANES, PANEL_ROWS, Panel, n_steps, score};
 
 /// Queries that share one pass over the base: a multiple of what every kernel takes at once, and few enough that at 512
 /// dimensions they stay in a core's second cache.
@@ -197,8 +197,8 @@ impl ExactIndex {
             Metric::L2 => Form::MinusSquaredDistance,
         };
         let mut tops: Vec<Top> = (0..n_queries).map(|_| Top::new(k.min(rows.len()))).collect();
-        let mut panel = vec![0.0f32; panel_len(self.dim)];
-        let mut scores = vec![0.0f32; n_queries * PANEL_ROWS];
+        let mut panel = Panel::new(self.dim);
+        let mut scores = vec![[0.0f32; PANEL_ROWS]; n_queries];
         let mut picked = [0usize; PANEL_ROWS];
         let mut candidates = Candidates::new(rows, allow);
         loop {
@@ -207,11 +207,11 @@ impl ExactIndex {
                 return tops;
             }
             for (at, &row) in picked[..n_picked].iter().enumerate() {
-                pack_row(&mut panel, at, self.vector(row));
+                panel.pack(at, self.vector(row));
             }
-            score_panel(self.kernel, form, &panel, queries, &mut scores);
-            for (top, scores) in tops.iter_mut().zip(scores.chunks_exact(PANEL_ROWS)) {
-                top.offer(&scores[..n_picked], &picked);
+            score(self.kernel, form, &panel, queries, &mut scores);
+            for (top, scores) in tops.iter_mut().zip(&scores) {
+                top.offer(scores, &picked[..n_picked]);
             }
         }
     }
@@ -309,9 +309,18 @@ impl Top {
         Self { k, heap: BinaryHeap::new(), floor: f32::NAN }
     }
 
-    fn offer(&mut self, scores: &[f32], rows: &[usize]) {
-        // Mostly nothing is better than the floor. Written so that NaN on either side counts as better: it is looked at below.
-        if scores.iter().all(|s| *s <= self.floor) {
+    /// Looks at the scores of `rows`; what stands behind them in a panel that is not full is not looked at.
+    fn offer(&mut self, scores: &[f32; PANEL_ROWS], rows: &[usize]) {
+        // Mostly nothing is better than the floor. No early way out, so that this is a few instructions; and NaN on either side
+        // counts as better: it is looked at below.
+        let mut better = false;
+        for score in scores {
+            #[expect(clippy::neg_cmp_op_on_partial_ord, reason = "NaN is to count as better")]
+            {
+                better |= !(*score <= self.floor);
+            }
+        }
+        if !better {
             return;
         }
         for (&score, &row) in scores.iter().zip(rows) {

@@ -1,0 +1,54 @@
+//! Time of an exact scan: `cargo run --release -p chiasm-index --example scan -- [n] [d] [rounds]`, default both 128 and 512
+//! dimensions, 200,000 vectors.
+//!
+//! For 1 and for 64 queries, k = 10, inner product: wall time of the best of some rounds, in all, per row and query, as the rate
+//! at which the base is read, and as arithmetic.
+
+#![allow(clippy::print_stdout)] // A program whose output is its table.
+
+use std::time::Instant;
+
+use chiasm_core::{Metric, SearchOptions, VectorIndex, Vectors};
+use chiasm_index::{ExactIndex, Kernel};
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let numbers: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
+    let n = numbers.first().copied().unwrap_or(200_000);
+    let rounds = numbers.get(2).copied().unwrap_or(20);
+    println!("{n} vectors, {} threads, kernel {}", rayon::current_num_threads(), Kernel::best().as_str());
+    println!("{:>5} {:>8} {:>10} {:>12} {:>8} {:>8}", "dim", "queries", "ms", "ns/row/query", "GB/s", "GFLOP/s");
+    for dim in numbers.get(1).map_or(vec![128, 512], |d| vec![*d]) {
+        let ids: Vec<u64> = (0..n as u64).collect();
+        let index = ExactIndex::build(&ids, &vectors(n, dim, 1), Metric::InnerProduct)?;
+        for n_queries in [1, 64] {
+            let queries = vectors(n_queries, dim, 2);
+            let mut best = f64::INFINITY;
+            for _ in 0..rounds {
+                let start = Instant::now();
+                let hits = index.search(&queries, 10, &SearchOptions::default())?;
+                best = best.min(start.elapsed().as_secs_f64());
+                assert_eq!(hits.len(), n_queries);
+            }
+            let scores = (n * n_queries) as f64;
+            println!(
+                "{dim:>5} {n_queries:>8} {:>10.3} {:>12.3} {:>8.1} {:>8.1}",
+                1e3 * best,
+                1e9 * best / scores,
+                (n * dim * 4) as f64 / best / 1e9,
+                2.0 * scores * dim as f64 / best / 1e9,
+            );
+        }
+    }
+    Ok(())
+}
+
+fn vectors(n: usize, dim: usize, seed: u64) -> Vectors {
+    let mut state = seed;
+    let data = (0..n * dim)
+        .map(|_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u64 << 24) as f32 - 0.5
+        })
+        .collect();
+    Vectors::new(data, dim).expect("finite numbers, whole rows")
+}
