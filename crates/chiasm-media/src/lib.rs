@@ -11,6 +11,7 @@ mod series;
 mod sound;
 pub mod spectrum;
 mod text;
+mod wav;
 
 use std::io::Read;
 use std::path::Path;

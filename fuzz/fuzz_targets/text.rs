@@ -1,0 +1,24 @@
+//! Texts and JSON lines, in any encoding.
+#![no_main]
+
+use std::path::Path;
+
+use chiasm_media::{Cut, Limits, decode, segments};
+use libfuzzer_sys::fuzz_target;
+
+/// Small, so that a run spends its time on parsing and memory beyond a limit shows.
+const LIMITS: Limits = Limits {
+    max_file_bytes: 1 << 20,
+    max_pixels: 1 << 18,
+    max_audio_samples: 1 << 20,
+    max_text_bytes: 1 << 20,
+    max_series_values: 1 << 18,
+};
+
+fuzz_target!(|bytes: &[u8]| {
+    for name in ["a.txt", "a.jsonl"] {
+        if let Ok(decoded) = decode(Path::new(name), bytes, &LIMITS) {
+            segments(&decoded.media, &Cut { max_segments: 100, ..Cut::default() });
+        }
+    }
+});
