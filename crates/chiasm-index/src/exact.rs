@@ -21,7 +21,7 @@ use chiasm_core::{Hit, Metric, RowSet, Score, SearchError, SearchOptions, Vector
 use rayon::prelude::*;
 
 use crate::file::{FileError, IndexWriter, Mapped};
-use crate::kernels::{Form, Kernel, LANES, PANEL_ROWS, Panel, n_steps, score};
+use crate::kernels::{Form, Kernel, LANES, PANEL_ROWS, Scorer, n_steps};
 
 /// Queries that share one pass over the base: a multiple of what every kernel takes at once, and few enough that at 512
 /// dimensions they stay in a core's second cache.
@@ -196,8 +196,9 @@ impl ExactIndex {
             Metric::Cosine | Metric::InnerProduct => Form::Product,
             Metric::L2 => Form::MinusSquaredDistance,
         };
+        let data = self.data();
         let mut tops: Vec<Top> = (0..n_queries).map(|_| Top::new(k.min(rows.len()))).collect();
-        let mut panel = Panel::new(self.dim);
+        let mut scorer = Scorer::new(self.kernel, form, self.dim, queries);
         let mut scores = vec![[0.0f32; PANEL_ROWS]; n_queries];
         let mut picked = [0usize; PANEL_ROWS];
         let mut candidates = Candidates::new(rows, allow);
@@ -206,10 +207,8 @@ impl ExactIndex {
             if n_picked == 0 {
                 return tops;
             }
-            for (at, &row) in picked[..n_picked].iter().enumerate() {
-                panel.pack(at, self.vector(row));
-            }
-            score(self.kernel, form, &panel, queries, &mut scores);
+            let vectors = picked.map(|row| &data[row * self.dim..(row + 1) * self.dim]);
+            scorer.score(&vectors[..n_picked], &mut scores);
             for (top, scores) in tops.iter_mut().zip(&scores) {
                 top.offer(scores, &picked[..n_picked]);
             }

@@ -13,10 +13,11 @@
 //! | squared distance | `(d/4 + 5) e` times the squared distance: differences first, so near duplicates lose nothing |
 //!
 //! # Layout
-//! Rows are scanned in panels of 16. A panel is first *packed*: step `s` holds dimensions `4 s .. 4 s + 4` of all rows as four
-//! registers of 16 numbers, register `i` holding rows `i`, `4 + i`, `8 + i`, `12 + i`. Copying costs a few percent of a batch,
-//! nothing that can be measured of a single query (memory is the limit there), and makes the panel's rows free to lie anywhere,
-//! which is how a filter works.
+//! Rows are scanned sixteen at a time, as *steps* of four dimensions: a step is four registers of 16 numbers, register `i` holding
+//! four dimensions of rows `i`, `4 + i`, `8 + i` and `12 + i`. Up to one tile of queries, registers are put together from the rows
+//! where they lie. For more, 256 dimensions of the sixteen rows are first packed into 16 kB that stay in the first cache while all
+//! queries pass over them; sums wait in memory between two such blocks. Either way a panel's rows may lie anywhere, which is how a
+//! filter works.
 
 use std::sync::OnceLock;
 
@@ -57,7 +58,7 @@ impl Kernel {
         let mut kernels = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") {
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
                 kernels.push(Self(Path::Avx512));
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
@@ -70,6 +71,19 @@ impl Kernel {
         }
         kernels.push(Self(Path::Scalar));
         kernels
+    }
+
+    /// Up to how many queries take rows where they lie.
+    fn tile_queries(self) -> usize {
+        match self.0 {
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx512 => 6,
+            #[cfg(target_arch = "x86_64")]
+            Path::Avx2 => 3,
+            #[cfg(target_arch = "aarch64")]
+            Path::Neon => 6,
+            Path::Scalar => 0,
+        }
     }
 
     /// Its name: `avx512`, `avx2`, `neon` or `scalar`.
@@ -100,76 +114,174 @@ pub(crate) fn n_steps(dim: usize) -> usize {
     dim.div_ceil(LANES)
 }
 
-/// One register of a panel, where the processor reads it without crossing cache lines.
+/// One register of a step, where the processor reads it without crossing cache lines.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
 struct Register([f32; PANEL_ROWS]);
 
-/// Sixteen packed rows.
-pub(crate) struct Panel {
-    /// `4 * n_steps`, see the head of this file.
-    registers: Vec<Register>,
+/// Four registers: of a step, or of the sums of one query.
+type Step = [Register; REGISTERS];
+
+const ZERO: Step = [Register([0.0; PANEL_ROWS]); REGISTERS];
+
+/// Steps that are packed at a time: 256 dimensions.
+const BLOCK_STEPS: usize = 64;
+
+/// Scores sixteen rows against some queries; keeps the room that this takes.
+pub(crate) struct Scorer<'q> {
+    kernel: Kernel,
+    form: Form,
+    dim: usize,
+    /// Rows of `4 * n_steps` numbers, zero-padded.
+    queries: &'q [f32],
+    block: Vec<Step>,
+    /// One for each query.
+    sums: Vec<Step>,
 }
 
-impl Panel {
-    /// A panel for rows of `dim` numbers, all zero.
-    pub(crate) fn new(dim: usize) -> Self {
-        Self { registers: vec![Register([0.0; PANEL_ROWS]); n_steps(dim) * REGISTERS] }
+/// Where a tile's rows come from.
+#[derive(Clone, Copy)]
+enum Source<'a> {
+    /// Packed steps.
+    Packed(&'a [Step]),
+    /// The rows themselves.
+    Rows(&'a [*const f32; PANEL_ROWS]),
+}
+
+/// What a tile is asked to do with its sums.
+#[derive(Clone, Copy)]
+struct Part {
+    /// Steps to add.
+    steps: usize,
+    /// Numbers from one query to the next.
+    stride: usize,
+    /// Numbers from a row to the one that is likely to be scored sixteen rows later.
+    ahead: usize,
+    /// Whether sums begin at zero; else they go on.
+    first: bool,
+    /// Whether sums are complete and become scores; else they are kept.
+    last: bool,
+}
+
+impl<'q> Scorer<'q> {
+    /// For vectors of `dim` numbers and `queries` of `4 * n_steps(dim)`, zero-padded.
+    pub(crate) fn new(kernel: Kernel, form: Form, dim: usize, queries: &'q [f32]) -> Self {
+        let width = n_steps(dim) * LANES;
+        assert!(dim > 0 && queries.len().is_multiple_of(width), "queries are whole padded rows");
+        let n_queries = queries.len() / width;
+        Self { kernel, form, dim, queries, block: vec![ZERO; BLOCK_STEPS.min(n_steps(dim))], sums: vec![ZERO; n_queries] }
     }
 
-    /// Copies a row, of the length the panel was made for, to place `at` below 16.
-    pub(crate) fn pack(&mut self, at: usize, row: &[f32]) {
-        let lane = at / REGISTERS * LANES;
-        let registers = self.registers[at % REGISTERS..].iter_mut().step_by(REGISTERS);
-        let mut fours = row.chunks_exact(LANES);
-        // The last, partly filled step comes after the whole ones; its rest stays zero from the beginning.
-        for (register, four) in registers.zip(fours.by_ref()) {
-            register.0[lane..lane + LANES].copy_from_slice(four);
+    /// Scores of 1 to 16 rows: `out[q][r]`. What stands behind the rows there were means nothing.
+    pub(crate) fn score(&mut self, rows: &[&[f32]], out: &mut [[f32; PANEL_ROWS]]) {
+        // The vector paths read through pointers: these are what their safety rests on.
+        assert!((1..=PANEL_ROWS).contains(&rows.len()) && rows.iter().all(|row| row.len() == self.dim), "up to 16 whole rows");
+        assert_eq!(out.len(), self.sums.len(), "one output per query");
+        // A panel that is not full repeats its last row.
+        let row = |r: usize| rows[r.min(rows.len() - 1)];
+        let width = n_steps(self.dim) * LANES;
+        let ahead = PANEL_ROWS * self.dim;
+        let whole = self.dim / LANES;
+        let mut at = 0;
+        if (1..=self.kernel.tile_queries()).contains(&out.len()) && whole > 0 {
+            let pointers: [*const f32; PANEL_ROWS] = std::array::from_fn(|r| row(r).as_ptr());
+            let part = Part { steps: whole, stride: width, ahead, first: true, last: whole * LANES == self.dim };
+            self.tiles(Source::Rows(&pointers), 0, part, out);
+            at = whole;
         }
-        let rest = fours.remainder();
-        if !rest.is_empty() {
-            let last = row.len() / LANES * REGISTERS + at % REGISTERS;
-            self.registers[last].0[lane..lane + rest.len()].copy_from_slice(rest);
+        while at * LANES < self.dim {
+            let steps = BLOCK_STEPS.min(width / LANES - at);
+            pack(&mut self.block[..steps], row, at * LANES, self.dim);
+            let part = Part { steps, stride: width, ahead, first: at == 0, last: (at + steps) * LANES == width };
+            // Taken for the call, since `tiles` borrows the sums.
+            let block = std::mem::take(&mut self.block);
+            self.tiles(Source::Packed(&block[..steps]), at * LANES, part, out);
+            self.block = block;
+            at += steps;
+        }
+    }
+
+    /// Adds `part.steps` steps, from dimension `from` of the queries on.
+    fn tiles(&mut self, source: Source<'_>, from: usize, part: Part, out: &mut [[f32; PANEL_ROWS]]) {
+        let queries = &self.queries[from.min(self.queries.len())..];
+        match (self.kernel.0, self.form) {
+            // SAFETY (all): a `Path` is made only by `available`, after the machine was seen to have the instructions. There are
+            // as many sums and outputs as queries, each `part.stride` numbers from the last and with `part.steps` steps left, and
+            // rows come with `part.steps` whole steps, as `score` has checked or made them.
+            #[cfg(target_arch = "x86_64")]
+            (Path::Avx512, Form::Product) => unsafe { avx512::tiles::<false>(source, queries, part, &mut self.sums, out) },
+            #[cfg(target_arch = "x86_64")]
+            (Path::Avx512, Form::MinusSquaredDistance) => unsafe {
+                avx512::tiles::<true>(source, queries, part, &mut self.sums, out)
+            },
+            #[cfg(target_arch = "x86_64")]
+            (Path::Avx2, Form::Product) => unsafe { avx2::tiles::<false>(source, queries, part, &mut self.sums, out) },
+            #[cfg(target_arch = "x86_64")]
+            (Path::Avx2, Form::MinusSquaredDistance) => unsafe {
+                avx2::tiles::<true>(source, queries, part, &mut self.sums, out)
+            },
+            #[cfg(target_arch = "aarch64")]
+            (Path::Neon, Form::Product) => unsafe { neon::tiles::<false>(source, queries, part, &mut self.sums, out) },
+            #[cfg(target_arch = "aarch64")]
+            (Path::Neon, Form::MinusSquaredDistance) => unsafe {
+                neon::tiles::<true>(source, queries, part, &mut self.sums, out)
+            },
+            (Path::Scalar, form) => scalar(form, source, queries, part, &mut self.sums, out),
         }
     }
 }
 
-/// Scores a panel against `out.len()` queries: `out[q][r]`.
-///
-/// `queries` are rows of `4 * n_steps` numbers, zero-padded.
-pub(crate) fn score(kernel: Kernel, form: Form, panel: &Panel, queries: &[f32], out: &mut [[f32; PANEL_ROWS]]) {
-    let steps = panel.registers.len() / REGISTERS;
-    // The vector paths read through pointers: these two are what their safety rests on.
-    assert_eq!(panel.registers.len(), steps * REGISTERS, "a panel is a whole number of steps");
-    assert_eq!(queries.len(), out.len() * steps * LANES, "one output per query");
-    match (kernel.0, form) {
-        // SAFETY (all): a `Path` is made only by `available`, after the machine was seen to have the instructions, and the
-        // lengths were just checked.
-        #[cfg(target_arch = "x86_64")]
-        (Path::Avx512, Form::Product) => unsafe { avx512::score::<false>(&panel.registers, queries, out) },
-        #[cfg(target_arch = "x86_64")]
-        (Path::Avx512, Form::MinusSquaredDistance) => unsafe { avx512::score::<true>(&panel.registers, queries, out) },
-        #[cfg(target_arch = "x86_64")]
-        (Path::Avx2, Form::Product) => unsafe { avx2::score::<false>(&panel.registers, queries, out) },
-        #[cfg(target_arch = "x86_64")]
-        (Path::Avx2, Form::MinusSquaredDistance) => unsafe { avx2::score::<true>(&panel.registers, queries, out) },
-        #[cfg(target_arch = "aarch64")]
-        (Path::Neon, Form::Product) => unsafe { neon::score::<false>(&panel.registers, queries, out) },
-        #[cfg(target_arch = "aarch64")]
-        (Path::Neon, Form::MinusSquaredDistance) => unsafe { neon::score::<true>(&panel.registers, queries, out) },
-        (Path::Scalar, form) => scalar(form, &panel.registers, queries, out),
+/// Asks for the cache line at an address that need not be anyone's: sixteen streams of rows are more than the processor foresees by
+/// itself. Four rows at each step make one line of each of sixteen rows in four steps, which is the rate at which lines are used.
+#[inline(always)]
+fn prefetch(at: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch is a hint, never a fault, whatever the address; SSE is part of x86-64.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// Packs the steps from dimension `from` on; dimensions beyond `dim` become zero.
+fn pack<'a>(block: &mut [Step], row: impl Fn(usize) -> &'a [f32], from: usize, dim: usize) {
+    let until = dim.min(from + block.len() * LANES);
+    let rows: [&[f32]; PANEL_ROWS] = std::array::from_fn(|r| &row(r)[from..until]);
+    let whole = (until - from) / LANES;
+    for (s, step) in block[..whole].iter_mut().enumerate() {
+        for r in s % 4 * 4..s % 4 * 4 + 4 {
+            prefetch(rows[r].as_ptr().wrapping_add(s * LANES + PANEL_ROWS * dim));
+        }
+        for r in 0..PANEL_ROWS {
+            let lane = r / REGISTERS * LANES;
+            // SAFETY: all rows have the same length, of which this is a whole step: s < whole.
+            let four = unsafe { rows[r].get_unchecked(s * LANES..s * LANES + LANES) };
+            step[r % REGISTERS].0[lane..lane + LANES].copy_from_slice(four);
+        }
+    }
+    if let [last] = &mut block[whole..] {
+        *last = ZERO;
+        for (r, row) in rows.iter().enumerate() {
+            let (lane, rest) = (r / REGISTERS * LANES, &row[whole * LANES..]);
+            last[r % REGISTERS].0[lane..lane + rest.len()].copy_from_slice(rest);
+        }
     }
 }
 
 /// The definition, which the vector paths follow to the bit. Where the processor has no fused multiply-add this is slow, but
 /// still right.
-fn scalar(form: Form, registers: &[Register], queries: &[f32], out: &mut [[f32; PANEL_ROWS]]) {
-    let width = registers.len() / REGISTERS * LANES;
-    for (query, out) in queries.chunks_exact(width).zip(out) {
+fn scalar(form: Form, source: Source<'_>, queries: &[f32], part: Part, sums: &mut [Step], out: &mut [[f32; PANEL_ROWS]]) {
+    let Source::Packed(block) = source else { unreachable!("the scalar path takes no tile of queries unpacked") };
+    for ((query, sums), out) in queries.chunks(part.stride).zip(sums).zip(out) {
         for (r, out) in out.iter_mut().enumerate() {
             let lane = r / REGISTERS * LANES;
+            let kept = &mut sums[r % REGISTERS].0[lane..lane + LANES];
             let mut sum = [0.0f32; LANES];
-            for (q, step) in query.chunks_exact(LANES).zip(registers.chunks_exact(REGISTERS)) {
+            if !part.first {
+                sum.copy_from_slice(kept);
+            }
+            for (q, step) in query.chunks_exact(LANES).zip(&block[..part.steps]) {
                 let x = &step[r % REGISTERS].0[lane..lane + LANES];
                 for l in 0..LANES {
                     sum[l] = match form {
@@ -178,6 +290,7 @@ fn scalar(form: Form, registers: &[Register], queries: &[f32], out: &mut [[f32; 
                     };
                 }
             }
+            kept.copy_from_slice(&sum);
             let sum = (sum[0] + sum[2]) + (sum[1] + sum[3]);
             *out = match form {
                 Form::Product => sum,
@@ -187,25 +300,29 @@ fn scalar(form: Form, registers: &[Register], queries: &[f32], out: &mut [[f32; 
     }
 }
 
-/// Calls `$tile::<$form, n>` for as many whole groups of `$most` queries as there are, then for what is left.
-#[allow(unused_macros)] // Not on a machine without vector instructions.
+/// Calls `tile::<distance, rows, n>` for as many whole groups of `$most` queries as there are, then for what is left.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! in_tiles {
-    ($tile:ident, $form:ident, $registers:ident, $queries:ident, $out:ident, $most:literal, [$($less:literal),*]) => {{
-        let steps = $registers.len() / REGISTERS;
+    ($distance:ident, $source:ident, $queries:ident, $part:ident, $sums:ident, $out:ident, $most:literal, [$($less:literal),*]) => {{
         let mut query = $queries.as_ptr();
-        let mut tiles = $out.chunks_exact_mut($most);
-        for tile in tiles.by_ref() {
-            // SAFETY: the caller promises `4 * steps` numbers for each output, and this tile has as many outputs as queries.
-            unsafe {
-                $tile::<$form, $most>($registers.as_ptr().cast(), query, steps, tile);
-                query = query.add($most * steps * LANES);
+        let (packed, rows) = match $source {
+            Source::Packed(block) => (block.as_ptr().cast::<f32>(), &[std::ptr::null(); PANEL_ROWS]),
+            Source::Rows(rows) => (std::ptr::null(), rows),
+        };
+        let mut sums = $sums.chunks_mut($most);
+        for out in $out.chunks_mut($most) {
+            let sums = sums.next().expect("as many sums as outputs");
+            // SAFETY (all): what the caller promises of all queries holds of these.
+            match (rows[0].is_null(), out.len()) {
+                (true, $most) => unsafe { tile::<$distance, false, $most>(packed, rows, query, $part, sums, out) },
+                (false, $most) => unsafe { tile::<$distance, true, $most>(packed, rows, query, $part, sums, out) },
+                $(
+                    (true, $less) => unsafe { tile::<$distance, false, $less>(packed, rows, query, $part, sums, out) },
+                    (false, $less) => unsafe { tile::<$distance, true, $less>(packed, rows, query, $part, sums, out) },
+                )*
+                _ => unreachable!("chunks are not longer"),
             }
-        }
-        let rest = tiles.into_remainder();
-        match rest.len() {
-            // SAFETY: as above, with the queries that are left.
-            $($less => unsafe { $tile::<$form, $less>($registers.as_ptr().cast(), query, steps, rest) },)*
-            _ => {}
+            query = query.wrapping_add(out.len() * $part.stride);
         }
     }};
 }
@@ -215,34 +332,64 @@ macro_rules! in_tiles {
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::{LANES, PANEL_ROWS, REGISTERS, Register};
+    use super::{LANES, PANEL_ROWS, Part, REGISTERS, Source, Step};
 
     /// # Safety
-    /// The machine has AVX-512F; `queries` holds `4 * registers.len() / 4` numbers for each output.
-    #[target_feature(enable = "avx512f")]
-    pub(super) unsafe fn score<const DISTANCE: bool>(registers: &[Register], queries: &[f32], out: &mut [[f32; PANEL_ROWS]]) {
-        in_tiles!(tile, DISTANCE, registers, queries, out, 6, [1, 2, 3, 4, 5]);
+    /// The machine has AVX-512F and AVX-512DQ; see `tiles` of the [`Scorer`](super::Scorer).
+    #[target_feature(enable = "avx512f,avx512dq")]
+    pub(super) unsafe fn tiles<const DISTANCE: bool>(
+        source: Source<'_>,
+        queries: &[f32],
+        part: Part,
+        sums: &mut [Step],
+        out: &mut [[f32; PANEL_ROWS]],
+    ) {
+        in_tiles!(DISTANCE, source, queries, part, sums, out, 6, [1, 2, 3, 4, 5]);
     }
 
     /// # Safety
-    /// AVX-512F; `panel` has `64 * steps` numbers at a multiple of 64 bytes, `queries` `Q * 4 * steps`; `out` has `Q` places.
-    #[target_feature(enable = "avx512f")]
-    unsafe fn tile<const DISTANCE: bool, const Q: usize>(
-        panel: *const f32,
+    /// AVX-512F and DQ; `part.steps` steps at `packed`, at a multiple of 64 bytes, or at each of `rows`; `Q` queries, sums, outputs.
+    #[target_feature(enable = "avx512f,avx512dq")]
+    unsafe fn tile<const DISTANCE: bool, const ROWS: bool, const Q: usize>(
+        packed: *const f32,
+        rows: &[*const f32; PANEL_ROWS],
         queries: *const f32,
-        steps: usize,
+        part: Part,
+        kept: &mut [Step],
         out: &mut [[f32; PANEL_ROWS]],
     ) {
         let mut sums = [[_mm512_setzero_ps(); REGISTERS]; Q];
-        for s in 0..steps {
-            // SAFETY: s < steps, and the caller promises this many.
-            let x = unsafe {
-                let step = panel.add(s * REGISTERS * PANEL_ROWS);
-                [_mm512_load_ps(step), _mm512_load_ps(step.add(16)), _mm512_load_ps(step.add(32)), _mm512_load_ps(step.add(48))]
-            };
+        if !part.first {
             for q in 0..Q {
-                // SAFETY: q < Q and s < steps, and the caller promises this many.
-                let four = unsafe { _mm_loadu_ps(queries.add((q * steps + s) * LANES)) };
+                for i in 0..REGISTERS {
+                    // SAFETY: a register is 64 bytes at a multiple of 64.
+                    sums[q][i] = unsafe { _mm512_load_ps(kept[q][i].0.as_ptr()) };
+                }
+            }
+        }
+        for s in 0..part.steps {
+            if ROWS {
+                for r in s % 4 * 4..s % 4 * 4 + 4 {
+                    super::prefetch(rows[r].wrapping_add(s * LANES + part.ahead));
+                }
+            }
+            let mut x = [_mm512_setzero_ps(); REGISTERS];
+            for i in 0..REGISTERS {
+                // SAFETY: s < part.steps and i < 4, and the caller promises as much.
+                x[i] = unsafe {
+                    if ROWS {
+                        let four = |r: usize| _mm_loadu_ps(rows[r].add(s * LANES));
+                        let low = _mm512_castps128_ps512(four(i));
+                        let low = _mm512_insertf32x4::<1>(low, four(4 + i));
+                        _mm512_insertf32x4::<3>(_mm512_insertf32x4::<2>(low, four(8 + i)), four(12 + i))
+                    } else {
+                        _mm512_load_ps(packed.add((s * REGISTERS + i) * PANEL_ROWS))
+                    }
+                };
+            }
+            for q in 0..Q {
+                // SAFETY: q < Q and s < part.steps, and the caller promises as much.
+                let four = unsafe { _mm_loadu_ps(queries.add(q * part.stride + s * LANES)) };
                 let four = _mm512_broadcast_f32x4(four);
                 for i in 0..REGISTERS {
                     sums[q][i] = if DISTANCE {
@@ -255,6 +402,13 @@ mod avx512 {
             }
         }
         for q in 0..Q {
+            if !part.last {
+                for i in 0..REGISTERS {
+                    // SAFETY: a register is 64 bytes at a multiple of 64.
+                    unsafe { _mm512_store_ps(kept[q][i].0.as_mut_ptr(), sums[q][i]) };
+                }
+                continue;
+            }
             let [a, b, c, d] = sums[q];
             // Per 128-bit piece: a0+a2 b0+b2 a1+a3 b1+b3, then all four rows' (0+2)+(1+3), in the order of the rows.
             let ab = _mm512_castps_pd(_mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b)));
@@ -274,36 +428,65 @@ mod avx512 {
 mod avx2 {
     use std::arch::x86_64::*;
 
-    use super::{LANES, PANEL_ROWS, REGISTERS, Register};
+    use super::{LANES, PANEL_ROWS, Part, REGISTERS, Source, Step};
 
     /// # Safety
-    /// The machine has AVX2 and FMA; `queries` holds `4 * registers.len() / 4` numbers for each output.
+    /// The machine has AVX2 and FMA; see `tiles` of the [`Scorer`](super::Scorer).
     #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn score<const DISTANCE: bool>(registers: &[Register], queries: &[f32], out: &mut [[f32; PANEL_ROWS]]) {
-        in_tiles!(tile, DISTANCE, registers, queries, out, 3, [1, 2]);
+    pub(super) unsafe fn tiles<const DISTANCE: bool>(
+        source: Source<'_>,
+        queries: &[f32],
+        part: Part,
+        sums: &mut [Step],
+        out: &mut [[f32; PANEL_ROWS]],
+    ) {
+        in_tiles!(DISTANCE, source, queries, part, sums, out, 3, [1, 2]);
     }
 
     /// # Safety
-    /// AVX2, FMA; `panel` has `64 * steps` numbers at a multiple of 32 bytes, `queries` `Q * 4 * steps`; `out` has `Q` places.
+    /// AVX2 and FMA; `part.steps` steps at `packed`, at a multiple of 32 bytes, or at each of `rows`; `Q` queries, sums, outputs.
     #[target_feature(enable = "avx2,fma")]
-    unsafe fn tile<const DISTANCE: bool, const Q: usize>(
-        panel: *const f32,
+    unsafe fn tile<const DISTANCE: bool, const ROWS: bool, const Q: usize>(
+        packed: *const f32,
+        rows: &[*const f32; PANEL_ROWS],
         queries: *const f32,
-        steps: usize,
+        part: Part,
+        kept: &mut [Step],
         out: &mut [[f32; PANEL_ROWS]],
     ) {
         for half in 0..2 {
             let mut sums = [[_mm256_setzero_ps(); REGISTERS]; Q];
-            for s in 0..steps {
+            if !part.first {
+                for q in 0..Q {
+                    for i in 0..REGISTERS {
+                        // SAFETY: half a register is 32 bytes at a multiple of 32.
+                        sums[q][i] = unsafe { _mm256_load_ps(kept[q][i].0.as_ptr().add(half * 8)) };
+                    }
+                }
+            }
+            for s in 0..part.steps {
                 let mut fours = [_mm256_setzero_ps(); Q];
                 for q in 0..Q {
-                    // SAFETY: q < Q and s < steps, and the caller promises this many.
-                    let four = unsafe { _mm_loadu_ps(queries.add((q * steps + s) * LANES)) };
+                    // SAFETY: q < Q and s < part.steps, and the caller promises as much.
+                    let four = unsafe { _mm_loadu_ps(queries.add(q * part.stride + s * LANES)) };
                     fours[q] = _mm256_set_m128(four, four);
                 }
+                if ROWS {
+                    // The two halves of a panel share the work, and four steps a line.
+                    let r = half * 8 + s % 4 * 2;
+                    super::prefetch(rows[r].wrapping_add(s * LANES + part.ahead));
+                    super::prefetch(rows[r + 1].wrapping_add(s * LANES + part.ahead));
+                }
                 for i in 0..REGISTERS {
-                    // SAFETY: s < steps, i < 4, half < 2, and the caller promises this many.
-                    let x = unsafe { _mm256_load_ps(panel.add((s * REGISTERS + i) * PANEL_ROWS + half * 8)) };
+                    // SAFETY: s < part.steps, i < 4 and half < 2, and the caller promises as much.
+                    let x = unsafe {
+                        if ROWS {
+                            let four = |r: usize| _mm_loadu_ps(rows[half * 8 + r].add(s * LANES));
+                            _mm256_set_m128(four(4 + i), four(i))
+                        } else {
+                            _mm256_load_ps(packed.add((s * REGISTERS + i) * PANEL_ROWS + half * 8))
+                        }
+                    };
                     for q in 0..Q {
                         sums[q][i] = if DISTANCE {
                             let difference = _mm256_sub_ps(fours[q], x);
@@ -315,6 +498,13 @@ mod avx2 {
                 }
             }
             for q in 0..Q {
+                if !part.last {
+                    for i in 0..REGISTERS {
+                        // SAFETY: half a register is 32 bytes at a multiple of 32.
+                        unsafe { _mm256_store_ps(kept[q][i].0.as_mut_ptr().add(half * 8), sums[q][i]) };
+                    }
+                    continue;
+                }
                 let [a, b, c, d] = sums[q];
                 let ab = _mm256_castps_pd(_mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)));
                 let cd = _mm256_castps_pd(_mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d)));
@@ -334,35 +524,57 @@ mod avx2 {
 mod neon {
     use std::arch::aarch64::*;
 
-    use super::{LANES, PANEL_ROWS, REGISTERS, Register};
+    use super::{LANES, PANEL_ROWS, Part, REGISTERS, Source, Step};
 
     /// # Safety
-    /// The machine has NEON; `queries` holds `4 * registers.len() / 4` numbers for each output.
+    /// The machine has NEON; see `tiles` of the [`Scorer`](super::Scorer).
     #[target_feature(enable = "neon")]
-    pub(super) unsafe fn score<const DISTANCE: bool>(registers: &[Register], queries: &[f32], out: &mut [[f32; PANEL_ROWS]]) {
-        in_tiles!(tile, DISTANCE, registers, queries, out, 6, [1, 2, 3, 4, 5]);
+    pub(super) unsafe fn tiles<const DISTANCE: bool>(
+        source: Source<'_>,
+        queries: &[f32],
+        part: Part,
+        sums: &mut [Step],
+        out: &mut [[f32; PANEL_ROWS]],
+    ) {
+        in_tiles!(DISTANCE, source, queries, part, sums, out, 6, [1, 2, 3, 4, 5]);
     }
 
     /// # Safety
-    /// NEON; `panel` has `64 * steps` numbers, `queries` `Q * 4 * steps`; `out` has `Q` places.
+    /// NEON; `part.steps` steps at `packed` or at each of `rows`; `Q` queries, sums, outputs.
     #[target_feature(enable = "neon")]
-    unsafe fn tile<const DISTANCE: bool, const Q: usize>(
-        panel: *const f32,
+    unsafe fn tile<const DISTANCE: bool, const ROWS: bool, const Q: usize>(
+        packed: *const f32,
+        rows: &[*const f32; PANEL_ROWS],
         queries: *const f32,
-        steps: usize,
+        part: Part,
+        kept: &mut [Step],
         out: &mut [[f32; PANEL_ROWS]],
     ) {
         for quarter in 0..4 {
             let mut sums = [[vdupq_n_f32(0.0); REGISTERS]; Q];
-            for s in 0..steps {
+            if !part.first {
+                for q in 0..Q {
+                    for i in 0..REGISTERS {
+                        // SAFETY: a register is 16 numbers, a quarter 4.
+                        sums[q][i] = unsafe { vld1q_f32(kept[q][i].0.as_ptr().add(quarter * LANES)) };
+                    }
+                }
+            }
+            for s in 0..part.steps {
                 let mut x = [vdupq_n_f32(0.0); REGISTERS];
                 for i in 0..REGISTERS {
-                    // SAFETY: s < steps, i < 4, quarter < 4, and the caller promises this many.
-                    x[i] = unsafe { vld1q_f32(panel.add((s * REGISTERS + i) * PANEL_ROWS + quarter * LANES)) };
+                    // SAFETY: s < part.steps, i < 4 and quarter < 4, and the caller promises as much.
+                    x[i] = unsafe {
+                        if ROWS {
+                            vld1q_f32(rows[quarter * REGISTERS + i].add(s * LANES))
+                        } else {
+                            vld1q_f32(packed.add((s * REGISTERS + i) * PANEL_ROWS + quarter * LANES))
+                        }
+                    };
                 }
                 for q in 0..Q {
-                    // SAFETY: q < Q and s < steps, and the caller promises this many.
-                    let four = unsafe { vld1q_f32(queries.add((q * steps + s) * LANES)) };
+                    // SAFETY: q < Q and s < part.steps, and the caller promises as much.
+                    let four = unsafe { vld1q_f32(queries.add(q * part.stride + s * LANES)) };
                     for i in 0..REGISTERS {
                         sums[q][i] = if DISTANCE {
                             let difference = vsubq_f32(four, x[i]);
@@ -374,6 +586,13 @@ mod neon {
                 }
             }
             for q in 0..Q {
+                if !part.last {
+                    for i in 0..REGISTERS {
+                        // SAFETY: a register is 16 numbers, a quarter 4.
+                        unsafe { vst1q_f32(kept[q][i].0.as_mut_ptr().add(quarter * LANES), sums[q][i]) };
+                    }
+                    continue;
+                }
                 let [a, b, c, d] = sums[q];
                 let ab = vreinterpretq_f64_f32(vaddq_f32(vzip1q_f32(a, b), vzip2q_f32(a, b)));
                 let cd = vreinterpretq_f64_f32(vaddq_f32(vzip1q_f32(c, d), vzip2q_f32(c, d)));
@@ -395,7 +614,7 @@ mod tests {
     use super::*;
 
     /// Dimensions around every edge, and one of each usual size.
-    const DIMS: [usize; 14] = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 33, 64, 127, 384];
+    const DIMS: [usize; 16] = [1, 2, 3, 4, 5, 7, 8, 15, 16, 17, 33, 127, 256, 257, 384, 515];
 
     fn numbers(seed: u64, n: usize) -> Vec<f32> {
         // A multiplicative generator is random enough for sums; spread over four decades, both signs.
@@ -410,15 +629,14 @@ mod tests {
     }
 
     fn score_all(kernel: Kernel, form: Form, dim: usize, rows: &[f32], queries: &[f32]) -> Vec<[f32; PANEL_ROWS]> {
-        let mut panel = Panel::new(dim);
-        rows.chunks_exact(dim).enumerate().for_each(|(at, row)| panel.pack(at, row));
         let width = n_steps(dim) * LANES;
         let mut padded = vec![0.0; queries.len() / dim * width];
         for (from, to) in queries.chunks_exact(dim).zip(padded.chunks_exact_mut(width)) {
             to[..dim].copy_from_slice(from);
         }
         let mut out = vec![[f32::NAN; PANEL_ROWS]; queries.len() / dim];
-        score(kernel, form, &panel, &padded, &mut out);
+        let rows: Vec<&[f32]> = rows.chunks_exact(dim).collect();
+        Scorer::new(kernel, form, dim, &padded).score(&rows, &mut out);
         out
     }
 
