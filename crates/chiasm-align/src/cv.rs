@@ -1,8 +1,37 @@
-//! Cross-validation by groups, and the retrieval figures of rows left out.
+//! Cross-validation by groups, retrieval figures of rows left out, and the choice of hyper-parameters.
+//!
+//! # What is measured
+//! The groups are dealt to the folds at random; a space is fitted on all folds but one, and the rows of that one are searched
+//! with one another, in every direction. Rows of one group that are the same, number for number (a picture repeated for each
+//! of its captions), are one thing. A query is a hit at `k` when any row of its group is among the first `k`; equal scores
+//! count against it.
+//!
+//! # Large sets
+//! Costs stay bounded: of more than 20,000 rows a random 20,000 (whole groups) take part in the search, and of a fold's rows at most
+//! 2,000 are searched with one another. The final fit, which is the caller's, takes all rows.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+
+use chiasm_core::{MatrixView, SharedSpace};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use crate::fit::{FitError, Pairs, Run};
+use crate::linalg::{self, Mat, product};
 use crate::method::MethodConfig;
 use crate::pipeline::PipelineSpace;
+use crate::preprocess::{Preprocess, ViewConfig};
+use crate::reduced::{Basis, Reduced, pick_rows};
+
+const MAX_SEARCH_ROWS: usize = 20_000;
+const MAX_TEST_ROWS: usize = 2_000;
+/// The search looks at no more principal components of a view than this.
+const MAX_AXES: usize = 512;
+/// A candidate takes over only when its mean figure is better by more than this, so that chance decides less.
+const MARGIN: f64 = 0.001;
 
 /// How well rows of one view find those of another, as fractions of the queries.
 #[derive(Clone, Debug, PartialEq)]
@@ -26,7 +55,7 @@ pub struct Direction {
 /// Retrieval figures in every direction.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Figures {
-    /// Every ordered pair of views: 0 to 1, 1 to 0, ...
+    /// Every ordered pair of views: 0 to 1, 0 to 2, ..., 1 to 0, ...
     pub directions: Vec<Direction>,
 }
 
@@ -35,6 +64,18 @@ impl Figures {
     pub fn mean(&self) -> f64 {
         let sum: f64 = self.directions.iter().map(|d| (d.r1 + d.r5 + d.r10) / 3.0).sum();
         sum / self.directions.len() as f64
+    }
+
+    /// Figures over several folds: every query counts the same.
+    fn pool(folds: &[Figures]) -> Figures {
+        let direction = |d: usize| {
+            let all: Vec<&Direction> = folds.iter().map(|f| &f.directions[d]).collect();
+            let n_queries: usize = all.iter().map(|d| d.n_queries).sum();
+            let mean = |f: fn(&Direction) -> f64| all.iter().map(|d| f(d) * d.n_queries as f64).sum::<f64>() / n_queries as f64;
+            let n_gallery = all.iter().map(|d| d.n_gallery).sum::<f64>() / all.len() as f64;
+            Direction { r1: mean(|d| d.r1), r5: mean(|d| d.r5), r10: mean(|d| d.r10), n_queries, n_gallery, ..all[0].clone() }
+        };
+        Figures { directions: (0..folds[0].directions.len()).map(direction).collect() }
     }
 }
 
@@ -60,20 +101,443 @@ pub struct Chosen {
     pub tried: Vec<Tried>,
 }
 
-/// Tries each configuration by k-fold cross-validation.
+/// Tries each configuration by `folds`-fold cross-validation and chooses the one with the best [`Figures::mean`], of equal ones the
+/// first.
 ///
 /// # Errors
-/// [`FitError`].
+/// Those of the method; [`FitError::TooFewRows`] for fewer groups than folds; [`FitError::Config`] for fewer than two folds or
+/// an empty grid.
 pub fn cross_validate(grid: &[MethodConfig], pairs: &Pairs<'_>, folds: usize, run: &Run<'_>) -> Result<Chosen, FitError> {
-    let _ = (grid, pairs, folds, run);
-    Err(FitError::Numeric { what: "cross-validation" })
+    let Some(first) = grid.first() else {
+        let expected = "at least one configuration is tried";
+        return Err(FitError::Config { name: "number of configurations", value: "0".to_owned(), expected });
+    };
+    let mut max_axes = Some(1);
+    for config in grid {
+        pairs.check(config.name(), config.n_views())?;
+        for view in config.linear().views(pairs.views.len())? {
+            max_axes = max_axes.zip(view.pca_dim).map(|(a, b)| a.max(b));
+        }
+    }
+    let mut table = Table::new(first, pairs, folds, max_axes, run)?;
+    run.progress.start("cross-validation", Some(grid.len() as u64));
+    for config in grid {
+        table.try_config(config)?;
+    }
+    run.progress.finish();
+    let mut best = 0;
+    for (i, tried) in table.tried.iter().enumerate() {
+        if tried.figures.mean() > table.tried[best].figures.mean() {
+            best = i;
+        }
+    }
+    Ok(table.choose(best))
 }
 
-/// Retrieval figures of a fitted space on pairs it has not seen.
+/// Retrieval figures of a fitted space on pairs it has not seen, view by view as it was fitted. Memory is a score for every two
+/// rows.
 ///
 /// # Errors
-/// [`FitError`].
+/// Those of [`Pairs::check`]; [`FitError::Project`] for rows that cannot be projected.
 pub fn evaluate(space: &PipelineSpace, pairs: &Pairs<'_>) -> Result<Figures, FitError> {
-    let _ = (space, pairs);
-    Err(FitError::Numeric { what: "evaluation" })
+    pairs.check("evaluation", 2..=space.n_views())?;
+    let rows: Vec<usize> = (0..pairs.n()).collect();
+    let mut projected = Vec::new();
+    for (view, x) in pairs.views.iter().enumerate() {
+        let out = space.project(view, *x).map_err(|e| FitError::Project { view, cause: e })?;
+        projected.push(Mat::from_fn(out.n(), out.dim(), |i, j| f64::from(out.row(i)[j])));
+    }
+    Ok(retrieve(&mut projected, &things(pairs, &rows), pairs, &rows))
+}
+
+/// Hyper-parameters by coordinate descent from a start that suits most data: ridges of each view's mean variance, coordinates
+/// weighted by their correlation.
+pub(crate) fn search(start: MethodConfig, pairs: &Pairs<'_>, folds: usize, run: &Run<'_>) -> Result<Chosen, FitError> {
+    pairs.check(start.name(), start.n_views())?;
+    let n_views = pairs.views.len();
+    let choices: Vec<Vec<Preprocess>> = pairs.views.iter().map(|x| Preprocess::choices(*x)).collect();
+    let axes: Vec<Option<usize>> = pairs.views.iter().map(|x| (x.dim() > MAX_AXES).then_some(START_AXES)).collect();
+    let view = |v: usize| ViewConfig { preprocess: choices[v][0], pca_dim: axes[v], ridge: 1.0 };
+    let views: Vec<ViewConfig> = (0..n_views).map(view).collect();
+    let mut table = Table::new(&start, pairs, folds, Some(MAX_AXES), run)?;
+    run.progress.start("cross-validation", None);
+    let best = match start {
+        MethodConfig::Ridge(config) => {
+            let mut at = MethodConfig::Ridge(crate::RidgeConfig { preprocess: [choices[0][0], choices[1][0]], ..config });
+            let ridge = |at: &MethodConfig, change: &dyn Fn(&mut crate::RidgeConfig)| {
+                let mut next = at.clone();
+                if let MethodConfig::Ridge(c) = &mut next {
+                    change(c);
+                }
+                next
+            };
+            table.best_of(&mut at, |at| vec![ridge(at, &|c| c.from = 1)])?;
+            for v in 0..2 {
+                table.best_of(&mut at, |at| choices[v][1..].iter().map(|p| ridge(at, &|c| c.preprocess[v] = *p)).collect())?;
+            }
+            table.walk(&mut at, |at, factor| ridge(at, &|c| c.ridge *= factor))?;
+            table.best_of(&mut at, |at| vec![ridge(at, &|c| c.from = 1 - c.from)])?;
+            table.walk(&mut at, |at, factor| ridge(at, &|c| c.ridge *= factor))?;
+            at
+        }
+        MethodConfig::Cca(config) => {
+            let mut at = MethodConfig::Cca(crate::CcaConfig { views: [views[0], views[1]], ..config });
+            table.descend(&mut at, &choices)?;
+            at
+        }
+        MethodConfig::Mcca(config) => {
+            let mut at = MethodConfig::Mcca(crate::MccaConfig { views, ..config });
+            table.descend(&mut at, &choices)?;
+            at
+        }
+    };
+    run.progress.finish();
+    let at = table.place(&best).expect("the best one was tried");
+    Ok(table.choose(at))
+}
+
+/// Principal components that a wide view starts with.
+const START_AXES: usize = 256;
+const AXES: [usize; 4] = [64, 128, 256, 512];
+const POWERS: [f64; 5] = [0.0, 0.5, 1.0, 2.0, 4.0];
+const COMPONENTS: [usize; 6] = [16, 32, 64, 128, 256, 512];
+/// Step of a walk over ridges, and how far it goes at most.
+const STRIDE: f64 = 3.162_277_660_168_379_5;
+const RIDGES: std::ops::RangeInclusive<f64> = 1e-7..=1e4;
+
+/// A configuration changed in one of the fields that CCA and its kin share.
+fn changed(config: &MethodConfig, change: impl Fn(&mut [ViewConfig], &mut usize, &mut f64)) -> MethodConfig {
+    let mut next = config.clone();
+    match &mut next {
+        MethodConfig::Cca(c) => change(&mut c.views, &mut c.max_components, &mut c.correlation_power),
+        MethodConfig::Mcca(c) => change(&mut c.views, &mut c.max_components, &mut c.correlation_power),
+        MethodConfig::Ridge(_) => {}
+    }
+    next
+}
+
+/// The folds, what was worked out for them, and what was tried.
+struct Table<'a> {
+    pairs: &'a Pairs<'a>,
+    run: &'a Run<'a>,
+    max_axes: Option<usize>,
+    folds: Vec<Fold>,
+    /// Axes learned so far, by fold, view and preprocessing.
+    bases: HashMap<(usize, usize, String), Arc<Basis>>,
+    /// The folds in axes for one choice of preprocessing, kept while it stays.
+    reduced: Option<(String, Vec<FoldInAxes>)>,
+    /// Rows left out in all coordinates of the last solution, kept while only their number and weights change.
+    solved: Option<(String, Vec<Solved>)>,
+    tried: Vec<Tried>,
+}
+
+struct Fold {
+    train: Vec<usize>,
+    test: Vec<usize>,
+    /// For each view the places in `test` of its distinct things.
+    things: Vec<Vec<usize>>,
+}
+
+struct FoldInAxes {
+    reduced: Reduced,
+    /// Rows left out, in axes, one matrix per view.
+    test: Vec<Mat>,
+}
+
+struct Solved {
+    solution: crate::reduced::Solution,
+    /// Rows left out in all coordinates, unweighted, one matrix per view.
+    test: Vec<Mat>,
+}
+
+impl<'a> Table<'a> {
+    fn new(
+        method: &MethodConfig,
+        pairs: &'a Pairs<'a>,
+        n_folds: usize,
+        max_axes: Option<usize>,
+        run: &'a Run<'a>,
+    ) -> Result<Self, FitError> {
+        if n_folds < 2 {
+            let expected = "cross-validation needs at least two folds";
+            return Err(FitError::Config { name: "folds", value: n_folds.to_string(), expected });
+        }
+        pairs.check(method.name(), method.n_views())?;
+        let folds = deal(pairs, n_folds, run.seed)?;
+        Ok(Self { pairs, run, max_axes, folds, bases: HashMap::new(), reduced: None, solved: None, tried: Vec::new() })
+    }
+
+    fn place(&self, config: &MethodConfig) -> Option<usize> {
+        self.tried.iter().position(|t| t.config == *config)
+    }
+
+    fn choose(self, best: usize) -> Chosen {
+        let Tried { config, figures } = self.tried[best].clone();
+        Chosen { config, figures, n_folds: self.folds.len(), tried: self.tried }
+    }
+
+    /// The mean figure of a configuration, worked out if it is new.
+    fn try_config(&mut self, config: &MethodConfig) -> Result<f64, FitError> {
+        if let Some(at) = self.place(config) {
+            return Ok(self.tried[at].figures.mean());
+        }
+        self.run.cancel.check()?;
+        let method = config.linear();
+        let views = method.views(self.pairs.views.len())?;
+        self.solve(config, &views)?;
+        let (_, solved) = self.solved.as_ref().expect("solved above");
+        let figures = |(fold, solved): (&Fold, &Solved)| {
+            let k = solved.solution.kept(method.max_components());
+            let factors = solved.solution.factors(k, method.correlation_power());
+            let weighted = |z: &Mat| {
+                let mut z = z.subcols(0, k).to_owned();
+                linalg::scale_cols(&mut z, &factors);
+                z
+            };
+            let mut rows: Vec<Mat> = solved.test.iter().map(weighted).collect();
+            retrieve(&mut rows, &fold.things, self.pairs, &fold.test)
+        };
+        let figures: Vec<Figures> = self.folds.par_iter().zip(solved).map(figures).collect();
+        let figures = Figures::pool(&figures);
+        let mean = figures.mean();
+        self.tried.push(Tried { config: config.clone(), figures });
+        self.run.progress.advance(1);
+        Ok(mean)
+    }
+
+    /// Makes `self.solved` that of the configuration.
+    fn solve(&mut self, config: &MethodConfig, views: &[ViewConfig]) -> Result<(), FitError> {
+        let from = if let MethodConfig::Ridge(c) = config { c.from } else { 0 };
+        let key = format!("{} {from} {views:?}", config.name());
+        if self.solved.as_ref().is_some_and(|(k, _)| *k == key) {
+            return Ok(());
+        }
+        self.reduce(views)?;
+        let (_, in_axes) = self.reduced.as_ref().expect("reduced above");
+        let solve = |fold: &FoldInAxes| {
+            let solution = config.linear().solve(&fold.reduced, views)?;
+            let test = fold.test.iter().zip(&solution.weights);
+            let test = test.map(|(z, w)| product(z.subcols(0, w.nrows()), w.as_ref())).collect();
+            Ok(Solved { solution, test })
+        };
+        let solved = in_axes.par_iter().map(solve).collect::<Result<_, FitError>>()?;
+        self.solved = Some((key, solved));
+        Ok(())
+    }
+
+    /// Makes `self.reduced` that of the views' preprocessing.
+    fn reduce(&mut self, views: &[ViewConfig]) -> Result<(), FitError> {
+        let words: Vec<String> = views.iter().map(|v| v.preprocess.describe()).collect();
+        let key = words.join(", ");
+        if self.reduced.as_ref().is_some_and(|(k, _)| *k == key) {
+            return Ok(());
+        }
+        let (pairs, run, max_axes) = (self.pairs, self.run, self.max_axes);
+        let missing: Vec<(usize, usize)> = (0..self.folds.len())
+            .flat_map(|f| (0..views.len()).map(move |v| (f, v)))
+            .filter(|(f, v)| !self.bases.contains_key(&(*f, *v, words[*v].clone())))
+            .collect();
+        let folds = &self.folds;
+        let learn = |(f, v): (usize, usize)| {
+            let basis = Basis::learn(v, pairs.views[v], &folds[f].train, views[v].preprocess, max_axes, run)?;
+            Ok(((f, v, words[v].clone()), Arc::new(basis)))
+        };
+        let learned: Vec<_> = missing.into_par_iter().map(learn).collect::<Result<_, FitError>>()?;
+        self.bases.extend(learned);
+        self.reduced = None;
+        let in_axes = self.folds.iter().enumerate().map(|(f, fold)| {
+            run.cancel.check()?;
+            let bases: Vec<Arc<Basis>> = (0..views.len()).map(|v| self.bases[&(f, v, words[v].clone())].clone()).collect();
+            let rows = |rows: &[usize]| -> Vec<Mat> {
+                bases.iter().zip(&pairs.views).map(|(basis, x)| basis.coordinates(*x, rows)).collect()
+            };
+            let train = rows(&fold.train);
+            let all: Vec<usize> = (0..fold.train.len()).collect();
+            Ok(FoldInAxes { test: rows(&fold.test), reduced: Reduced::new(bases, &train, &all) })
+        });
+        let in_axes = in_axes.collect::<Result<Vec<_>, FitError>>()?;
+        self.reduced = Some((key, in_axes));
+        Ok(())
+    }
+
+    /// Moves to the best of the candidates if it is better by the margin; says whether it moved.
+    fn best_of(
+        &mut self,
+        at: &mut MethodConfig,
+        candidates: impl Fn(&MethodConfig) -> Vec<MethodConfig>,
+    ) -> Result<bool, FitError> {
+        let here = self.try_config(at)?;
+        let mut best = (here + MARGIN, None);
+        for next in candidates(at) {
+            let there = self.try_config(&next)?;
+            if there > best.0 {
+                best = (there, Some(next));
+            }
+        }
+        let moved = best.1.is_some();
+        if let Some(next) = best.1 {
+            *at = next;
+        }
+        Ok(moved)
+    }
+
+    /// Goes up or down by equal factors as long as that helps.
+    fn walk(&mut self, at: &mut MethodConfig, step: impl Fn(&MethodConfig, f64) -> MethodConfig) -> Result<bool, FitError> {
+        let mut moved = false;
+        for factor in [STRIDE, 1.0 / STRIDE] {
+            let before = moved;
+            while self.best_of(at, |at| vec![step(at, factor)].into_iter().filter(in_range).collect())? {
+                moved = true;
+            }
+            if moved && !before {
+                break;
+            }
+        }
+        Ok(moved)
+    }
+
+    /// Coordinate descent over the fields that CCA and its kin share.
+    fn descend(&mut self, at: &mut MethodConfig, choices: &[Vec<Preprocess>]) -> Result<(), FitError> {
+        let n_views = choices.len();
+        // Far jumps first, all views alike: noise-free data want next to no ridge, tiny sets a strong one.
+        self.best_of(at, |at| {
+            let jump = |r: f64| changed(at, |views, _, _| views.iter_mut().for_each(|v| v.ridge = r));
+            [1e-4, 1e-2, 0.1, 10.0].map(jump).to_vec()
+        })?;
+        for v in 0..n_views {
+            self.best_of(at, |at| {
+                choices[v][1..].iter().map(|p| changed(at, |views, _, _| views[v].preprocess = *p)).collect()
+            })?;
+        }
+        for _round in 0..2 {
+            let mut moved = false;
+            if n_views == 2 {
+                for v in 0..n_views {
+                    moved |= self.walk(at, |at, factor| changed(at, |views, _, _| views[v].ridge *= factor))?;
+                }
+            } else {
+                let all =
+                    |at: &MethodConfig, factor| changed(at, |views, _, _| views.iter_mut().for_each(|v| v.ridge *= factor));
+                moved |= self.walk(at, all)?;
+            }
+            moved |= self.best_of(at, |at| POWERS.map(|p| changed(at, |_, _, power| *power = p)).to_vec())?;
+            moved |= self.best_of(at, |at| COMPONENTS.map(|k| changed(at, |_, max, _| *max = k)).to_vec())?;
+            for v in 0..n_views {
+                let dim = self.pairs.views[v].dim();
+                if n_views > 2 || dim <= AXES[0] {
+                    continue;
+                }
+                moved |= self.best_of(at, |at| {
+                    let fits = |m: &&usize| **m < dim;
+                    let mut tried: Vec<MethodConfig> =
+                        AXES.iter().filter(fits).map(|m| changed(at, |views, _, _| views[v].pca_dim = Some(*m))).collect();
+                    if dim <= MAX_AXES {
+                        tried.push(changed(at, |views, _, _| views[v].pca_dim = None));
+                    }
+                    tried
+                })?;
+            }
+            if !moved {
+                break;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn in_range(config: &MethodConfig) -> bool {
+    match config {
+        MethodConfig::Cca(c) => c.views.iter().all(|v| RIDGES.contains(&v.ridge)),
+        MethodConfig::Mcca(c) => c.views.iter().all(|v| RIDGES.contains(&v.ridge)),
+        MethodConfig::Ridge(c) => RIDGES.contains(&c.ridge),
+    }
+}
+
+/// Deals whole groups to the folds.
+fn deal(pairs: &Pairs<'_>, n_folds: usize, seed: u64) -> Result<Vec<Fold>, FitError> {
+    let mut groups: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+    for row in 0..pairs.n() {
+        groups.entry(pairs.group(row)).or_default().push(row);
+    }
+    if groups.len() < n_folds.max(2) {
+        let what = format!("for {n_folds} folds (rows of one group count as one)");
+        return Err(FitError::TooFewRows { got: groups.len(), least: n_folds.max(2), what });
+    }
+    let mut groups: Vec<Vec<usize>> = groups.into_values().collect();
+    groups.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+    let mut n_rows = 0;
+    groups.retain(|rows| {
+        n_rows += rows.len();
+        n_rows <= MAX_SEARCH_ROWS.max(rows.len())
+    });
+    let fold = |f: usize| {
+        let pick = |ours: bool| {
+            let dealt = groups.iter().enumerate().filter(|(g, _)| (g % n_folds == f) == ours).flat_map(|(_, rows)| rows);
+            dealt.copied().collect::<Vec<usize>>()
+        };
+        let (mut train, mut test) = (pick(false), pick(true));
+        train.sort_unstable();
+        test.truncate(MAX_TEST_ROWS);
+        test.sort_unstable();
+        let things = things(pairs, &test);
+        Fold { train, test, things }
+    };
+    let folds: Vec<Fold> = (0..n_folds).map(fold).collect();
+    match folds.iter().map(|f| f.train.len()).min() {
+        Some(got) if got < 2 => Err(FitError::TooFewRows { got: pairs.n(), least: 4, what: "for cross-validation".to_owned() }),
+        _ => Ok(folds),
+    }
+}
+
+/// For each view the places in `rows` of its distinct things: of rows of one group with the same numbers only the first.
+fn things(pairs: &Pairs<'_>, rows: &[usize]) -> Vec<Vec<usize>> {
+    let distinct = |x: &MatrixView<'_>| {
+        let mut seen: BTreeSet<(u32, Vec<u32>)> = BTreeSet::new();
+        let new = |place: &usize| {
+            let row = rows[*place];
+            seen.insert((pairs.group(row), x.row(row).iter().map(|v| v.to_bits()).collect()))
+        };
+        (0..rows.len()).filter(new).collect()
+    };
+    pairs.views.iter().map(distinct).collect()
+}
+
+/// Searches the rows of every view with those of every other. `projected[v]` has a row for each of `rows`.
+fn retrieve(projected: &mut [Mat], things: &[Vec<usize>], pairs: &Pairs<'_>, rows: &[usize]) -> Figures {
+    let views: Vec<(Mat, Vec<u32>)> = projected
+        .iter()
+        .zip(things)
+        .map(|(z, places)| {
+            let mut z = pick_rows(z, places);
+            let norms: Vec<f64> = (0..z.nrows()).map(|i| z.row(i).norm_l2()).collect();
+            let scale: Vec<f64> = norms.iter().map(|n| if *n > 0.0 { 1.0 / n } else { 0.0 }).collect();
+            linalg::scale_rows(&mut z, &scale);
+            (z, places.iter().map(|p| pairs.group(rows[*p])).collect())
+        })
+        .collect();
+    let mut directions = Vec::new();
+    for (from, (queries, query_groups)) in views.iter().enumerate() {
+        for (to, (gallery, gallery_groups)) in views.iter().enumerate() {
+            if from == to {
+                continue;
+            }
+            // Gallery by rows, so that each query's scores lie side by side.
+            let scores = product(gallery.as_ref(), queries.transpose());
+            let ahead: Vec<usize> = (0..query_groups.len())
+                .into_par_iter()
+                .map(|q| {
+                    let of_group = |mine: bool| {
+                        let all = scores.col(q).iter().zip(gallery_groups);
+                        all.filter(move |(_, g)| (**g == query_groups[q]) == mine).map(|(s, _)| *s)
+                    };
+                    let best = of_group(true).fold(f64::NEG_INFINITY, f64::max);
+                    of_group(false).filter(|s| *s >= best).count()
+                })
+                .collect();
+            let share = |k: usize| ahead.iter().filter(|a| **a < k).count() as f64 / ahead.len() as f64;
+            let (n_queries, n_gallery) = (ahead.len(), gallery_groups.len() as f64);
+            directions.push(Direction { from, to, r1: share(1), r5: share(5), r10: share(10), n_queries, n_gallery });
+        }
+    }
+    Figures { directions }
 }

@@ -1,6 +1,6 @@
 //! What every method takes, and why it may refuse.
 
-use chiasm_core::{Cancel, Cancelled, MatrixView, Progress, ShapeError};
+use chiasm_core::{Cancel, Cancelled, MatrixView, Progress, ProjectError, ShapeError};
 
 /// Paired rows of two or more views: row `i` of every view belongs together.
 #[derive(Clone, Debug)]
@@ -125,6 +125,14 @@ pub enum FitError {
         view: usize,
         /// Where in it.
         cause: ShapeError,
+    },
+    /// Rows that the space to be evaluated does not take.
+    #[error("view {view}: {cause}")]
+    Project {
+        /// The view.
+        view: usize,
+        /// Why not.
+        cause: ProjectError,
     },
     /// A view in which all rows are the same, so that nothing can be learned from it.
     #[error("every row of view {view} is the same{}: check what its encoder was given", after(.preprocess))]

@@ -14,10 +14,12 @@ pub mod cca;
 pub mod conse;
 mod cv;
 mod fit;
+mod linalg;
 pub mod mcca;
 mod method;
 mod pipeline;
 mod preprocess;
+mod reduced;
 pub mod ridge;
 
 pub use cca::CcaConfig;

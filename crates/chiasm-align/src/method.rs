@@ -1,11 +1,12 @@
 //! The one list of methods.
 
-use crate::cv::Chosen;
+use crate::cv::{self, Chosen};
 use crate::fit::{FitError, Pairs, Run};
 use crate::pipeline::PipelineSpace;
+use crate::reduced::Linear;
 use crate::{CcaConfig, MccaConfig, RidgeConfig};
 
-/// A method with its hyper-parameters. The only list of methods, and the only match over them.
+/// A method with its hyper-parameters. The only list of methods.
 #[derive(Clone, Debug, PartialEq)]
 pub enum MethodConfig {
     /// Canonical correlation analysis of two views.
@@ -17,37 +18,46 @@ pub enum MethodConfig {
 }
 
 impl MethodConfig {
-    /// The methods' names.
+    /// The methods' names. (ConSE learns from no pairs, so it is not among them: [`crate::conse`].)
     pub fn names() -> &'static [&'static str] {
         &["cca", "mcca", "ridge"]
     }
 
-    /// The method of that name with its default hyper-parameters, which are those of its paper.
+    /// The method of that name with its default hyper-parameters.
     ///
     /// # Errors
     /// [`FitError::UnknownMethod`].
     pub fn from_name(name: &str) -> Result<Self, FitError> {
-        Err(FitError::UnknownMethod { got: name.to_owned() })
+        match name {
+            "cca" => Ok(MethodConfig::Cca(CcaConfig::default())),
+            "mcca" => Ok(MethodConfig::Mcca(MccaConfig::default())),
+            "ridge" => Ok(MethodConfig::Ridge(RidgeConfig::default())),
+            _ => Err(FitError::UnknownMethod { got: name.to_owned() }),
+        }
+    }
+
+    /// How many views it can take.
+    pub fn n_views(&self) -> std::ops::RangeInclusive<usize> {
+        match self {
+            MethodConfig::Cca(_) | MethodConfig::Ridge(_) => 2..=2,
+            MethodConfig::Mcca(_) => 2..=usize::MAX,
+        }
     }
 
     /// Its name.
     pub fn name(&self) -> &'static str {
-        match self {
-            MethodConfig::Cca(_) => "cca",
-            MethodConfig::Mcca(_) => "mcca",
-            MethodConfig::Ridge(_) => "ridge",
-        }
+        self.linear().name()
     }
 
     /// Its hyper-parameters by name, for reports.
     pub fn parameters(&self) -> Vec<(String, String)> {
-        Vec::new()
+        self.linear().parameters()
     }
 
     /// Fits a space with these hyper-parameters.
     ///
     /// # Errors
-    /// [`FitError`].
+    /// [`FitError`]; the method's file says which and when.
     pub fn fit(&self, pairs: &Pairs<'_>, run: &Run<'_>) -> Result<PipelineSpace, FitError> {
         match self {
             MethodConfig::Cca(config) => config.fit(pairs, run),
@@ -62,7 +72,14 @@ impl MethodConfig {
     /// # Errors
     /// [`FitError`]; [`FitError::TooFewRows`] for fewer groups than folds.
     pub fn auto(name: &str, pairs: &Pairs<'_>, folds: usize, run: &Run<'_>) -> Result<Chosen, FitError> {
-        let _ = (pairs, folds, run);
-        Err(FitError::UnknownMethod { got: name.to_owned() })
+        cv::search(Self::from_name(name)?, pairs, folds, run)
+    }
+
+    pub(crate) fn linear(&self) -> &dyn Linear {
+        match self {
+            MethodConfig::Cca(config) => config,
+            MethodConfig::Mcca(config) => config,
+            MethodConfig::Ridge(config) => config,
+        }
     }
 }

@@ -7,18 +7,18 @@
 //!
 //! # Errors
 //! Bytes are checked before anything is built from them: each step's shape against the output of the step before it, every
-//! number for being finite, every dimension against [`MAX_DIM`]. Damaged or hostile bytes give a [`PipelineError`].
+//! number for being finite, every dimension against a bound of 2^20. Damaged or hostile bytes give a [`PipelineError`].
 
 use std::collections::HashMap;
 
-use chiasm_core::{MatrixView, Metric, ProjectError, ShapeError, SharedSpace, Vectors};
+use chiasm_core::{MatrixView, Metric, ProjectError, SharedSpace, Vectors};
 use rayon::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
 /// The greatest number of dimensions, of an input or of a space, that is believed.
-pub const MAX_DIM: usize = 1 << 20;
+pub(crate) const MAX_DIM: usize = 1 << 20;
 const MAX_STEPS: usize = 64;
 const MAX_VIEWS: usize = 64;
 const FORMAT: u32 = 1;
@@ -482,26 +482,22 @@ impl SharedSpace for PipelineSpace {
         }
         x.check_finite()?;
         let tasks: Vec<&[f32]> = x.data().chunks(ROWS_PER_TASK * x.dim()).collect();
-        let parts: Vec<Vec<f32>> = tasks
-            .into_par_iter()
-            .map(|rows| {
-                let mut n_in = v.input_dim;
-                v.steps.iter().fold(rows.to_vec(), |rows, step| {
-                    let out = step.apply(rows, n_in);
-                    if let Step::Linear { n_out, .. } = step {
-                        n_in = *n_out;
-                    }
-                    out
-                })
-            })
-            .collect();
-        check_rows(Vectors::new(parts.concat(), self.dim))
+        let parts: Vec<Vec<f32>> = tasks.into_par_iter().map(|rows| apply_rows(&v.steps, rows.to_vec(), v.input_dim)).collect();
+        // Numbers that overflow on the way are an error that names their place.
+        Ok(Vectors::new(parts.concat(), self.dim)?)
     }
 }
 
-/// Numbers that overflow on the way come out as an error of their place.
-fn check_rows(out: Result<Vectors, ShapeError>) -> Result<Vectors, ProjectError> {
-    out.map_err(ProjectError::from)
+/// Takes rows `[n, n_in]` through steps whose shapes were checked.
+pub(crate) fn apply_rows(steps: &[Step], rows: Vec<f32>, n_in: usize) -> Vec<f32> {
+    let mut n_in = n_in;
+    steps.iter().fold(rows, |rows, step| {
+        let out = step.apply(rows, n_in);
+        if let Step::Linear { n_out, .. } = step {
+            n_in = *n_out;
+        }
+        out
+    })
 }
 
 #[derive(Deserialize)]

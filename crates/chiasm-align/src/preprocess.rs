@@ -31,6 +31,11 @@ impl Preprocess {
         }
     }
 
+    /// The words after "every row is the same".
+    pub(crate) fn words_after(self) -> String {
+        if self == Preprocess::None { String::new() } else { self.describe() }
+    }
+
     /// The choices worth trying on these rows, best guess first.
     ///
     /// Counts (whole numbers, most of them 0) ask for [`Preprocess::LogIdf`]; rows of unit length were trained for the cosine and
@@ -52,11 +57,11 @@ impl Preprocess {
         vec![Preprocess::None]
     }
 
-    /// Its steps, learned from the fitting rows.
+    /// Its steps, learned from the fitting rows `rows` of `x`.
     ///
     /// # Errors
     /// [`FitError::Config`] for an exponent out of range.
-    pub(crate) fn steps(self, x: MatrixView<'_>) -> Result<Vec<Step>, FitError> {
+    pub(crate) fn steps(self, x: MatrixView<'_>, rows: &[usize]) -> Result<Vec<Step>, FitError> {
         Ok(match self {
             Preprocess::None => Vec::new(),
             Preprocess::Unit => vec![Step::Unit],
@@ -65,17 +70,17 @@ impl Preprocess {
                 let expected = "the exponent of a power must be above 0 and at most 1";
                 return Err(FitError::Config { name: "preprocess", value: p.to_string(), expected });
             }
-            Preprocess::LogIdf => vec![Step::LogIdf { idf: idf(x) }, Step::Unit],
+            Preprocess::LogIdf => vec![Step::LogIdf { idf: idf(x, rows) }, Step::Unit],
         })
     }
 }
 
-fn idf(x: MatrixView<'_>) -> Vec<f32> {
+fn idf(x: MatrixView<'_>, rows: &[usize]) -> Vec<f32> {
     let mut n_with = vec![0u32; x.dim()];
-    for row in x.rows() {
-        n_with.iter_mut().zip(row).for_each(|(n, v)| *n += u32::from(*v != 0.0));
+    for row in rows {
+        n_with.iter_mut().zip(x.row(*row)).for_each(|(n, v)| *n += u32::from(*v != 0.0));
     }
-    let n = x.n() as f64;
+    let n = rows.len() as f64;
     n_with.iter().map(|with| (((1.0 + n) / (1.0 + f64::from(*with))).ln() + 1.0) as f32).collect()
 }
 
