@@ -78,7 +78,7 @@ pub enum EngineError {
         supported: i64,
     },
     /// Another process is writing.
-    #[error("library {} is being written by {}: wait for it to end, or pass `--wait`", path.display(), holder(*.holder))]
+    #[error("library {} is being written by {}: wait for it to end, or pass `--wait`", path.display(), named(*.holder))]
     Locked {
         /// The library's folder.
         path: PathBuf,
@@ -220,7 +220,7 @@ impl EngineError {
     }
 }
 
-fn holder(pid: Option<u32>) -> String {
+fn named(pid: Option<u32>) -> String {
     pid.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
 }
 

@@ -2,9 +2,18 @@
 
 use std::path::Path;
 
+use chiasm_align::{About, PipelineSpace, View as PipelineView};
 use chiasm_core::{Metric, Modality, Vectors};
+use chiasm_encode::ModelDirs;
+use rusqlite::Connection;
 
-use crate::{EngineError, Library, Result};
+use crate::ingest::{add_segment, insert_path};
+use crate::space::{IMPORTED, References, View};
+use crate::store::vector_bytes;
+use crate::{EngineError, Library, Result, Space};
+
+/// Rows per transaction.
+const BATCH: usize = 1000;
 
 /// Vectors that were made elsewhere, of one modality, with a name for each.
 #[derive(Clone, Debug)]
@@ -13,7 +22,8 @@ pub struct ReadyVectors {
     pub modality: Modality,
     /// `[n, dim]`; scaled to unit length when the metric is cosine.
     pub vectors: Vectors,
-    /// One per row; paths or any names, distinct within the modality. They become the items' paths as they are.
+    /// One per row; paths or any names, distinct within the modality. They become the items' paths; where
+    /// two modalities share a name, the later one is `kind:name`.
     pub names: Vec<String>,
     /// One per row or empty: what is searched by words and shown as snippet (a caption, a text).
     pub texts: Vec<String>,
@@ -27,7 +37,84 @@ impl Library {
     /// # Errors
     /// [`EngineError::Import`] for vectors that do not fit; those of [`Library::create`].
     pub fn import_vectors(dir: &Path, space_name: &str, metric: Metric, ready: &[ReadyVectors]) -> Result<Library> {
-        let _ = (dir, space_name, metric, ready);
-        Err(EngineError::Import("not built yet".to_owned()))
+        let refuse = |reason: String| Err(EngineError::Import(reason));
+        let Some(dim) = ready.first().map(|r| r.vectors.dim()) else {
+            return refuse("nothing to import: give at least one file of vectors".to_owned());
+        };
+        let mut views = Vec::new();
+        for r in ready {
+            let n = r.vectors.n();
+            if r.vectors.dim() != dim {
+                return refuse(format!(
+                    "{} vectors have {} dimensions, the others {dim}: all must be of one space",
+                    r.modality,
+                    r.vectors.dim()
+                ));
+            }
+            if r.names.len() != n || !(r.texts.is_empty() || r.texts.len() == n) {
+                return refuse(format!(
+                    "{n} {} vectors came with {} names and {} texts: one name each is needed",
+                    r.modality,
+                    r.names.len(),
+                    r.texts.len()
+                ));
+            }
+            let mut seen = std::collections::HashSet::new();
+            if let Some(twice) = r.names.iter().find(|name| !seen.insert(name.as_str())) {
+                return refuse(format!("the name `{twice}` stands for two {} vectors: names must differ", r.modality));
+            }
+            if views.iter().any(|(m, _)| *m == r.modality) {
+                return refuse(format!("{} came twice: put its vectors into one file", r.modality));
+            }
+            views.push((r.modality, PipelineView { input_dim: dim, steps: Vec::new() }));
+        }
+        let projection = PipelineSpace::new(
+            metric,
+            views.iter().map(|(_, v)| v.clone()).collect(),
+            About { method: IMPORTED.to_owned(), ..About::default() },
+        )?;
+        // Nothing tells two imports of the same shape apart but what they are called.
+        let view = |m: &Modality| View {
+            modality: *m,
+            encoder: IMPORTED.to_owned(),
+            encoder_fingerprint: format!("{IMPORTED} {space_name}"),
+        };
+        let views: Vec<View> = views.iter().map(|(m, _)| view(m)).collect();
+        let references = References { views: vec![Vec::new(); views.len()], paired: false };
+        let space = Space::assemble(space_name.to_owned(), views, projection, references, None, ModelDirs::default())?;
+        let library = Library::create(dir, &space)?;
+        let _lock = crate::lock::WriteLock::take(dir)?;
+        let mut writer = library.store.writer()?;
+        for r in ready {
+            let mut vectors = r.vectors.clone();
+            if metric == Metric::Cosine {
+                vectors.normalise();
+            }
+            let rows: Vec<(usize, &[f32])> = vectors.rows().enumerate().collect();
+            for chunk in rows.chunks(BATCH) {
+                writer.batch(|tx| chunk.iter().try_for_each(|(i, row)| add(tx, r, *i, row)))?;
+            }
+        }
+        drop(writer);
+        library.refresh()?;
+        Ok(library)
     }
+}
+
+fn add(tx: &Connection, ready: &ReadyVectors, i: usize, row: &[f32]) -> rusqlite::Result<()> {
+    let (kind, name) = (ready.modality.as_str(), &ready.names[i]);
+    let mut hasher = blake3::Hasher::new();
+    for part in [kind.as_bytes(), name.as_bytes()] {
+        hasher.update(&(part.len() as u64).to_le_bytes());
+        hasher.update(part);
+    }
+    hasher.update(&vector_bytes(row));
+    let sql = "INSERT INTO items (hash, kind, format, size) VALUES (?1, ?2, 'imported', 0)";
+    tx.prepare_cached(sql)?.execute((hasher.finalize().as_bytes(), kind))?;
+    let item = tx.last_insert_rowid();
+    // One name may stand for a picture and for its text: paths are told apart by the kind.
+    let taken = tx.prepare_cached("SELECT 1 FROM paths WHERE path = ?1")?.exists([name.as_bytes()])?;
+    let path = if taken { format!("{kind}:{name}") } else { name.clone() };
+    insert_path(tx, path.as_bytes(), 0, 0, true, item)?;
+    add_segment(tx, item, None, ready.modality, (None, None, None), row, ready.texts.get(i).map(String::as_str))
 }

@@ -6,6 +6,8 @@ use chiasm_core::Modality;
 use serde::Serialize;
 
 use crate::ingest::Refusal;
+use crate::live::modality_at;
+use crate::store::{self, path_of};
 use crate::{Library, Result, SpaceInfo};
 
 /// Items of one kind.
@@ -59,6 +61,48 @@ impl Library {
     /// # Errors
     /// [`crate::EngineError::Store`].
     pub fn info(&self) -> Result<LibraryInfo> {
-        Err(crate::EngineError::Query("not built yet".to_owned()))
+        let mut reader = self.store.reader()?;
+        let err = self.store.err("cannot count");
+        // One transaction, so that all numbers are of one state.
+        let tx = reader.transaction().map_err(&err)?;
+        let read = || -> rusqlite::Result<LibraryInfo> {
+            let count = |table: &str| -> rusqlite::Result<usize> {
+                Ok(tx.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get::<_, i64>(0))? as usize)
+            };
+            let sql = "SELECT i.kind, count(DISTINCT i.id), count(s.id) FROM items i
+                LEFT JOIN segments s ON s.item = i.id AND s.caption IS NULL GROUP BY i.kind";
+            let mut kinds: Vec<KindCount> = tx
+                .prepare(sql)?
+                .query_map([], |row| {
+                    let (n_items, n_segments) = (row.get::<_, i64>(1)? as usize, row.get::<_, i64>(2)? as usize);
+                    Ok(KindCount { kind: modality_at(row, 0)?, n_items, n_segments })
+                })?
+                .collect::<rusqlite::Result<_>>()?;
+            kinds.sort_by_key(|k| k.kind);
+            let paths = |sql: &str| -> rusqlite::Result<Vec<PathBuf>> {
+                tx.prepare(sql)?.query_map([], |row| Ok(path_of(row.get(0)?)))?.collect()
+            };
+            let refused = tx
+                .prepare("SELECT path, reason FROM refusals ORDER BY path")?
+                .query_map([], |row| Ok(Refusal { path: path_of(row.get(0)?), reason: row.get(1)? }))?
+                .collect::<rusqlite::Result<_>>()?;
+            let n_bytes = |name: &str| std::fs::metadata(self.dir.join(name)).ok().map(|m| m.len());
+            Ok(LibraryInfo {
+                dir: self.dir.clone(),
+                format: store::FORMAT,
+                generation: store::generation(&tx)?,
+                space: self.space.describe(),
+                n_items: count("items")?,
+                n_paths: count("paths")?,
+                n_segments: count("segments")?,
+                kinds,
+                n_captions: count("captions")?,
+                roots: paths("SELECT path FROM roots ORDER BY path")?,
+                refused,
+                database_bytes: n_bytes(store::FILE_NAME).unwrap_or(0) + n_bytes("library.db-wal").unwrap_or(0),
+                index_bytes: n_bytes(crate::live::FILE_NAME),
+            })
+        };
+        read().map_err(&err)
     }
 }

@@ -26,11 +26,16 @@ mod import;
 mod info;
 mod ingest;
 mod library;
+mod live;
+mod lock;
 mod pairs;
+mod pipeline;
 mod search;
 mod serial;
 mod space;
+mod store;
 mod verify;
+mod walk;
 
 pub use catalogue::{Item, ItemMetadata};
 pub use chiasm_encode::ModelDirs;

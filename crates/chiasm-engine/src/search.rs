@@ -1,12 +1,31 @@
 //! Questions and answers.
+//!
+//! # How parts are weighed
+//! Each part p of weight w_p stands as a unit vector u_p in the space. A row x of modality m scores s_p = u_p . x, which means
+//! z_p = (s_p - mean_pm) / deviation_pm with the figures of unrelated pairs (`calibrate.rs`). Parts are joined by Stouffer's
+//! rule, z = sum(w_p z_p) / sqrt(sum(w_p^2)): a picture and words count alike although the closeness of pictures to pictures lies
+//! in another range than that of words to pictures. A part of negative weight takes away. For rows of one modality z is linear
+//! in x, so the ranking is that of one combined vector, sum(w_p u_p / deviation_pm), and one exact search per modality finds it.
+//! Where figures are missing the deviations count as 1: the plain weighted sum of unit vectors.
+//!
+//! An item is as good as its best row. Rows of a caption count for the item it belongs to.
 
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
-use chiasm_core::{Media, Modality, Span};
+use chiasm_core::{Media, Metric, Modality, RowSet, SearchOptions, Span, VectorIndex, Vectors};
 use chiasm_media::Limits;
+use rusqlite::types::Value;
+use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use serde::Serialize;
 
+use crate::calibrate::{PairScores, closeness};
 use crate::catalogue::ItemMetadata;
+use crate::library::{METADATA_COLUMNS, item_metadata, one_line};
+use crate::live::{Live, modality_at};
+use crate::space::{floats, mean};
+use crate::store::path_of;
 use crate::{EngineError, Filter, Library, Result};
 
 /// One thing a query is made of.
@@ -88,7 +107,7 @@ pub struct Found {
     pub score: f32,
     /// Standard deviations above unrelated pairs of these two kinds; absent when nothing was there to measure them on.
     pub z: Option<f32>,
-    /// How many items of this library's kind and filter would score so by chance; see `docs/library-format.md`. Below about
+    /// How many of the vectors searched (of this kind, within the filter) would score so by chance; absent for several parts. Below about
     /// 0.1 is a match to believe, above 1 a coincidence.
     pub chance: Option<f32>,
     /// Which part of the item matched best.
@@ -129,8 +148,41 @@ impl Library {
     /// [`EngineError::Query`] for a query that asks for nothing; [`EngineError::ForeignSpace`]; [`EngineError::NoSuchItem`];
     /// those of [`crate::Space::embed`].
     pub fn search(&self, request: &SearchRequest) -> Result<SearchReply> {
-        let _ = request;
-        Err(EngineError::Query("search is not built yet".to_owned()))
+        let started = Instant::now();
+        let parts = self.parts(request)?;
+        let live = self.live()?;
+        let reader = self.store.reader()?;
+        let own: BTreeSet<i64> = request.query.parts.iter().filter_map(|p| item_of(&p.what)).collect();
+        let allowed = self.allowed(&reader, &live, request, &own)?;
+        let mut candidates: HashSet<i64> = HashSet::new();
+        let mut best: HashMap<i64, Candidate> = HashMap::new();
+        let mut calibrated = true;
+        for (&modality, rows) in &live.by_modality {
+            let rows = match &allowed {
+                Some(allowed) => intersection(rows, allowed),
+                None => rows.clone(),
+            };
+            let n_rows = rows.count();
+            if n_rows == 0 {
+                continue;
+            }
+            candidates.extend((0..rows.n_rows()).filter(|row| rows.contains(*row)).map(|row| live.items[row]));
+            let weighed = Weighed::new(self, &live, &parts, modality);
+            calibrated &= weighed.figures.is_some();
+            for candidate in weighed.best_items(&live, &rows, n_rows, request.k)? {
+                let kept = best.entry(candidate.item).or_insert_with(|| candidate.clone());
+                if candidate.rank(true) > kept.rank(true) {
+                    *kept = candidate;
+                }
+            }
+        }
+        let mut ranked: Vec<Candidate> = best.into_values().collect();
+        ranked.sort_by(|a, b| b.rank(calibrated).total_cmp(&a.rank(calibrated)).then(a.item.cmp(&b.item)));
+        ranked.truncate(request.k);
+        let found = |c: &Candidate| found(&reader, &live, c).map_err(self.store.err("cannot read what was found"));
+        // What left the library since the index was made is not there any more.
+        let hits = ranked.iter().filter_map(|c| found(c).transpose()).collect::<Result<Vec<Found>>>()?;
+        Ok(SearchReply { hits, n_candidates: candidates.len(), elapsed_ms: started.elapsed().as_secs_f64() * 1e3 })
     }
 
     /// What is like an item, itself left out.
@@ -140,4 +192,259 @@ impl Library {
     pub fn similar(&self, item: i64, k: usize, kinds: &[Modality], filter: Option<Filter>) -> Result<SearchReply> {
         self.search(&SearchRequest { query: Query::of(QueryMedia::Item(item)), k, kinds: kinds.to_vec(), filter, space: None })
     }
+}
+
+/// One part of a query in the space.
+struct Part {
+    modality: Modality,
+    weight: f32,
+    vector: Vec<f32>,
+}
+
+fn item_of(what: &QueryMedia) -> Option<i64> {
+    match what {
+        QueryMedia::Item(id) => Some(*id),
+        QueryMedia::Media(_) | QueryMedia::Vector(..) => None,
+    }
+}
+
+impl Library {
+    fn parts(&self, request: &SearchRequest) -> Result<Vec<Part>> {
+        let refuse = |reason: &str| Err(EngineError::Query(reason.to_owned()));
+        let parts = &request.query.parts;
+        if parts.is_empty() {
+            return refuse("the query is empty: give words, a file, an item or a vector");
+        }
+        if parts.iter().any(|p| !p.weight.is_finite() || p.weight == 0.0) {
+            return refuse("the weight of a part must be a number other than 0");
+        }
+        if parts.iter().all(|p| p.weight < 0.0) {
+            return refuse("the query says only what is not wanted: add a part that is");
+        }
+        if parts.len() > 1 && self.space.metric() == Metric::L2 {
+            return refuse(
+                "a library of metric l2 takes one part at a time, since distances to several points do not add up: ask in turn",
+            );
+        }
+        if let Some(space) = &request.space {
+            self.check_space("vector", space)?;
+        }
+        parts.iter().map(|p| self.part(p)).collect()
+    }
+
+    fn part(&self, part: &QueryPart) -> Result<Part> {
+        let (modality, vector) = match &part.what {
+            QueryMedia::Media(media) => (media.modality(), self.space.embed_query(media)?),
+            QueryMedia::Item(id) => self.item_vector(*id)?,
+            QueryMedia::Vector(modality, numbers) => {
+                self.space.view_of(*modality)?;
+                if numbers.len() != self.space.dim() {
+                    let (got, expected) = (numbers.len(), self.space.dim());
+                    return Err(chiasm_core::SearchError::Dimension { got, expected }.into());
+                }
+                let checked = Vectors::new(numbers.clone(), numbers.len());
+                let mut checked =
+                    checked.map_err(|source| EngineError::Numbers { what: "the query's vector".to_owned(), source })?;
+                if self.space.metric() == Metric::Cosine {
+                    checked.normalise();
+                }
+                (*modality, checked.into_data())
+            }
+        };
+        Ok(Part { modality, weight: part.weight, vector })
+    }
+
+    /// The mean of an item's own vectors, those of its captions left out.
+    fn item_vector(&self, id: i64) -> Result<(Modality, Vec<f32>)> {
+        let reader = self.store.reader()?;
+        let read = || -> rusqlite::Result<Vec<(Modality, Vec<f32>)>> {
+            let sql = "SELECT i.kind, v.vector FROM items i JOIN segments s ON s.item = i.id JOIN vectors v ON v.segment = s.id
+                WHERE i.id = ?1 AND s.caption IS NULL ORDER BY s.id";
+            let mut statement = reader.prepare_cached(sql)?;
+            statement.query_map([id], |row| Ok((modality_at(row, 0)?, floats(row.get_ref(1)?.as_blob()?))))?.collect()
+        };
+        let rows = read().map_err(self.store.err("cannot read an item's vectors"))?;
+        let Some((modality, _)) = rows.first() else {
+            return Err(EngineError::NoSuchItem(id.to_string()));
+        };
+        Ok((*modality, mean(rows.iter().map(|(_, v)| v.as_slice()), self.space.dim(), self.space.metric())))
+    }
+
+    /// The rows a request may be answered with; all when absent.
+    fn allowed(
+        &self,
+        reader: &Connection,
+        live: &Live,
+        request: &SearchRequest,
+        own: &BTreeSet<i64>,
+    ) -> Result<Option<RowSet>> {
+        let mut conditions: Vec<String> = Vec::new();
+        let mut values: Vec<Value> = Vec::new();
+        if !request.kinds.is_empty() {
+            conditions.push(format!("i.kind IN ({})", vec!["?"; request.kinds.len()].join(", ")));
+            values.extend(request.kinds.iter().map(|k| Value::Text(k.as_str().to_owned())));
+        }
+        if let Some(filter) = &request.filter {
+            let (sql, bound) = filter.sql();
+            conditions.push(sql.to_owned());
+            values.extend_from_slice(bound);
+        }
+        if !own.is_empty() {
+            conditions.push(format!("i.id NOT IN ({})", vec!["?"; own.len()].join(", ")));
+            values.extend(own.iter().map(|id| Value::Integer(*id)));
+        }
+        if conditions.is_empty() {
+            return Ok(None);
+        }
+        let sql = format!("SELECT s.id FROM items i JOIN segments s ON s.item = i.id WHERE {}", conditions.join(" AND "));
+        let list = || -> rusqlite::Result<Vec<u64>> {
+            let mut statement = reader.prepare(&sql)?;
+            statement.query_map(params_from_iter(&values), |row| row.get::<_, i64>(0).map(|id| id as u64))?.collect()
+        };
+        let mut ids = list().map_err(self.store.err("cannot filter"))?;
+        ids.sort_unstable();
+        Ok(Some(live.index.rows_of(&ids)))
+    }
+}
+
+fn intersection(a: &RowSet, b: &RowSet) -> RowSet {
+    let mut both = RowSet::new(a.n_rows());
+    (0..a.n_rows()).filter(|row| a.contains(*row) && b.contains(*row)).for_each(|row| both.insert(row));
+    both
+}
+
+/// The best row of an item.
+#[derive(Clone, Debug)]
+struct Candidate {
+    item: i64,
+    row: usize,
+    via: Modality,
+    score: f64,
+    z: Option<f64>,
+    chance: Option<f64>,
+}
+
+impl Candidate {
+    fn rank(&self, calibrated: bool) -> f64 {
+        self.z.filter(|_| calibrated).unwrap_or(self.score)
+    }
+}
+
+/// A query as it is asked of rows of one modality.
+struct Weighed<'a> {
+    metric: Metric,
+    modality: Modality,
+    parts: &'a [Part],
+    /// Scores of unrelated pairs for each part; absent when they are for one of them.
+    figures: Option<Vec<&'a PairScores>>,
+    combined: Vec<f32>,
+}
+
+impl<'a> Weighed<'a> {
+    fn new(library: &'a Library, live: &'a Live, parts: &'a [Part], modality: Modality) -> Self {
+        let space = &library.space;
+        let figures: Option<Vec<&PairScores>> = parts.iter().map(|p| live.calibration(space, p.modality, modality)).collect();
+        let mut combined = vec![0.0_f64; space.dim()];
+        for (i, part) in parts.iter().enumerate() {
+            let deviation = figures.as_ref().map_or(1.0, |f| f[i].deviation);
+            let weight = if parts.len() == 1 { 1.0 } else { f64::from(part.weight) / deviation };
+            combined.iter_mut().zip(&part.vector).for_each(|(c, v)| *c += weight * f64::from(*v));
+        }
+        // Only the direction matters to the ranking, and at unit length no number can overflow; a single part stays as it is.
+        let norm = combined.iter().map(|c| c * c).sum::<f64>().sqrt();
+        let scale = if parts.len() == 1 || norm == 0.0 { 1.0 } else { 1.0 / norm };
+        let combined = combined.iter().map(|c| (c * scale) as f32).collect();
+        Weighed { metric: space.metric(), modality, parts, figures, combined }
+    }
+
+    /// The best row of each of the best `k` items.
+    fn best_items(&self, live: &Live, rows: &RowSet, n_rows: usize, k: usize) -> Result<Vec<Candidate>> {
+        let query = Vectors::new(self.combined.clone(), self.combined.len());
+        let query = query.map_err(|source| EngineError::Numbers { what: "the query's vector".to_owned(), source })?;
+        let options = SearchOptions { allow: Some(rows) };
+        // Items have one row as a rule; where the best rows belong to few items, more are asked for.
+        let mut n_asked = k.min(n_rows);
+        loop {
+            let hits = live.index.search(&query, n_asked, &options)?.pop().unwrap_or_default();
+            let mut seen = HashSet::new();
+            let mut rows = hits.iter().filter_map(|hit| live.index.row_of(hit.id).map(|row| (row, hit.score.get())));
+            let firsts: Vec<(usize, f32)> = rows.by_ref().filter(|(row, _)| seen.insert(live.items[*row])).take(k).collect();
+            if firsts.len() >= k || n_asked >= n_rows {
+                return Ok(firsts.into_iter().map(|(row, score)| self.candidate(live, row, score, n_rows)).collect());
+            }
+            n_asked = n_asked.saturating_mul(4).min(n_rows);
+        }
+    }
+
+    fn candidate(&self, live: &Live, row: usize, score: f32, n_rows: usize) -> Candidate {
+        let one = |part: &Part| match self.parts {
+            [_] => f64::from(score),
+            _ => f64::from(closeness(self.metric, &part.vector, live.index.vector(row))),
+        };
+        let scores: Vec<f64> = self.parts.iter().map(one).collect();
+        let weighted = |values: &mut dyn Iterator<Item = f64>| -> f64 {
+            self.parts.iter().zip(values).map(|(p, v)| f64::from(p.weight) * v).sum()
+        };
+        let total: f64 = self.parts.iter().map(|p| f64::from(p.weight.abs())).sum();
+        let score = match self.parts {
+            [_] => scores[0],
+            _ => weighted(&mut scores.iter().copied()) / total,
+        };
+        let z = self.figures.as_ref().map(|figures| {
+            let mut zs = figures.iter().zip(&scores).map(|(f, s)| f.z(*s));
+            match self.parts {
+                [_] => figures[0].z(scores[0]),
+                parts => weighted(&mut zs) / parts.iter().map(|p| f64::from(p.weight).powi(2)).sum::<f64>().sqrt(),
+            }
+        });
+        // Several parts are not independent of one another, so that the chance of their sum is not known.
+        let chance = match (&self.figures, self.parts) {
+            (Some(figures), [_]) => Some(figures[0].share_above(scores[0]) * n_rows as f64),
+            _ => None,
+        };
+        Candidate { item: live.items[row], row, via: self.modality, score, z, chance }
+    }
+}
+
+fn found(reader: &Connection, live: &Live, candidate: &Candidate) -> rusqlite::Result<Option<Found>> {
+    let segment = live.index.ids()[candidate.row] as i64;
+    let sql = format!(
+        "SELECT i.kind, p.path, s.span_unit, s.span_start, s.span_end, t.body, {METADATA_COLUMNS}
+        FROM items i
+        JOIN segments s ON s.id = ?2 AND s.item = i.id
+        JOIN paths p ON p.path = (SELECT min(path) FROM paths WHERE item = i.id)
+        LEFT JOIN texts t ON t.segment = s.id
+        WHERE i.id = ?1"
+    );
+    let read = |row: &rusqlite::Row<'_>| {
+        let unit: Option<String> = row.get(2)?;
+        let (start, end) = (row.get::<_, Option<f64>>(3)?.unwrap_or(0.0), row.get::<_, Option<f64>>(4)?.unwrap_or(0.0));
+        let span = match unit.as_deref() {
+            Some("s") => Span::Time { start_s: start, end_s: end },
+            Some("byte") => Span::Bytes { start: start as usize, end: end as usize },
+            _ => Span::Whole,
+        };
+        let body: Option<String> = row.get(5)?;
+        Ok(Found {
+            item: candidate.item,
+            path: path_of(row.get(1)?),
+            kind: modality_at(row, 0)?,
+            via: candidate.via,
+            score: candidate.score as f32,
+            z: candidate.z.map(|z| z as f32),
+            chance: candidate.chance.map(|c| c as f32),
+            span,
+            snippet: body.map(|b| one_line(&b)),
+            metadata: item_metadata(row, 6)?,
+        })
+    };
+    let Some(mut found) = reader.prepare_cached(&sql)?.query_row((candidate.item, segment), read).optional()? else {
+        return Ok(None);
+    };
+    if found.snippet.is_none() {
+        let sql = "SELECT t.body FROM segments s JOIN texts t ON t.segment = s.id WHERE s.item = ?1 ORDER BY s.id LIMIT 1";
+        let body: Option<String> = reader.prepare_cached(sql)?.query_row([candidate.item], |row| row.get(0)).optional()?;
+        found.snippet = body.map(|b| one_line(&b));
+    }
+    Ok(Some(found))
 }

@@ -1,6 +1,5 @@
 //! How types of crates that know no serde are written.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chiasm_core::{Modality, Span};
@@ -9,12 +8,6 @@ use serde::ser::SerializeMap;
 
 pub(crate) fn modality<S: Serializer>(m: &Modality, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(m.as_str())
-}
-
-pub(crate) fn by_modality<S: Serializer, V: serde::Serialize>(map: &BTreeMap<Modality, V>, s: S) -> Result<S::Ok, S::Error> {
-    let mut out = s.serialize_map(Some(map.len()))?;
-    map.iter().try_for_each(|(m, v)| out.serialize_entry(m.as_str(), v))?;
-    out.end()
 }
 
 /// A path that is no valid Unicode is written with U+FFFD in place of the bytes at fault: JSON has no other strings.

@@ -244,6 +244,16 @@ impl Space {
         self.encoder(self.view_of(modality)?).map(|_| ())
     }
 
+    /// Takes an encoder that is open already.
+    pub(crate) fn adopt(&self, view: usize, encoder: Arc<dyn Encoder>) {
+        *self.encoders[view].lock().unwrap_or_else(|e| e.into_inner()) = Some(encoder);
+    }
+
+    /// Where its models are looked for.
+    pub(crate) fn models(&self) -> &ModelDirs {
+        &self.models
+    }
+
     /// Vectors of training media of one modality, with which scores are calibrated.
     pub(crate) fn references(&self, modality: Modality) -> Option<&[f32]> {
         let view = self.view_of(modality).ok()?;

@@ -1,7 +1,17 @@
 //! Whether a library is what it says it is.
 
+use std::time::Instant;
+
+use chiasm_core::Metric;
+use chiasm_index::ExactIndex;
+use rusqlite::Connection;
 use serde::Serialize;
 
+use crate::ingest::shown;
+use crate::library::SPACE_FILE;
+use crate::live;
+use crate::space::floats;
+use crate::store::{self, path_of};
 use crate::{Library, Result};
 
 /// One thing that is wrong.
@@ -46,7 +56,171 @@ impl Library {
     /// # Errors
     /// [`crate::EngineError::Store`] when the database cannot be read at all.
     pub fn verify(&self, deep: bool) -> Result<VerifyReport> {
-        let _ = deep;
-        Ok(VerifyReport::default())
+        let started = Instant::now();
+        let mut report = VerifyReport::default();
+        let mut reader = self.store.reader()?;
+        let err = self.store.err("cannot verify");
+        let tx = reader.transaction().map_err(&err)?;
+        structure(&tx, &mut report).map_err(&err)?;
+        self.vectors(&tx, &mut report).map_err(&err)?;
+        self.derived(&tx, &mut report).map_err(&err)?;
+        if deep {
+            files(&tx, &mut report).map_err(&err)?;
+        }
+        report.wall_s = started.elapsed().as_secs_f64();
+        Ok(report)
     }
+
+    fn vectors(&self, db: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+        report.n_items = db.query_row("SELECT count(*) FROM items", [], |row| row.get::<_, i64>(0))? as usize;
+        let mut statement =
+            db.prepare("SELECT s.id, s.item, v.vector FROM segments s LEFT JOIN vectors v ON v.segment = s.id ORDER BY s.id")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            report.n_segments += 1;
+            let (id, item): (i64, i64) = (row.get(0)?, row.get(1)?);
+            let fault = match row.get_ref(2)?.as_blob_or_null()? {
+                None => Some("is missing".to_owned()),
+                Some(bytes) if bytes.len() != self.space.dim() * 4 => {
+                    Some(format!("has {} bytes, expected {}", bytes.len(), self.space.dim() * 4))
+                }
+                Some(bytes) => fault_of(&floats(bytes), self.space.metric()),
+            };
+            if let Some(fault) = fault {
+                report.add(format!("the vector of segment {id} of item {item} {fault}"), REINDEX);
+            }
+        }
+        Ok(())
+    }
+
+    fn derived(&self, db: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+        let written = store::meta(db, "space")?.unwrap_or_default();
+        if written != self.space.fingerprint() {
+            let what =
+                format!("the library was written in the space {written}, its {SPACE_FILE} is {}", self.space.fingerprint());
+            report.add(what, "put the original space file back");
+        }
+        let path = live::path(&self.dir);
+        if !path.exists() {
+            return Ok(());
+        }
+        const CURE: &str = "delete the file: it is made anew with the next search";
+        let (index, stamp) = match ExactIndex::open(&path) {
+            Ok(opened) => opened,
+            Err(e) => return Ok(report.add(e.to_string(), CURE)),
+        };
+        if let Err(e) = index.verify() {
+            return Ok(report.add(e.to_string(), CURE));
+        }
+        // Of another state: it would not be used, so there is nothing wrong with it.
+        if stamp != live::stamp(db, store::generation(db)?)? {
+            return Ok(());
+        }
+        let mut statement =
+            db.prepare("SELECT s.id, v.vector FROM segments s JOIN vectors v ON v.segment = s.id ORDER BY s.id")?;
+        let mut rows = statement.query([])?;
+        let mut at = 0;
+        while let Some(row) = rows.next()? {
+            let id = row.get::<_, i64>(0)? as u64;
+            let vector = floats(row.get_ref(1)?.as_blob()?);
+            let same = index.ids().get(at) == Some(&id) && close(index.vector(at), &vector, self.space.metric());
+            if !same {
+                return Ok(report.add(format!("{} differs from the database at segment {id}", path.display()), CURE));
+            }
+            at += 1;
+        }
+        if at != index.ids().len() {
+            report.add(format!("{} has {} vectors, the database {at}", path.display(), index.ids().len()), CURE);
+        }
+        Ok(())
+    }
+}
+
+const REINDEX: &str =
+    "run `chiasm rm` and `chiasm index` on its file, or build the library anew: the files themselves are untouched";
+
+impl VerifyReport {
+    fn add(&mut self, what: String, cure: &str) {
+        self.problems.push(Problem { what, cure: cure.to_owned() });
+    }
+}
+
+/// The database's own checks and those between its tables.
+fn structure(db: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+    let texts = |sql: &str| -> rusqlite::Result<Vec<String>> { db.prepare(sql)?.query_map([], |row| row.get(0))?.collect() };
+    for line in texts("PRAGMA integrity_check(20)")?.into_iter().filter(|line| line != "ok") {
+        report.add(format!("database: {line}"), "restore library.db from a backup, or build the library anew");
+    }
+    let n_dangling = db.prepare("PRAGMA foreign_key_check")?.query_map([], |_| Ok(()))?.count();
+    if n_dangling > 0 {
+        report.add(format!("{n_dangling} rows refer to rows that are not there"), REINDEX);
+    }
+    let lists = [
+        ("items without a file", "SELECT 'item ' || i.id FROM items i WHERE NOT EXISTS (SELECT 1 FROM paths p WHERE p.item = i.id)"),
+        (
+            "items without a vector",
+            "SELECT 'item ' || i.id FROM items i WHERE NOT EXISTS (SELECT 1 FROM segments s WHERE s.item = i.id AND s.caption IS NULL)",
+        ),
+        (
+            "text segments without words",
+            "SELECT 'segment ' || s.id FROM segments s WHERE s.modality = 'text' AND NOT EXISTS (SELECT 1 FROM texts t WHERE t.segment = s.id)
+                AND EXISTS (SELECT 1 FROM items i WHERE i.id = s.item AND i.format != 'imported')",
+        ),
+    ];
+    for (name, sql) in lists {
+        let found = texts(sql)?;
+        if !found.is_empty() {
+            let some: Vec<&str> = found.iter().take(5).map(String::as_str).collect();
+            report.add(format!("{} {name}: {}", found.len(), some.join(", ")), REINDEX);
+        }
+    }
+    // FTS5's own comparison is asked for by an INSERT, which a reader may not: it is part of the tests, here both are counted.
+    let (n_texts, n_words): (i64, i64) =
+        db.query_row("SELECT (SELECT count(*) FROM texts), (SELECT count(*) FROM words_docsize)", [], |r| {
+            Ok((r.get(0)?, r.get(1)?))
+        })?;
+    if n_texts != n_words {
+        report.add(format!("{n_texts} texts, but {n_words} in the word index"), REINDEX);
+    }
+    Ok(())
+}
+
+fn fault_of(vector: &[f32], metric: Metric) -> Option<String> {
+    if let Some(at) = vector.iter().position(|v| !v.is_finite()) {
+        return Some(format!("is {} at dimension {at}", vector[at]));
+    }
+    let norm = vector.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
+    // f32 rounding of a unit vector is below 1e-6; a row of zeros is the one that cannot be scaled.
+    (metric == Metric::Cosine && norm != 0.0 && (norm - 1.0).abs() > 1e-3).then(|| format!("has length {norm}, expected 1"))
+}
+
+/// The index scales cosine vectors to unit length once more, which moves each number by rounding alone.
+fn close(a: &[f32], b: &[f32], metric: Metric) -> bool {
+    let tolerance = if metric == Metric::Cosine { 1e-5 } else { 0.0 };
+    a.len() == b.len() && a.iter().zip(b).all(|(x, y)| (x - y).abs() <= tolerance)
+}
+
+/// Every catalogued file against its hash.
+fn files(db: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
+    let mut statement = db.prepare(
+        "SELECT p.path, i.hash FROM paths p JOIN items i ON i.id = p.item WHERE i.format != 'imported' ORDER BY p.path",
+    )?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let path = path_of(row.get(0)?);
+        let hash: [u8; 32] = row.get(1)?;
+        let mut hasher = blake3::Hasher::new();
+        let read = std::fs::metadata(&path).and_then(|m| match m.is_file() {
+            true => hasher.update_reader(std::fs::File::open(&path)?).map(|_| ()),
+            false => Err(std::io::Error::other("is no regular file any more")),
+        });
+        report.n_files_hashed += 1;
+        let what = match read {
+            Ok(()) if hasher.finalize().as_bytes() == &hash => continue,
+            Ok(()) => format!("{} has changed since it was indexed", shown(&path)),
+            Err(e) => format!("{}: {e}", shown(&path)),
+        };
+        report.outdated.push(Problem { what, cure: "run `chiasm index` over its folder".to_owned() });
+    }
+    Ok(())
 }

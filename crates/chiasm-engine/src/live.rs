@@ -1,0 +1,249 @@
+//! The derived part of a library: vectors ready to be searched, and what belongs to each row.
+//!
+//! The database is the truth. From it `exact.idx` is made whenever it is missing, damaged, or of another state: its stamp is a
+//! digest of the library's own number and its count of changes, so a file of another library is stale as well. A file of up to
+//! 64 MiB is read against its checksum when it is opened; beyond that the header alone is, and `chiasm verify` reads the rest.
+//!
+//! While another process or thread is indexing, the count changes with every batch. A reader then goes on with what it has for
+//! as long as ten times what the making took, so that its answers lag a little behind instead of each paying for a new index.
+//! What was removed meanwhile is still never answered: hits are joined with the database as it is now.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use chiasm_core::{Modality, RowSet, VectorIndex, Vectors};
+use chiasm_index::{ExactIndex, IndexWriter};
+use rusqlite::Connection;
+
+use crate::calibrate::PairScores;
+use crate::space::floats;
+use crate::store::{self, Store};
+use crate::{EngineError, Result, Space};
+
+pub(crate) const FILE_NAME: &str = "exact.idx";
+/// Files up to this many bytes are checked whole when they are opened.
+const CHECK_WHOLE: u64 = 64 << 20;
+/// Vectors read and written at a time.
+const CHUNK: usize = 4096;
+/// Queries and items between which unrelated scores are measured.
+const MAX_QUERIES: usize = 256;
+const MAX_ITEMS: usize = 2048;
+/// How long an index serves beyond its state, in times of what the making took, and at least so.
+const PATIENCE: u32 = 10;
+const PATIENCE_MIN: Duration = Duration::from_millis(500);
+
+/// The vectors of one state of a library.
+pub(crate) struct Live {
+    pub(crate) generation: i64,
+    pub(crate) index: ExactIndex,
+    /// Item of each row.
+    pub(crate) items: Vec<i64>,
+    /// Rows by modality, none empty; a caption's rows are text.
+    pub(crate) by_modality: BTreeMap<Modality, RowSet>,
+    calibration: BTreeMap<(Modality, Modality), OnceLock<Option<PairScores>>>,
+    made: Instant,
+    took: Duration,
+}
+
+impl std::fmt::Debug for Live {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Live(generation {}, {} rows)", self.generation, self.items.len())
+    }
+}
+
+impl Live {
+    /// Whether it may go on serving a library that has moved on.
+    pub(crate) fn is_fresh_enough(&self) -> bool {
+        self.made.elapsed() < (self.took * PATIENCE).max(PATIENCE_MIN)
+    }
+
+    /// Opens the file when it is of the present state, else makes the index anew and tries to leave it in the file.
+    pub(crate) fn load(store: &Store, space: &Space) -> Result<Live> {
+        let started = Instant::now();
+        let mut reader = store.reader()?;
+        let err = store.err("cannot read the vectors");
+        // One transaction, so that rows and vectors are of one state.
+        let tx = reader.transaction().map_err(&err)?;
+        let generation = store::generation(&tx).map_err(&err)?;
+        let stamp = stamp(&tx, generation).map_err(&err)?;
+        let path = path(store.library());
+        let (ids, items, modalities) = rows(&tx).map_err(&err)?;
+        let index = match open_file(&path, stamp, &ids, space) {
+            Some(index) => index,
+            None => make(&tx, &path, stamp, &ids, space, store)?,
+        };
+        let mut by_modality: BTreeMap<Modality, RowSet> = BTreeMap::new();
+        for (row, modality) in modalities.iter().enumerate() {
+            by_modality.entry(*modality).or_insert_with(|| RowSet::new(ids.len())).insert(row);
+        }
+        let kinds = Modality::ALL.into_iter().flat_map(|q| Modality::ALL.map(|i| (q, i)));
+        let calibration = kinds.map(|pair| (pair, OnceLock::new())).collect();
+        let took = started.elapsed();
+        Ok(Live { generation, index, items, by_modality, calibration, made: Instant::now(), took })
+    }
+
+    /// Scores of unrelated pairs of a query of one modality and rows of another, measured when first asked for.
+    pub(crate) fn calibration(&self, space: &Space, query: Modality, item: Modality) -> Option<&PairScores> {
+        let measured = self.calibration.get(&(query, item))?.get_or_init(|| {
+            let (_, items) = self.sample(item, MAX_ITEMS);
+            match space.references(query) {
+                // References of other media than the library's: hardly any pair is related.
+                Some(references) => {
+                    let n = references.len() / space.dim();
+                    let step = n.div_ceil(MAX_QUERIES).max(1);
+                    let queries: Vec<f32> = references.chunks_exact(space.dim()).step_by(step).flatten().copied().collect();
+                    PairScores::measure(&queries, &items, space.dim(), space.metric(), |_, _| true)
+                }
+                // The library's own vectors in their place: two parts of one item are related.
+                None => {
+                    let (of_query, queries) = self.sample(query, MAX_QUERIES);
+                    let (of_item, _) = self.sample(item, MAX_ITEMS);
+                    PairScores::measure(&queries, &items, space.dim(), space.metric(), |i, j| of_query[i] != of_item[j])
+                }
+            }
+        });
+        measured.as_ref()
+    }
+
+    /// Items and vectors of at most `n` rows of a modality, evenly spread.
+    fn sample(&self, modality: Modality, n: usize) -> (Vec<i64>, Vec<f32>) {
+        let Some(rows) = self.by_modality.get(&modality) else {
+            return (Vec::new(), Vec::new());
+        };
+        let step = rows.count().div_ceil(n).max(1);
+        let chosen = (0..self.items.len()).filter(|row| rows.contains(*row)).step_by(step);
+        let mut sample = (Vec::new(), Vec::new());
+        for row in chosen {
+            sample.0.push(self.items[row]);
+            sample.1.extend_from_slice(self.index.vector(row));
+        }
+        sample
+    }
+}
+
+/// Where the derived index lies.
+pub(crate) fn path(library: &Path) -> PathBuf {
+    library.join(FILE_NAME)
+}
+
+/// What the file must be stamped with to be of this state of this library.
+pub(crate) fn stamp(connection: &Connection, generation: i64) -> rusqlite::Result<u64> {
+    let library = store::meta(connection, "library")?.unwrap_or_default();
+    let digest = blake3::hash(format!("{library} {generation}").as_bytes());
+    let first = digest.as_bytes().first_chunk::<8>().expect("a digest has 32 bytes");
+    Ok(u64::from_le_bytes(*first))
+}
+
+type Rows = (Vec<u64>, Vec<i64>, Vec<Modality>);
+
+fn rows(connection: &Connection) -> rusqlite::Result<Rows> {
+    let mut statement = connection.prepare_cached("SELECT id, item, modality FROM segments ORDER BY id")?;
+    let mut found = statement.query([])?;
+    let mut out: Rows = Default::default();
+    while let Some(row) = found.next()? {
+        out.0.push(row.get::<_, i64>(0)? as u64);
+        out.1.push(row.get(1)?);
+        out.2.push(modality_at(row, 2)?);
+    }
+    Ok(out)
+}
+
+/// A modality's word in a column.
+pub(crate) fn modality_at(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Modality> {
+    let word: String = row.get(column)?;
+    word.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(e)))
+}
+
+fn open_file(path: &Path, stamp: u64, ids: &[u64], space: &Space) -> Option<ExactIndex> {
+    let n_bytes = std::fs::metadata(path).ok()?.len();
+    let (index, found) = ExactIndex::open(path).ok()?;
+    let sound = found == stamp && index.dim() == space.dim() && index.metric() == space.metric() && index.ids() == ids;
+    (sound && (n_bytes > CHECK_WHOLE || index.verify().is_ok())).then_some(index)
+}
+
+fn make(tx: &Connection, path: &Path, stamp: u64, ids: &[u64], space: &Space, store: &Store) -> Result<ExactIndex> {
+    // A full or read-only disk is no reason not to answer: the index is then made in memory alone.
+    if let Ok(mut writer) = IndexWriter::create(path, space.dim(), space.metric()) {
+        let mut sound = true;
+        each_chunk(tx, space, store, |ids, vectors| {
+            sound = sound && writer.push(ids, &vectors).is_ok();
+            Ok(())
+        })?;
+        if sound
+            && writer.finish(stamp).is_ok()
+            && let Ok((index, _)) = ExactIndex::open(path)
+            && index.ids() == ids
+        {
+            return Ok(index);
+        }
+    }
+    let mut all = Vec::with_capacity(ids.len() * space.dim());
+    each_chunk(tx, space, store, |_, vectors| {
+        all.extend_from_slice(vectors.data());
+        Ok(())
+    })?;
+    let damaged = |reason: String| EngineError::NotALibrary { path: store.library().to_owned(), reason };
+    let vectors = Vectors::new(all, space.dim()).map_err(|e| damaged(format!("its vectors: {e}: run `chiasm verify`")))?;
+    ExactIndex::build(ids, &vectors, space.metric()).map_err(|e| damaged(format!("{e}: run `chiasm verify`")))
+}
+
+/// Every vector in order of its segment, some thousands at a time.
+fn each_chunk(tx: &Connection, space: &Space, store: &Store, mut f: impl FnMut(&[u64], Vectors) -> Result<()>) -> Result<()> {
+    let err = store.err("cannot read the vectors");
+    let sql = "SELECT s.id, v.vector FROM segments s JOIN vectors v ON v.segment = s.id ORDER BY s.id";
+    let mut statement = tx.prepare_cached(sql).map_err(&err)?;
+    let mut rows = statement.query([]).map_err(&err)?;
+    let (mut ids, mut numbers) = (Vec::new(), Vec::new());
+    let damaged = |id: u64, what: String| EngineError::NotALibrary {
+        path: store.library().to_owned(),
+        reason: format!("the vector of segment {id} {what}: run `chiasm verify`"),
+    };
+    loop {
+        let row = rows.next().map_err(&err)?;
+        if let Some(row) = row {
+            let id = row.get::<_, i64>(0).map_err(&err)? as u64;
+            let bytes = row.get_ref(1).map_err(&err)?.as_blob().map_err(|e| damaged(id, e.to_string()))?;
+            if bytes.len() != space.dim() * 4 {
+                return Err(damaged(id, format!("has {} bytes, expected {}", bytes.len(), space.dim() * 4)));
+            }
+            ids.push(id);
+            numbers.extend(floats(bytes));
+        }
+        if row.is_none() || ids.len() == CHUNK {
+            if !ids.is_empty() {
+                let vectors = Vectors::new(std::mem::take(&mut numbers), space.dim());
+                f(&ids, vectors.map_err(|e| damaged(ids[0], format!("or one soon after it: {e}")))?)?;
+                ids.clear();
+            }
+            if row.is_none() {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// The live index of a library, shared by all threads that ask.
+#[derive(Debug, Default)]
+pub(crate) struct Shared(std::sync::Mutex<Option<Arc<Live>>>);
+
+impl Shared {
+    /// What is to be searched now.
+    pub(crate) fn get(&self, store: &Store, space: &Space) -> Result<Arc<Live>> {
+        // Held while an index is made: the others would only make the same one.
+        let mut slot = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let generation = store::generation(&*store.reader()?).map_err(store.err("cannot read the generation"))?;
+        if let Some(live) = slot.as_ref().filter(|live| live.generation == generation || live.is_fresh_enough()) {
+            return Ok(Arc::clone(live));
+        }
+        let live = Arc::new(Live::load(store, space)?);
+        *slot = Some(Arc::clone(&live));
+        Ok(live)
+    }
+
+    /// Forgets what was loaded, so that the next question sees this process's own changes at once.
+    pub(crate) fn forget(&self) {
+        *self.0.lock().unwrap_or_else(|e| e.into_inner()) = None;
+    }
+}

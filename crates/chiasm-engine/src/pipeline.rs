@@ -1,0 +1,217 @@
+//! Reading and decoding on several threads, beside the encoder, in order and within a bound of memory.
+//!
+//! Each thread takes the next file, reads, hashes and decodes it, waits for its turn, and hands it over: what comes out is in
+//! the order of the files whatever the threads do, so the same folder always gives the same library.
+//!
+//! # Memory
+//! What was handed over and is not yet given back is at most `max_waiting_bytes`, or one file if that alone is larger; besides
+//! it each thread holds the one file it works on, bounded by [`chiasm_media::Limits`].
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Condvar, Mutex};
+use std::time::{Duration, SystemTime};
+
+use chiasm_core::Media;
+use chiasm_media::{Decoded, Limits, MediaError};
+
+use crate::Result;
+use crate::walk::Stat;
+
+/// A file changed so shortly before it was read could change again and keep its time: coarse clocks of file systems tick in
+/// up to 2 s (FAT).
+const SETTLED_AFTER: Duration = Duration::from_secs(2);
+/// How long the receiver waits before it looks whether the threads wait for it.
+const LOOK_AGAIN: Duration = Duration::from_millis(20);
+
+/// Why a file was refused.
+#[derive(Clone, Debug)]
+pub(crate) struct Refused {
+    pub(crate) reason: String,
+    /// Whether only another content or another program could change that.
+    pub(crate) lasting: bool,
+}
+
+/// A file that was read.
+pub(crate) struct Content {
+    pub(crate) hash: [u8; 32],
+    pub(crate) stat: Stat,
+    pub(crate) settled: bool,
+    /// Absent when the content is known already.
+    pub(crate) decoded: Option<Decoded>,
+}
+
+impl Content {
+    fn waiting_bytes(&self) -> usize {
+        self.decoded.as_ref().map_or(0, |d| media_bytes(&d.media))
+    }
+}
+
+/// Bytes that decoded media take.
+pub(crate) fn media_bytes(media: &Media) -> usize {
+    match media {
+        Media::Image(image) => image.rgb.len(),
+        Media::Text(text) => text.len(),
+        Media::Audio(wave) => wave.samples.len() * 4,
+        Media::Series(series) => series.values.len() * 4,
+    }
+}
+
+/// Reads a file whole, hashes it, and decodes it unless `known` says that its hash is. Stops no program: whatever a file holds
+/// ends as content or as a refusal.
+pub(crate) fn prepare(path: &Path, limits: &Limits, known: impl Fn(&[u8; 32]) -> bool) -> Result<Content, Refused> {
+    let (bytes, stat, settled) = read_at_rest(path, limits)?;
+    let hash = *blake3::hash(&bytes).as_bytes();
+    if known(&hash) {
+        return Ok(Content { hash, stat, settled, decoded: None });
+    }
+    // Decoders are written to give errors; should one panic on a file nobody thought of, that file alone is lost.
+    let decoded = catch_unwind(AssertUnwindSafe(|| chiasm_media::decode(path, &bytes, limits)));
+    let decoded = decoded
+        .map_err(|_| Refused { reason: "the decoder failed on it: please report the file".to_owned(), lasting: true })?;
+    match decoded {
+        Ok(decoded) => Ok(Content { hash, stat, settled, decoded: Some(decoded) }),
+        Err(e) => Err(refused(&e)),
+    }
+}
+
+fn refused(error: &MediaError) -> Refused {
+    let lasting = !matches!(error, MediaError::Io(_) | MediaError::NotAFile { .. });
+    Refused { reason: error.to_string(), lasting }
+}
+
+/// The bytes of a file that was the same before and after they were read.
+fn read_at_rest(path: &Path, limits: &Limits) -> Result<(Vec<u8>, Stat, bool), Refused> {
+    let stat = || std::fs::metadata(path).map(|m| Stat::of(&m)).map_err(|e| refused(&MediaError::Io(e)));
+    for _ in 0..2 {
+        let started = SystemTime::now();
+        let before = stat()?;
+        let bytes = chiasm_media::read(path, limits).map_err(|e| refused(&e))?;
+        if stat()? == before && bytes.len() as u64 == before.size {
+            let started = started.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_nanos() as i128;
+            let settled = i128::from(before.mtime_ns) + (SETTLED_AFTER.as_nanos() as i128) < started;
+            return Ok((bytes, before, settled));
+        }
+    }
+    Err(Refused { reason: "changes while it is read: index again when it is finished".to_owned(), lasting: false })
+}
+
+/// What a receiver is told.
+pub(crate) enum Event {
+    /// The next file, by its place.
+    File(usize, Result<Content, Refused>),
+    /// The threads wait for memory: give some back with [`Flow::give_back`].
+    Full,
+}
+
+/// Order and memory between the threads and the receiver.
+pub(crate) struct Flow {
+    max_waiting: usize,
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    /// Whose turn it is to hand over.
+    turn: usize,
+    waiting: usize,
+    /// Whether the one whose turn it is waits for memory.
+    full: bool,
+    stopped: bool,
+}
+
+impl Flow {
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// Waits for the turn of `place` and for room; `false` when all is to stop.
+    fn enter(&self, place: usize, n_bytes: usize) -> bool {
+        let mut state = self.lock();
+        loop {
+            if state.stopped {
+                return false;
+            }
+            let room = state.waiting == 0 || state.waiting.saturating_add(n_bytes) <= self.max_waiting;
+            if state.turn == place && room {
+                state.waiting += n_bytes;
+                state.full = false;
+                return true;
+            }
+            state.full |= state.turn == place;
+            state = self.changed.wait(state).unwrap_or_else(|e| e.into_inner());
+        }
+    }
+
+    fn leave(&self) {
+        self.lock().turn += 1;
+        self.changed.notify_all();
+    }
+
+    /// Media were encoded and dropped.
+    pub(crate) fn give_back(&self, n_bytes: usize) {
+        let mut state = self.lock();
+        state.waiting = state.waiting.saturating_sub(n_bytes);
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn stop(&self) {
+        self.lock().stopped = true;
+        self.changed.notify_all();
+    }
+
+    fn is_full(&self) -> bool {
+        self.lock().full
+    }
+}
+
+/// Prepares every file and tells `receive` of each in order, on this thread. An error of `receive` stops everything.
+pub(crate) fn run(
+    paths: &[&Path],
+    limits: &Limits,
+    max_waiting: usize,
+    known: &(dyn Fn(&[u8; 32]) -> bool + Sync),
+    mut receive: impl FnMut(Event, &Flow) -> Result<()>,
+) -> Result<()> {
+    let flow = Flow { max_waiting, state: Mutex::new(State::default()), changed: Condvar::new() };
+    let next = AtomicUsize::new(0);
+    let n_threads = std::thread::available_parallelism().map_or(1, usize::from).min(4).min(paths.len().max(1));
+    let (sender, receiver) = sync_channel(2 * n_threads);
+    let work = |sender: SyncSender<(usize, Result<Content, Refused>)>| {
+        loop {
+            let place = next.fetch_add(1, Ordering::Relaxed);
+            let Some(path) = paths.get(place) else { return };
+            let content = prepare(path, limits, known);
+            let n_bytes = content.as_ref().map_or(0, Content::waiting_bytes);
+            if !flow.enter(place, n_bytes) || sender.send((place, content)).is_err() {
+                return;
+            }
+            flow.leave();
+        }
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..n_threads {
+            let sender = sender.clone();
+            scope.spawn(|| work(sender));
+        }
+        drop(sender);
+        let received = loop {
+            let done = match receiver.recv_timeout(LOOK_AGAIN) {
+                Ok((place, content)) => receive(Event::File(place, content), &flow),
+                Err(RecvTimeoutError::Timeout) if flow.is_full() => receive(Event::Full, &flow),
+                Err(RecvTimeoutError::Timeout) => Ok(()),
+                Err(RecvTimeoutError::Disconnected) => break Ok(()),
+            };
+            if done.is_err() {
+                break done;
+            }
+        };
+        flow.stop();
+        drop(receiver);
+        received
+    })
+}
