@@ -30,8 +30,9 @@ const MAX_SEARCH_ROWS: usize = 20_000;
 const MAX_TEST_ROWS: usize = 2_000;
 /// The search looks at no more principal components of a view than this.
 const MAX_AXES: usize = 512;
-/// A candidate takes over only when its mean figure is better by more than this, so that chance decides less.
-const MARGIN: f64 = 0.001;
+/// A candidate takes over only when its mean figure is better by more than `MARGIN / sqrt(groups)`, about a third of the standard
+/// error of a difference between two configurations: the start suits most data, and chance should not lead away from it.
+const MARGIN: f64 = 0.15;
 
 /// How well rows of one view find those of another, as fractions of the queries.
 #[derive(Clone, Debug, PartialEq)]
@@ -234,6 +235,8 @@ struct Table<'a> {
 struct Fold {
     train: Vec<usize>,
     test: Vec<usize>,
+    /// Groups left out.
+    n_groups: usize,
     /// For each view the places in `test` of its distinct things.
     things: Vec<Vec<usize>>,
 }
@@ -367,7 +370,8 @@ impl<'a> Table<'a> {
         candidates: impl Fn(&MethodConfig) -> Vec<MethodConfig>,
     ) -> Result<bool, FitError> {
         let here = self.try_config(at)?;
-        let mut best = (here + MARGIN, None);
+        let n_groups: f64 = self.folds.iter().map(|f| f.n_groups as f64).sum();
+        let mut best = (here + MARGIN / n_groups.sqrt(), None);
         for next in candidates(at) {
             let there = self.try_config(&next)?;
             if there > best.0 {
@@ -480,7 +484,8 @@ fn deal(pairs: &Pairs<'_>, n_folds: usize, seed: u64) -> Result<Vec<Fold>, FitEr
         test.truncate(MAX_TEST_ROWS);
         test.sort_unstable();
         let things = things(pairs, &test);
-        Fold { train, test, things }
+        let n_groups = (0..groups.len()).filter(|g| g % n_folds == f).count();
+        Fold { train, test, n_groups, things }
     };
     let folds: Vec<Fold> = (0..n_folds).map(fold).collect();
     match folds.iter().map(|f| f.train.len()).min() {

@@ -14,6 +14,8 @@ pub mod cca;
 pub mod conse;
 mod cv;
 mod fit;
+#[cfg(test)]
+mod goldens;
 mod linalg;
 pub mod mcca;
 mod method;
