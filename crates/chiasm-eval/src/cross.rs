@@ -265,3 +265,111 @@ fn rank(scores: &[f32], relevant: &[usize], is_relevant: impl Fn(usize) -> bool)
     };
     (judged, expected, tied)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn side<'a>(name: &'a str, vectors: &'a Vectors, groups: &'a [u32]) -> Side<'a> {
+        Side { name, vectors, groups }
+    }
+
+    fn random(n: usize, dim: usize, seed: u64, levels: u64) -> Vectors {
+        let mut state = seed;
+        let data = (0..n * dim)
+            .map(|_| {
+                state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+                ((state >> 40) % levels) as f32 - levels as f32 / 2.0
+            })
+            .collect();
+        Vectors::new(data, dim).unwrap()
+    }
+
+    #[test]
+    fn agrees_with_sorting() {
+        // Few levels, so that ties are everywhere.
+        let (a, b) = (random(60, 3, 1, 3), random(80, 3, 2, 3));
+        let groups = |n: usize| (0..n).map(|i| (i * 7 % 13) as u32).collect::<Vec<_>>();
+        let (ga, gb) = (groups(60), groups(80));
+        for metric in [Metric::InnerProduct, Metric::L2] {
+            let found = judge(side("a", &a, &ga), side("b", &b, &gb), metric).unwrap();
+            for (q, judged) in found.rows.iter().zip(&found.queries) {
+                let scores: Vec<f32> = b.rows().map(|x| closeness(metric, a.row(*q), x)).collect();
+                let mut order: Vec<usize> = (0..80).collect();
+                order.sort_by(|i, j| scores[*j].partial_cmp(&scores[*i]).unwrap());
+                let relevance: Vec<bool> = order.iter().map(|i| gb[*i] == ga[*q]).collect();
+                let n_relevant = relevance.iter().filter(|r| **r).count();
+                assert_eq!(*judged, Judged::from_relevance(&relevance, n_relevant).unwrap().with_gallery(80));
+            }
+            assert!(found.n_tied > 50);
+            let report = found.report(&EvalConfig::default());
+            let close = report.value("MAP over ties").unwrap() - report.value("MAP").unwrap();
+            assert!(close.abs() < 0.1, "{close}");
+        }
+    }
+
+    #[test]
+    fn five_captions_of_a_picture() {
+        let pictures = random(50, 16, 3, 1000);
+        let captions = Vectors::new(pictures.rows().flat_map(|r| r.repeat(5)).collect(), 16).unwrap();
+        let of_pictures: Vec<u32> = (0..50).collect();
+        let of_captions: Vec<u32> = (0..250).map(|i| i / 5).collect();
+        let (p, c) = (side("image", &pictures, &of_pictures), side("text", &captions, &of_captions));
+        let [there, back] = both_ways(p, c, Metric::Cosine, &EvalConfig::default()).unwrap();
+        assert_eq!((there.value("R@1"), there.value("recall@5")), (Some(1.0), Some(1.0)));
+        assert!((there.value("recall@1").unwrap() - 0.2).abs() < 1e-12);
+        assert_eq!((back.value("R@1"), back.value("median rank"), back.get("recall@1")), (Some(1.0), Some(1.0), None));
+        assert_eq!(crate::r_sum(&there, &back), Some(600.0));
+        // One of 50 at random: half of the time among the first 25.
+        assert_eq!(back.get("median rank").unwrap().chance, Some(25.0));
+        assert!((back.get("R@10").unwrap().chance.unwrap() - 0.2).abs() < 1e-12);
+    }
+
+    #[test]
+    fn random_vectors_score_as_chance_says() {
+        let (a, b) = (random(400, 32, 5, 1000), random(300, 32, 6, 1000));
+        let (ga, gb): (Vec<u32>, Vec<u32>) = ((0..400).map(|i| i % 10).collect(), (0..300).map(|i| i % 10).collect());
+        let report = judge(side("a", &a, &ga), side("b", &b, &gb), Metric::Cosine).unwrap().report(&EvalConfig::default());
+        for figure in &report.figures {
+            let (value, chance) = (figure.value, figure.chance.unwrap());
+            // Some three standard errors of a share over 400 queries; ranks within 2.
+            let room = if figure.unit == Unit::Rank { 2.0 } else { 0.08 };
+            assert!((value - chance).abs() < room, "{}: {value} by chance {chance}", figure.name);
+        }
+    }
+
+    #[test]
+    fn queries_without_a_partner_are_skipped_and_counted() {
+        let v = random(3, 2, 7, 100);
+        let found = judge(side("a", &v, &[1, 2, 9]), side("b", &v, &[1, 2, 3]), Metric::L2).unwrap();
+        assert_eq!((found.rows.as_slice(), found.n_skipped), (&[0usize, 1][..], 1));
+        let none = judge(side("a", &v, &[7, 8, 9]), side("b", &v, &[1, 2, 3]), Metric::L2).unwrap();
+        let report = none.report(&EvalConfig::default());
+        assert_eq!((report.n_queries, report.n_skipped, report.value("MAP")), (0, 3, Some(0.0)));
+        assert!(report.to_string().contains("3 skipped"));
+        let other = random(3, 4, 7, 100);
+        assert!(matches!(
+            judge(side("a", &v, &[1, 2, 3]), side("b", &other, &[1, 2, 3]), Metric::L2),
+            Err(CrossError::Dimension { .. })
+        ));
+        assert!(matches!(judge(side("a", &v, &[1]), side("b", &v, &[1, 2, 3]), Metric::L2), Err(CrossError::Groups { .. })));
+    }
+
+    #[test]
+    fn tables_are_aligned_and_carry_chance() {
+        let (a, b) = (random(20, 8, 1, 1000), random(20, 8, 2, 1000));
+        let groups: Vec<u32> = (0..20).collect();
+        let sides = [side("image", &a, &groups), side("text", &a, &groups), side("audio", &b, &groups)];
+        let table = every_pair(&sides, Metric::Cosine, &EvalConfig::default()).unwrap();
+        let text = table.to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 7);
+        assert!(lines.iter().all(|l| l.chars().count() == lines[0].chars().count()), "{text}");
+        assert!(lines[1].contains("image -> text") && lines[1].contains("100.0% (5.0%)"), "{text}");
+        let report = table.reports[0].to_string();
+        assert!(report.starts_with("image -> text: 20 queries over 20 items\n"), "{report}");
+        assert!(report.contains("100.0%    5.0%"), "{report}");
+        let json = serde_json::to_value(&table).unwrap();
+        assert_eq!(json[0]["figures"][0]["name"], "R@1");
+    }
+}

@@ -269,3 +269,63 @@ pub fn median(values: &[f64]) -> Option<f64> {
     // Not the mean of two infinities of a sum that overflows.
     Some(if low == high { low } else { low / 2.0 + high / 2.0 })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn worked_examples() {
+        // Linear .914812, at 3 .840008, Burges at 3 .904950, MAP .722222, MAP@3 .555556.
+        let query = Judged::new(&[3.0, 0.0, 2.0, 0.0, 0.0, 1.0], &[3.0, 2.0, 1.0]).unwrap();
+        let near = |got: f64, expected: f64| assert!((got - expected).abs() < 5e-7, "{got} for {expected}");
+        near(query.ndcg(None, Gain::Linear), 0.914812);
+        near(query.ndcg(Some(3), Gain::Linear), 0.840008);
+        near(query.ndcg(Some(3), Gain::Exponential), 0.904950);
+        near(query.average_precision(None, Denominator::AllRelevant), 0.722222);
+        near(query.average_precision(Some(3), Denominator::AllRelevant), 0.555556);
+        // Two hits in the first 2 of 3, precisions 1 and nothing else: three denominators, three figures.
+        near(query.average_precision(Some(2), Denominator::AllRelevant), 1.0 / 3.0);
+        near(query.average_precision(Some(2), Denominator::MinK), 0.5);
+        near(query.average_precision(Some(2), Denominator::HitsInK), 1.0);
+        assert_eq!((query.precision_at_k(10), query.recall_at_k(3), query.hit_at_k(1)), (0.3, 2.0 / 3.0, 1.0));
+        assert_eq!(query.interpolated_precision(), [1., 1., 1., 1., 2. / 3., 2. / 3., 2. / 3., 0.5, 0.5, 0.5, 0.5]);
+    }
+
+    #[test]
+    fn three_ways_to_say_the_same_ranking() {
+        let gains = BTreeMap::from([("a", 1.0), ("b", 0.0), ("c", 1.0), ("d", -1.0)]);
+        let of_ids = Judged::from_ids(&["x", "c", "b", "a"], &gains).unwrap();
+        assert_eq!(of_ids, Judged::from_relevance(&[false, true, false, true], 2).unwrap());
+        assert_eq!(of_ids, Judged::from_ranks(&[2, 4], 2).unwrap());
+        assert_eq!(of_ids, Judged::new(&[-2.0, 1.0, 0.0, 1.0], &[1.0, 1.0, -2.0]).unwrap());
+    }
+
+    #[test]
+    fn what_cannot_be_judged_is_refused() {
+        assert_eq!(Judged::new(&[0.0, -1.0], &[0.0, -1.0]), Err(JudgeError::NoRelevant));
+        assert_eq!(Judged::from_relevance(&[], 0), Err(JudgeError::NoRelevant));
+        assert!(matches!(Judged::new(&[f64::NAN], &[1.0]), Err(JudgeError::Gain(_))));
+        assert_eq!(Judged::from_relevance(&[true, true], 1), Err(JudgeError::TooMany { ranked: 2, judged: 1 }));
+        assert_eq!(Judged::from_ranks(&[2, 2], 5), Err(JudgeError::Rank(2)));
+        assert_eq!(Judged::from_ranks(&[0], 5), Err(JudgeError::Rank(0)));
+    }
+
+    #[test]
+    fn nothing_found_scores_zero_and_a_cut_at_zero_too() {
+        let lost = Judged::from_ranks(&[], 3).unwrap();
+        assert_eq!((lost.hit_at_k(5), lost.reciprocal_rank(), lost.first_rank()), (0.0, 0.0, None));
+        assert_eq!(lost.average_precision(None, Denominator::HitsInK), 0.0);
+        let found = Judged::from_ranks(&[1], 1).unwrap();
+        assert_eq!((found.hit_at_k(0), found.precision_at_k(0), found.ndcg(Some(0), Gain::Linear)), (0.0, 0.0, 0.0));
+        assert_eq!(found.average_precision(Some(0), Denominator::MinK), 0.0);
+    }
+
+    #[test]
+    fn medians() {
+        assert_eq!((median(&[]), median(&[f64::NAN])), (None, None));
+        assert_eq!((median(&[3.0, 1.0, 2.0]), median(&[4.0, 1.0])), (Some(2.0), Some(2.5)));
+        let inf = f64::INFINITY;
+        assert_eq!((median(&[inf, 1.0, inf]), median(&[inf, 1.0]), median(&[inf, inf])), (Some(inf), Some(inf), Some(inf)));
+    }
+}

@@ -192,12 +192,13 @@ fn parse_table(text: &str) -> Result<(Vec<Column>, Rows), PairsError> {
         csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).has_headers(false).from_reader(text.as_bytes());
     let mut columns: Vec<Column> = Vec::new();
     let mut rows = Vec::new();
+    let mut lines = Lines { bytes: text.as_bytes(), at: 0, line: 1 };
     for (i, record) in reader.records().enumerate() {
         let record = record.map_err(|e| {
-            let line = e.position().map_or(0, csv::Position::line);
+            let line = e.position().map_or(0, |p| lines.of(p.byte()));
             PairsError::Row { line, reason: e.to_string() }
         })?;
-        let line = record.position().map_or(0, csv::Position::line);
+        let line = record.position().map_or(0, |p| lines.of(p.byte()));
         if i == 0 {
             columns = columns_of(record.iter())?;
             continue;
@@ -208,6 +209,24 @@ fn parse_table(text: &str) -> Result<(Vec<Column>, Rows), PairsError> {
         rows.push((line, record.iter().map(cell).collect()));
     }
     Ok((columns, rows))
+}
+
+/// Lines of ascending offsets. The reader's own count is one short after CRLF, where it sees a row begin at the LF.
+struct Lines<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    line: u64,
+}
+
+impl Lines<'_> {
+    /// Line of the first byte from `offset` on that ends no line.
+    fn of(&mut self, offset: u64) -> u64 {
+        let mut end = usize::try_from(offset).unwrap_or(usize::MAX).min(self.bytes.len());
+        end += self.bytes[end..].iter().take_while(|b| matches!(b, b'\r' | b'\n')).count();
+        self.line += self.bytes[self.at.min(end)..end].iter().filter(|b| **b == b'\n').count() as u64;
+        self.at = end;
+        self.line
+    }
 }
 
 fn cell(text: &str) -> Option<String> {
@@ -297,4 +316,89 @@ fn parse_json(text: &str) -> Result<(Vec<Column>, Rows), PairsError> {
         rows.push((number, cells));
     }
     Ok((columns_of(names.iter().map(String::as_str))?, rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn cells(pairs: &Pairs) -> Vec<Vec<&str>> {
+        pairs.rows.iter().map(|r| r.cells.iter().map(|c| c.as_deref().unwrap_or("-")).collect()).collect()
+    }
+
+    #[test]
+    fn captions_as_flickr8k_has_them() {
+        let text = "\u{feff}image,caption\r\na.jpg,A dog .\r\nb.jpg,\"A \"\"big\"\" cat , asleep\"\r\na.jpg,\"Two\nlines\"\r\nc.jpg,\r\n";
+        let pairs = parse_pairs(text.as_bytes()).unwrap();
+        assert_eq!(
+            cells(&pairs),
+            [["a.jpg", "A dog ."], ["b.jpg", "A \"big\" cat , asleep"], ["a.jpg", "Two\nlines"], ["c.jpg", "-"]]
+        );
+        assert_eq!((pairs.groups(), pairs.n_groups), (vec![0, 1, 0, 2], 3));
+        assert_eq!(pairs.rows.iter().map(|r| r.line).collect::<Vec<_>>(), [2, 3, 4, 6]);
+        assert_eq!((pairs.column(Modality::Image), pairs.column(Modality::Text)), (Some(0), Some(1)));
+        assert_eq!(pairs.column(Modality::Audio), None);
+    }
+
+    #[test]
+    fn many_columns_any_separator_and_json_read_alike() {
+        let header = "image,text,text_zh,audio,series,weather";
+        let row = "p/1.png,a red ball,红球,s/1.wav,,fine";
+        let table = parse_pairs(format!("{header}\n{row}\n").as_bytes()).unwrap();
+        for separator in ["\t", ";"] {
+            let text = format!("{header}\n{row}").replace(',', separator);
+            assert_eq!(parse_pairs(text.as_bytes()).unwrap(), table);
+        }
+        let json =
+            r#"{"image":"p/1.png","text":"a red ball","text_zh":"红球","audio":"s/1.wav","series":null,"weather":"fine"}"#;
+        let json = parse_pairs(json.as_bytes()).unwrap();
+        assert_eq!((&json.columns, cells(&json)), (&table.columns, cells(&table)));
+        assert_eq!(table.columns[2].role, Role::Text);
+        assert_eq!(table.columns[5].role, Role::Other);
+        assert_eq!(table.column(Modality::Series), Some(4));
+        assert_eq!(parse_pairs(b"file,caption\nx.wav,bark").unwrap().column(Modality::Audio), Some(0));
+        assert_eq!(parse_pairs(b"image_path,caption 2\n,x\n,y").unwrap().groups(), [0, 1]);
+    }
+
+    #[test]
+    fn errors_say_where_and_what() {
+        let message = |bytes: &[u8]| parse_pairs(bytes).unwrap_err().to_string();
+        assert!(message(b" \n").contains("empty"));
+        assert!(message(b"image\nx").contains("has one column"));
+        assert!(message(b"a,b\nx,y").contains("expected at least two of image"));
+        assert!(message(b"image,image\n").contains("two columns are called `image`"));
+        assert!(message(b"image,\n").contains("column 2 has no name"));
+        assert!(message(b"image,text\na,b\na,b,c\n").starts_with("line 3: 3 cells, the header has 2"));
+        assert!(message(b"image,text\na,\xff\n").starts_with("line 2: not UTF-8"));
+        assert!(message(b"\xff\xfei\0").contains("UTF-16"));
+        assert!(message(b"{\"image\":\"a\",\"text\":\"b\"}\n{\"image\":[]}").starts_with("line 2: `image` is []"));
+        assert!(message(b"{\"image\":\"a\",\"text\":\"b\"}\n{\"img\":1}").starts_with("line 2: key `img`"));
+        assert!(message(b"{\"image\":").starts_with("line 1: no JSON object"));
+        assert!(read_pairs(Path::new("/no/such/file")).unwrap_err().to_string().contains("/no/such/file"));
+    }
+
+    #[test]
+    fn the_real_captions_are_read() {
+        let root = std::env::var_os("CHIASM_TEST_DATA")
+            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data"), PathBuf::from);
+        let path = root.join("flickr8k/captions.txt");
+        if !path.exists() {
+            assert!(std::env::var_os("CI").is_none(), "no test data at {}", root.display());
+            eprintln!("skipped: no test data at {}", root.display());
+            return;
+        }
+        let pairs = read_pairs(&path).unwrap();
+        assert_eq!((pairs.n_groups, pairs.rows.len()), (800, 4000));
+        assert!(pairs.rows.iter().all(|r| r.cells.iter().all(Option::is_some)));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in "[image,text;\"\n\t{}:]{0,60}") {
+            let _ = parse_pairs(&bytes);
+            let _ = parse_pairs(text.as_bytes());
+        }
+    }
 }

@@ -152,3 +152,56 @@ fn quantile(sorted: &[f64], q: f64) -> f64 {
     let high = (low + 1).min(sorted.len() - 1);
     sorted[low] + (sorted[high] - sorted[low]) * (at - low as f64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_small_cases() {
+        // Four differences of one sign: only the pattern seen and its mirror are as far out, 2 of 16.
+        let got = randomisation_test(&[1.0, 2.0, 3.0, 4.0], &[0.0; 4], 100, 0).unwrap();
+        assert_eq!(got, Comparison { difference: 2.5, p_value: 0.125, exact: true });
+        assert_eq!(randomisation_test(&[0.1, 0.7], &[0.1, 0.7], 100, 0).unwrap().p_value, 1.0);
+        // 0.3 and 0.1 + 0.2 differ in their last bit and must count as equal: signs ++, +- of (0.1, 0.2, -0.3) and so on.
+        assert_eq!(randomisation_test(&[0.1, 0.2, 0.0], &[0.0, 0.0, 0.3], 100, 0).unwrap().p_value, 1.0);
+    }
+
+    #[test]
+    fn drawing_comes_near_counting() {
+        let a: Vec<f64> = (0..14).map(|i| f64::from(i % 5) + 0.8).collect();
+        let b: Vec<f64> = (0..14).map(|i| f64::from(i % 3) + 0.5).collect();
+        let exact = randomisation_test(&a, &b, 1 << 14, 0).unwrap();
+        let drawn = randomisation_test(&a, &b, (1 << 14) - 1, 3).unwrap();
+        assert!(exact.exact && !drawn.exact);
+        // Three standard errors of 16,383 draws.
+        assert!((exact.p_value - drawn.p_value).abs() < 0.012, "{exact:?} {drawn:?}");
+        let shifted = bootstrap_test(&a, &b, 4000, 3).unwrap();
+        assert!((exact.p_value - shifted.p_value).abs() < 0.1, "{exact:?} {shifted:?}");
+        assert_eq!(shifted, bootstrap_test(&a, &b, 4000, 3).unwrap());
+    }
+
+    #[test]
+    fn intervals_cover() {
+        // Of 300 samples of 60 from a uniform distribution, about 95 % of the intervals hold its mean; 3.6 standard errors.
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let covered = (0..300)
+            .filter(|seed| {
+                let values: Vec<f64> = (0..60).map(|_| rng.random::<f64>()).collect();
+                let Interval { low, high } = bootstrap_mean(&values, 0.95, 400, *seed).unwrap();
+                low <= 0.5 && 0.5 <= high
+            })
+            .count();
+        assert!((271..=298).contains(&covered), "{covered}");
+        assert_eq!(bootstrap_mean(&[2.0; 9], 0.95, 10, 0), Some(Interval { low: 2.0, high: 2.0 }));
+        assert_eq!(bootstrap_mean(&[], 0.95, 10, 0), None);
+        assert_eq!(bootstrap_mean(&[1.0], 1.5, 10, 0), None);
+    }
+
+    #[test]
+    fn what_does_not_pair_is_refused() {
+        assert_eq!(randomisation_test(&[1.0], &[], 10, 0), Err(CompareError::Unpaired { a: 1, b: 0 }));
+        assert_eq!(bootstrap_test(&[], &[], 10, 0), Err(CompareError::Empty));
+        assert_eq!(bootstrap_test(&[1.0, f64::NAN], &[0.0, 0.0], 10, 0), Err(CompareError::NotFinite(1)));
+    }
+}

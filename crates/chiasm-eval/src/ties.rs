@@ -259,3 +259,126 @@ impl std::ops::Deref for Chance {
         &self.0
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Calls `f` with every order of the items that ranks no score below a smaller one.
+    fn each_order(scores: &[f64], f: &mut impl FnMut(&[usize])) {
+        fn extend(order: &mut Vec<usize>, scores: &[f64], f: &mut impl FnMut(&[usize])) {
+            let left = |order: &[usize]| (0..scores.len()).filter(|i| !order.contains(i)).collect::<Vec<_>>();
+            let rest = left(order);
+            let Some(best) = rest.iter().map(|i| scores[*i]).reduce(f64::max) else { return f(order) };
+            for i in rest.into_iter().filter(|i| scores[*i] == best) {
+                order.push(i);
+                extend(order, scores, f);
+                order.pop();
+            }
+        }
+        extend(&mut Vec::new(), scores, f);
+    }
+
+    /// Every figure, from an order or as an expectation.
+    macro_rules! figures {
+        ($q:expr) => {{
+            let q = $q;
+            let mut all = vec![q.reciprocal_rank(), q.r_precision()];
+            for k in [None, Some(0), Some(1), Some(2), Some(3), Some(5), Some(9)] {
+                for denominator in [Denominator::AllRelevant, Denominator::MinK, Denominator::HitsInK] {
+                    all.push(q.average_precision(k, denominator));
+                }
+                all.push(q.ndcg(k, Gain::Linear));
+                all.push(q.ndcg(k, Gain::Exponential));
+                if let Some(k) = k {
+                    all.extend([q.hit_at_k(k), q.recall_at_k(k), q.precision_at_k(k)]);
+                }
+            }
+            all
+        }};
+    }
+
+    fn brute_force(scores: &[f64], gains: &[f64], missing: &[f64]) -> Vec<f64> {
+        let all: Vec<f64> = gains.iter().chain(missing).copied().collect();
+        let (mut sums, mut n) = (Vec::new(), 0.0);
+        each_order(scores, &mut |order| {
+            let ranked: Vec<f64> = order.iter().map(|i| gains[*i]).collect();
+            let figures = figures!(Judged::new(&ranked, &all).unwrap());
+            sums.resize(figures.len(), 0.0);
+            sums.iter_mut().zip(figures).for_each(|(sum, figure)| *sum += figure);
+            n += 1.0;
+        });
+        sums.iter().map(|sum| sum / n).collect()
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(300))]
+        #[test]
+        fn expectations_are_means_over_all_orders(
+            items in proptest::collection::vec((0u8..3, 0u8..3), 1..7),
+            missing in proptest::collection::vec(0u8..3, 0..3),
+        ) {
+            let scores: Vec<f64> = items.iter().map(|(s, _)| f64::from(*s)).collect();
+            let gains: Vec<f64> = items.iter().map(|(_, g)| f64::from(*g)).collect();
+            let missing: Vec<f64> = missing.iter().map(|g| f64::from(*g)).collect();
+            match TiedRanking::new(&scores, &gains, &missing) {
+                Err(TieError::Judge(JudgeError::NoRelevant)) => {
+                    prop_assert!(gains.iter().chain(&missing).all(|g| *g == 0.0));
+                }
+                other => {
+                    let expected = brute_force(&scores, &gains, &missing);
+                    for (i, (got, expected)) in figures!(other.unwrap()).iter().zip(&expected).enumerate() {
+                        prop_assert!((got - expected).abs() < 1e-12, "figure {}: {} for {}", i, got, expected);
+                    }
+                }
+            }
+        }
+
+        #[test]
+        fn without_ties_nothing_is_expected_but_what_is(gains in proptest::collection::vec(0u8..3, 1..40)) {
+            let gains: Vec<f64> = gains.into_iter().map(f64::from).collect();
+            prop_assume!(gains.iter().any(|g| *g > 0.0));
+            let scores: Vec<f64> = (0..gains.len()).map(|i| -(i as f64)).collect();
+            let tied = figures!(TiedRanking::new(&scores, &gains, &[]).unwrap());
+            for (a, b) in tied.iter().zip(figures!(Judged::new(&gains, &gains).unwrap())) {
+                prop_assert!((a - b).abs() < 1e-12);
+            }
+        }
+    }
+
+    #[test]
+    fn chance_is_the_mean_over_all_orders() {
+        let query = Judged::from_ranks(&[1, 2], 2).unwrap().with_gallery(6);
+        let expected = brute_force(&[0.0; 6], &[1.0, 1.0, 0.0, 0.0, 0.0, 0.0], &[]);
+        for (got, expected) in figures!(Chance::of(&query).unwrap()).iter().zip(expected) {
+            assert!((got - expected).abs() < 1e-12);
+        }
+        // One relevant item of n: hit@K is K / n, the expected reciprocal rank H(n) / n.
+        let chance = Chance::of(&Judged::from_ranks(&[1], 1).unwrap().with_gallery(1000)).unwrap();
+        let harmonic: f64 = (1..=1000).map(|i| 1.0 / f64::from(i)).sum();
+        assert!((chance.hit_at_k(10) - 0.01).abs() < 1e-12 && (chance.reciprocal_rank() - harmonic / 1000.0).abs() < 1e-12);
+        assert_eq!(Chance::of(&Judged::from_ranks(&[1], 1).unwrap()), None);
+        assert_eq!(Chance::of(&Judged::from_ranks(&[1], 5).unwrap().with_gallery(4)), None);
+    }
+
+    #[test]
+    fn large_groups_keep_their_digits() {
+        // Hamming ranking of a large base: one group of 20,000 with 5,000 relevant, cut at 50.
+        let gains: Vec<f64> = (0..20_000).map(|i| f64::from(u8::from(i % 4 == 0))).collect();
+        let tied = TiedRanking::new(&vec![1.0; 20_000], &gains, &[]).unwrap();
+        assert!((tied.precision_at_k(50) - 0.25).abs() < 1e-12);
+        assert!((tied.hit_at_k(1) - 0.25).abs() < 1e-12 && tied.hit_at_k(200) > 1.0 - 1e-12);
+        let over_hits = tied.average_precision(Some(50), Denominator::HitsInK);
+        assert!(over_hits > 0.25 && over_hits < 0.5, "{over_hits}");
+    }
+
+    #[test]
+    fn zeros_of_both_signs_tie_and_nan_is_refused() {
+        let tied = TiedRanking::new(&[0.0, -0.0], &[0.0, 1.0], &[]).unwrap();
+        assert_eq!(tied.hit_at_k(1), 0.5);
+        assert_eq!(TiedRanking::new(&[f64::NAN], &[1.0], &[]), Err(TieError::Score(0)));
+        assert_eq!(TiedRanking::new(&[1.0], &[], &[]), Err(TieError::Count { scores: 1, gains: 0 }));
+    }
+}

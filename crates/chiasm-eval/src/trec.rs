@@ -272,3 +272,74 @@ fn unescape(id: &str, line: usize) -> Result<String, TrecError> {
 fn hex(digit: u8) -> Option<u8> {
     char::from(digit).to_digit(16).map(|d| d as u8)
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::metrics::Denominator;
+
+    fn message<T>(result: Result<T, TrecError>) -> String {
+        result.err().expect("an error").to_string()
+    }
+
+    #[test]
+    fn errors_have_their_line() {
+        let run = |text: &str| message(read_run(text.as_bytes()));
+        assert_eq!(run("q Q0 d 1 0.5 t\n\nq Q0 d 2\n"), "line 3: 4 fields, expected 6: query Q0 document rank score tag");
+        assert_eq!(run("q Q0 d 1 NaN t"), "line 1: the score is `NaN`, expected a number");
+        assert_eq!(run("q Q0 d x 1 t"), "line 1: the rank is `x`, expected a whole number");
+        assert_eq!(run("q Q0 d 1 2 t\nq Q0 d 2 1 t"), "line 2: document `d` appears a second time for query `q`");
+        assert_eq!(run("q Q0 %FF 1 2 t"), "line 1: the id is `%FF`, expected percent escapes that make UTF-8");
+        let qrels = |text: &str| message(read_qrels(text.as_bytes()));
+        assert_eq!(qrels("q 0 d 1.5"), "line 1: the relevance is `1.5`, expected a whole number");
+        assert_eq!(qrels("q 0 d 1\nq 0 d 1"), "line 2: document `d` appears a second time for query `q`");
+        let empty = Qrels { queries: BTreeMap::from([("q".into(), BTreeMap::from([(String::new(), 1)]))]) };
+        assert!(message(write_qrels(Vec::new(), &empty)).contains("it is empty"));
+    }
+
+    #[test]
+    fn judges_as_stated() {
+        let run = read_run("\u{feff}b Q0 d2 9 1 t\r\nb\tQ0\td1 1 1 t\nb Q0 d3 2 7e0 t\nonly Q0 d1 1 1 t\n".as_bytes()).unwrap();
+        let order: Vec<&str> = run.queries["b"].iter().map(|r| r.document.as_str()).collect();
+        assert_eq!(order, ["d3", "d1", "d2"]);
+        let qrels = read_qrels("a 0 d1 1\nb 0 d1 2\nb 0 d3 -2\nc 0 d1 0\n".as_bytes()).unwrap();
+        let (judged, n_skipped) = judge(&run, &qrels).unwrap();
+        assert_eq!((judged.len(), n_skipped), (2, 1));
+        assert_eq!(judged["a"].reciprocal_rank(), 0.0);
+        assert_eq!(judged["b"].average_precision(None, Denominator::AllRelevant), 0.5);
+        let report = report(&run, &qrels, &EvalConfig::default()).unwrap();
+        assert_eq!((report.value("MAP"), report.n_skipped), (Some(0.25), 1));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            ids in proptest::collection::btree_set("[ -~\u{a0}\u{3000}\t\n%é照]{1,8}", 1..5),
+            scores in proptest::collection::vec(proptest::num::f64::ANY.prop_filter("number", |s| !s.is_nan()), 5),
+        ) {
+            let documents: Vec<_> =
+                ids.iter().zip(&scores).map(|(id, s)| Retrieved { document: id.clone(), score: *s }).collect();
+            let mut run = Run { tag: "a tag".into(), queries: BTreeMap::new() };
+            let mut qrels = Qrels::default();
+            for query in &ids {
+                let mut documents = documents.clone();
+                sort(&mut documents);
+                run.queries.insert(query.clone(), documents);
+                qrels.queries.insert(query.clone(), ids.iter().map(|d| (d.clone(), d.len() as i64 - 3)).collect());
+            }
+            let (mut of_run, mut of_qrels) = (Vec::new(), Vec::new());
+            write_run(&mut of_run, &run).unwrap();
+            write_qrels(&mut of_qrels, &qrels).unwrap();
+            prop_assert_eq!(read_run(&of_run[..]).unwrap(), run);
+            prop_assert_eq!(read_qrels(&of_qrels[..]).unwrap(), qrels);
+        }
+
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = read_run(&bytes[..]);
+            let _ = read_qrels(&bytes[..]);
+        }
+    }
+}

@@ -435,3 +435,54 @@ impl Mapped {
         check_order(self.ids(), 0, None).map_err(|_| damaged("the ids do not ascend"))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Cursor;
+
+    use super::*;
+
+    /// A disk of so many bytes.
+    struct Small(Cursor<Vec<u8>>, usize);
+
+    impl Write for Small {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            let room = self.1.saturating_sub(self.0.position() as usize);
+            if room == 0 && !bytes.is_empty() {
+                return Err(io::ErrorKind::StorageFull.into());
+            }
+            self.0.write(&bytes[..bytes.len().min(room)])
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Seek for Small {
+        fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+            self.0.seek(to)
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_an_error_wherever_it_fills() {
+        let write = |room: usize| -> io::Result<Vec<u8>> {
+            let mut body = Body::begin(Small(Cursor::default(), room), 3, Metric::L2)?;
+            body.push(&[1, 2, 9], &[0.5; 9])?;
+            Ok(body.finish(5)?.0.into_inner())
+        };
+        let whole = write(usize::MAX).unwrap();
+        assert_eq!(whole.len(), 192 + 64 + 24);
+        assert_eq!(Header::parse(&whole, Path::new("x")).unwrap().stamp, 5);
+        for room in 0..whole.len() {
+            assert_eq!(write(room).unwrap_err().kind(), io::ErrorKind::StorageFull, "{room}");
+        }
+    }
+
+    #[test]
+    fn sizes_beyond_the_machine_are_no_header() {
+        assert_eq!(Header::new(Metric::L2, u64::MAX / 4, 3, 0), None);
+        assert_eq!(Header::new(Metric::L2, u64::MAX / 8, 1, 0), None);
+    }
+}

@@ -1,0 +1,243 @@
+//! Every index against a naive search: answers, filters, ties, edges, and that nothing but the question decides the answer.
+
+use chiasm_core::{Hit, Metric, RowSet, SearchError, SearchOptions, VectorIndex, Vectors};
+use chiasm_index::{BuildError, ExactIndex, Kernel};
+
+const METRICS: [Metric; 3] = [Metric::Cosine, Metric::InnerProduct, Metric::L2];
+
+/// Small whole numbers, so that sums are exact in f32, ties are many, and a naive search must agree to the bit.
+fn whole(n: usize, dim: usize, seed: u64) -> Vectors {
+    let mut state = seed;
+    let data = (0..n * dim)
+        .map(|_| {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            ((state >> 40) % 5) as f32 - 2.0
+        })
+        .collect();
+    Vectors::new(data, dim).unwrap()
+}
+
+fn ids(n: usize) -> Vec<u64> {
+    (0..n as u64).map(|i| 3 * i + 7).collect()
+}
+
+/// The list: how each index is made of ids, vectors and metric. `folder` is for those that live in a file.
+type Build = fn(&[u64], &Vectors, Metric, &std::path::Path) -> Box<dyn VectorIndex>;
+
+const INDEXES: [(&str, Build); 2] = [
+    ("exact, in memory", |ids, vectors, metric, _| Box::new(ExactIndex::build(ids, vectors, metric).unwrap())),
+    ("exact, mapped", |ids, vectors, metric, folder| {
+        let path = folder.join("exact.idx");
+        ExactIndex::build(ids, vectors, metric).unwrap().write(&path, 1).unwrap();
+        let (index, _) = ExactIndex::open(&path).unwrap();
+        index.verify().unwrap();
+        Box::new(index)
+    }),
+];
+
+/// Calls `check` for every index over these vectors and every metric.
+fn over_all(vectors: &Vectors, check: impl Fn(&str, &dyn VectorIndex)) {
+    let folder = tempfile::tempdir().unwrap();
+    for metric in METRICS {
+        for (name, build) in INDEXES {
+            let index = build(&ids(vectors.n()), vectors, metric, folder.path());
+            check(&format!("{name}, {metric}, {} x {}", vectors.n(), vectors.dim()), index.as_ref());
+        }
+    }
+}
+
+fn naive(base: &Vectors, queries: &Vectors, metric: Metric, k: usize, allow: Option<&RowSet>) -> Vec<Vec<(u64, f64)>> {
+    let (mut base, mut queries) = (base.clone(), queries.clone());
+    if metric == Metric::Cosine {
+        base.normalise();
+        queries.normalise();
+    }
+    let score = |q: &[f32], x: &[f32]| -> f64 {
+        let pairs = q.iter().zip(x).map(|(q, x)| (f64::from(*q), f64::from(*x)));
+        if metric == Metric::L2 { -pairs.map(|(q, x)| (q - x) * (q - x)).sum::<f64>() } else { pairs.map(|(q, x)| q * x).sum() }
+    };
+    let ids = ids(base.n());
+    queries
+        .rows()
+        .map(|q| {
+            let rows = (0..base.n()).filter(|r| allow.is_none_or(|a| a.contains(*r)));
+            let mut all: Vec<(u64, f64)> = rows.map(|r| (ids[r], score(q, base.row(r)))).collect();
+            // Not `total_cmp`: zero and minus zero are one score.
+            all.sort_by(|a, b| b.1.partial_cmp(&a.1).unwrap().then(a.0.cmp(&b.0)));
+            all.truncate(k);
+            all
+        })
+        .collect()
+}
+
+fn assert_same(name: &str, metric: Metric, got: &[Vec<Hit>], expected: &[Vec<(u64, f64)>]) {
+    assert_eq!(got.len(), expected.len(), "{name}");
+    for (got, expected) in got.iter().zip(expected) {
+        assert_eq!(got.len(), expected.len(), "{name}");
+        assert!(got.is_sorted_by(|a, b| a.rank_cmp(b).is_lt()), "{name}");
+        for (hit, (id, score)) in got.iter().zip(expected) {
+            let off = (f64::from(hit.score.get()) - score).abs();
+            if metric == Metric::Cosine {
+                // Unit vectors are rounded, so near ties may swap; the score at a rank may not move.
+                assert!(off < 1e-5, "{name}: {hit:?} for {id} {score}");
+            } else {
+                assert!(hit.id == *id && off == 0.0, "{name}: {hit:?} for {id} {score}");
+            }
+        }
+    }
+}
+
+#[test]
+fn agrees_with_a_naive_search() {
+    for (n, dim) in [(1, 1), (15, 3), (16, 4), (17, 5), (1000, 24), (5000, 7), (300, 300)] {
+        let base = whole(n, dim, 1);
+        over_all(&base, |name, index| {
+            assert_eq!((index.len(), index.dim(), index.is_empty()), (n, dim, false));
+            for n_queries in [1, 3, 8, 100] {
+                let queries = whole(n_queries, dim, 2);
+                for k in [1, 10, n, n + 5] {
+                    // The naive search is slow; large cases once are enough.
+                    if n * n_queries > 100_000 && k != 10 {
+                        continue;
+                    }
+                    let got = index.search(&queries, k, &SearchOptions::default()).unwrap();
+                    let expected = naive(&base, &queries, index.metric(), k, None);
+                    assert_same(name, index.metric(), &got, &expected);
+                }
+            }
+        });
+    }
+}
+
+#[test]
+fn filters_act_inside_the_search() {
+    let (n, dim) = (3000, 9);
+    let base = whole(n, dim, 3);
+    let queries = whole(7, dim, 4);
+    let mut sets = vec![RowSet::new(n)];
+    for keep in [&(|r| r == n - 1) as &dyn Fn(usize) -> bool, &|r| r % 97 == 5, &|r| r % 2 == 0, &|r| r < 64, &|_| true] {
+        let mut set = RowSet::new(n);
+        (0..n).filter(|r| keep(*r)).for_each(|r| set.insert(r));
+        sets.push(set);
+    }
+    over_all(&base, |name, index| {
+        for set in &sets {
+            let got = index.search(&queries, 40, &SearchOptions { allow: Some(set) }).unwrap();
+            assert_same(name, index.metric(), &got, &naive(&base, &queries, index.metric(), 40, Some(set)));
+        }
+        let other = RowSet::new(n + 1);
+        let refused = index.search(&queries, 1, &SearchOptions { allow: Some(&other) });
+        assert_eq!(refused, Err(SearchError::Filter { got: n + 1, expected: n }), "{name}");
+    });
+}
+
+#[test]
+fn nothing_but_the_question_decides_the_answer() {
+    // Numbers whose sums depend on their order, so that any other order would show in the bits.
+    let n = 7000;
+    let fractions = |n, seed| {
+        let odd = whole(n, 37, seed).into_data().iter().zip(1..).map(|(v, i)| v / 3.0 + (i % 89) as f32 / 7.0).collect();
+        Vectors::new(odd, 37).unwrap()
+    };
+    let (base, queries) = (fractions(n, 5), fractions(130, 6));
+    let mut all_but_one = RowSet::new(n);
+    (1..n).for_each(|r| all_but_one.insert(r));
+    for metric in METRICS {
+        let index = || ExactIndex::build(&ids(n), &base, metric).unwrap();
+        let expected = index().search(&queries, 20, &SearchOptions::default()).unwrap();
+        for kernel in Kernel::available() {
+            for threads in [1, 3] {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                let got = pool.install(|| index().with_kernel(kernel).search(&queries, 20, &SearchOptions::default())).unwrap();
+                assert_eq!(got, expected, "{} on {threads} threads", kernel.as_str());
+            }
+        }
+        let index = index();
+        for q in (0..queries.n()).step_by(13) {
+            let alone = Vectors::new(queries.row(q).to_vec(), 37).unwrap();
+            assert_eq!(index.search(&alone, 20, &SearchOptions::default()).unwrap()[0], expected[q], "alone");
+            let filtered = index.search(&alone, 20, &SearchOptions { allow: Some(&all_but_one) }).unwrap().remove(0);
+            let without: Vec<Hit> = expected[q].iter().copied().filter(|hit| hit.id != 7).collect();
+            assert_eq!(filtered[..without.len()], without[..], "filtered");
+        }
+    }
+}
+
+#[test]
+fn empty_questions_and_empty_indexes_have_empty_answers() {
+    let none = Vectors::new(vec![], 4).unwrap();
+    let some = whole(5, 4, 7);
+    over_all(&none, |name, index| {
+        assert!(index.is_empty(), "{name}");
+        assert_eq!(index.search(&some, 3, &SearchOptions { allow: Some(&RowSet::new(0)) }).unwrap(), vec![vec![]; 5], "{name}");
+    });
+    over_all(&some, |name, index| {
+        assert_eq!(index.search(&some, 0, &SearchOptions::default()).unwrap(), vec![vec![]; 5], "{name}");
+        assert!(index.search(&none, 3, &SearchOptions::default()).unwrap().is_empty(), "{name}");
+        let other = index.search(&whole(1, 3, 8), 3, &SearchOptions::default());
+        assert_eq!(other, Err(SearchError::Dimension { got: 3, expected: 4 }), "{name}");
+    });
+}
+
+#[test]
+fn equal_scores_come_by_id_and_zeros_score_zero() {
+    let same = Vectors::new([1.0, 2.0, 3.0].repeat(5000), 3).unwrap();
+    let query = Vectors::new(vec![1.0, 0.0, 0.0, 0.0, 0.0, 0.0], 3).unwrap();
+    over_all(&same, |name, index| {
+        let hits = index.search(&query, 100, &SearchOptions::default()).unwrap();
+        for hits in &hits {
+            assert_eq!(hits.iter().map(|h| h.id).collect::<Vec<_>>(), ids(100), "{name}");
+        }
+        if index.metric() == Metric::Cosine {
+            assert_eq!(hits[1][0].score.get(), 0.0, "a vector of zeros");
+        }
+    });
+}
+
+#[test]
+fn sums_that_overflow_rank_without_panic() {
+    let base = Vectors::new(vec![3e38, -3e38, 3e38, 3e38, 1.0, 1.0], 2).unwrap();
+    let query = Vectors::new(vec![3e38, 3e38], 2).unwrap();
+    let index = ExactIndex::build(&[1, 2, 3], &base, Metric::InnerProduct).unwrap();
+    let hits = index.search(&query, 3, &SearchOptions::default()).unwrap().remove(0);
+    // Infinity, a large number, and infinity minus infinity, which is scored as minus infinity.
+    assert_eq!(hits.iter().map(|h| h.id).collect::<Vec<_>>(), [2, 3, 1]);
+    assert_eq!(hits[2].score.get(), f32::NEG_INFINITY);
+}
+
+#[test]
+fn ids_are_checked_and_found() {
+    let vectors = whole(3, 2, 9);
+    let build = |ids: &[u64]| ExactIndex::build(ids, &vectors, Metric::L2);
+    assert_eq!(build(&[1, 2]).unwrap_err(), BuildError::Count { ids: 2, vectors: 3 });
+    assert_eq!(build(&[1, 5, 5]).unwrap_err(), BuildError::Order { row: 2, id: 5, previous: 5 });
+    let index = build(&[1, 5, u64::MAX]).unwrap();
+    assert_eq!((index.row_of(5), index.row_of(4)), (Some(1), None));
+    assert_eq!(index.vector(1), vectors.row(1));
+}
+
+mod properties {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn rows_of_is_membership(
+            own in proptest::collection::btree_set(0u64..400, 0..120),
+            asked in proptest::collection::vec(0u64..420, 0..80),
+            sorted in any::<bool>(),
+        ) {
+            let own: Vec<u64> = own.into_iter().collect();
+            let mut asked = asked;
+            if sorted {
+                asked.sort_unstable();
+            }
+            let vectors = Vectors::new(vec![0.0; own.len()], 1).unwrap();
+            let rows = ExactIndex::build(&own, &vectors, Metric::L2).unwrap().rows_of(&asked);
+            prop_assert_eq!(rows.n_rows(), own.len());
+            for (row, id) in own.iter().enumerate() {
+                prop_assert_eq!(rows.contains(row), asked.contains(id));
+            }
+        }
+    }
+}
