@@ -157,7 +157,9 @@ pub(crate) fn search(start: MethodConfig, pairs: &Pairs<'_>, folds: usize, run: 
     pairs.check(start.name(), start.n_views())?;
     let n_views = pairs.views.len();
     let choices: Vec<Vec<Preprocess>> = pairs.views.iter().map(|x| Preprocess::choices(*x)).collect();
-    let axes: Vec<Option<usize>> = pairs.views.iter().map(|x| (x.dim() > MAX_AXES).then_some(START_AXES)).collect();
+    // Many views make one large eigenproblem per candidate, so each starts with fewer axes.
+    let (widest, start_axes) = if n_views == 2 { (MAX_AXES, 256) } else { (128, 128) };
+    let axes: Vec<Option<usize>> = pairs.views.iter().map(|x| (x.dim() > widest).then_some(start_axes)).collect();
     let view = |v: usize| ViewConfig { preprocess: choices[v][0], pca_dim: axes[v], ridge: 1.0 };
     let views: Vec<ViewConfig> = (0..n_views).map(view).collect();
     let mut table = Table::new(&start, pairs, folds, Some(MAX_AXES), run)?;
@@ -197,8 +199,6 @@ pub(crate) fn search(start: MethodConfig, pairs: &Pairs<'_>, folds: usize, run: 
     Ok(table.choose(at))
 }
 
-/// Principal components that a wide view starts with.
-const START_AXES: usize = 256;
 const AXES: [usize; 4] = [64, 128, 256, 512];
 const POWERS: [f64; 5] = [0.0, 0.5, 1.0, 2.0, 4.0];
 const COMPONENTS: [usize; 6] = [16, 32, 64, 128, 256, 512];
@@ -426,6 +426,13 @@ impl<'a> Table<'a> {
             }
             moved |= self.best_of(at, |at| POWERS.map(|p| changed(at, |_, _, power| *power = p)).to_vec())?;
             moved |= self.best_of(at, |at| COMPONENTS.map(|k| changed(at, |_, max, _| *max = k)).to_vec())?;
+            if n_views > 2 {
+                moved |= self.best_of(at, |at| {
+                    let wide = |v: &&mut ViewConfig| v.pca_dim.is_some();
+                    let all = |m| changed(at, |views, _, _| views.iter_mut().filter(wide).for_each(|v| v.pca_dim = Some(m)));
+                    [64, 256].map(all).to_vec()
+                })?;
+            }
             for v in 0..n_views {
                 let dim = self.pairs.views[v].dim();
                 if n_views > 2 || dim <= AXES[0] {

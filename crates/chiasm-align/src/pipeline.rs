@@ -531,3 +531,45 @@ enum StepRecord {
     Unit,
     TopClasses { k: usize },
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn through(step: Step, row: &[f32]) -> Vec<f32> {
+        apply_rows(&[step], row.to_vec(), row.len())
+    }
+
+    #[test]
+    fn each_step_does_what_it_says() {
+        assert_eq!(through(Step::Power { p: 0.5 }, &[4.0, -9.0, 0.0]), [2.0, -3.0, 0.0]);
+        assert!((through(Step::Power { p: 0.25 }, &[16.0])[0] - 2.0).abs() < 1e-6);
+        assert_eq!(through(Step::LogIdf { idf: vec![2.0, 3.0] }, &[0.0, 1.0]), [0.0, 3.0 * 2.0f32.ln()]);
+        assert_eq!(through(Step::Center { mean: vec![1.0, 2.0] }, &[1.5, 1.0]), [0.5, -1.0]);
+        assert_eq!(through(Step::Scale { factor: vec![2.0, -1.0] }, &[1.5, 1.0]), [3.0, -1.0]);
+        assert_eq!(through(Step::Unit, &[3e30, 4e30]), [0.6, 0.8]);
+        assert_eq!(through(Step::Unit, &[0.0, 0.0]), [0.0, 0.0]);
+        let weights = vec![1.0, 0.0, 2.0, 0.0, 1.0, 1.0];
+        assert_eq!(through(Step::Linear { weights, bias: vec![0.0, 0.0, 1.0], n_out: 3 }, &[2.0, 3.0]), [2.0, 3.0, 8.0]);
+        assert_eq!(through(Step::TopClasses { k: 2 }, &[0.25, 0.5, 0.25, -3.0]), [1.0 / 3.0, 2.0 / 3.0, 0.0, 0.0]);
+        assert_eq!(through(Step::TopClasses { k: 9 }, &[1.0, 3.0]), [0.25, 0.75]);
+        assert_eq!(through(Step::TopClasses { k: 1 }, &[-1.0, 0.0]), [0.0, 0.0]);
+    }
+
+    #[test]
+    fn steps_that_do_not_fit_make_no_space() {
+        let space = |steps| PipelineSpace::new(Metric::Cosine, vec![View { input_dim: 2, steps }], About::default());
+        let message = |steps| space(steps).unwrap_err().to_string();
+        assert_eq!(message(vec![Step::Center { mean: vec![0.0] }]), "step `center`: `mean` has 1 numbers for 2 columns");
+        let linear = |n_out, weights| vec![Step::Linear { weights, bias: Vec::new(), n_out }];
+        assert_eq!(message(linear(3, vec![0.0; 5])), "step `linear`: `weights` has 5 numbers for 2 x 3");
+        assert_eq!(message(linear(0, vec![])), "step `linear`: it gives 0 columns, 1 to 1048576 are possible");
+        assert_eq!(message(linear(1, vec![0.0, f32::NAN])), "step `linear`: number 1 of `weights` is NaN");
+        assert_eq!(message(vec![Step::Power { p: 0.0 }]), "step `power`: the exponent is 0, it must be above 0 and at most 1");
+        assert_eq!(message(vec![Step::TopClasses { k: 0 }]), "step `top_classes`: it keeps 0 classes, at least 1 is needed");
+        assert!(matches!(space(vec![Step::Unit; 65]), Err(PipelineError::Size { n_views: 1, n_steps: 65 })));
+        let two = vec![View { input_dim: 2, steps: vec![] }, View { input_dim: 3, steps: vec![] }];
+        let meet = PipelineSpace::new(Metric::Cosine, two, About::default());
+        assert_eq!(meet, Err(PipelineError::Meet { view: 1, got: 3, expected: 2 }));
+    }
+}

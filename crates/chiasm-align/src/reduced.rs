@@ -93,7 +93,7 @@ impl Basis {
         };
         run.cancel.check()?;
         let kept = vectors.ncols();
-        if kept == 0 || !(total_variance > f64::MIN_POSITIVE) {
+        if kept == 0 || total_variance <= f64::MIN_POSITIVE {
             return Err(FitError::Constant { view, preprocess: preprocess.words_after() });
         }
         Ok(Self { steps, mean, axes: vectors, variances: values[..kept].to_vec(), total_variance })
