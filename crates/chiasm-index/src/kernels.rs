@@ -204,29 +204,26 @@ impl<'q> Scorer<'q> {
     /// Adds `part.steps` steps, from dimension `from` of the queries on.
     fn tiles(&mut self, source: Source<'_>, from: usize, part: Part, out: &mut [[f32; PANEL_ROWS]]) {
         let queries = &self.queries[from.min(self.queries.len())..];
-        match (self.kernel.0, self.form) {
-            // SAFETY (all): a `Path` is made only by `available`, after the machine was seen to have the instructions. There are
-            // as many sums and outputs as queries, each `part.stride` numbers from the last and with `part.steps` steps left, and
-            // rows come with `part.steps` whole steps, as `score` has checked or made them.
-            #[cfg(target_arch = "x86_64")]
-            (Path::Avx512, Form::Product) => unsafe { avx512::tiles::<false>(source, queries, part, &mut self.sums, out) },
-            #[cfg(target_arch = "x86_64")]
-            (Path::Avx512, Form::MinusSquaredDistance) => unsafe {
-                avx512::tiles::<true>(source, queries, part, &mut self.sums, out)
-            },
-            #[cfg(target_arch = "x86_64")]
-            (Path::Avx2, Form::Product) => unsafe { avx2::tiles::<false>(source, queries, part, &mut self.sums, out) },
-            #[cfg(target_arch = "x86_64")]
-            (Path::Avx2, Form::MinusSquaredDistance) => unsafe {
-                avx2::tiles::<true>(source, queries, part, &mut self.sums, out)
-            },
-            #[cfg(target_arch = "aarch64")]
-            (Path::Neon, Form::Product) => unsafe { neon::tiles::<false>(source, queries, part, &mut self.sums, out) },
-            #[cfg(target_arch = "aarch64")]
-            (Path::Neon, Form::MinusSquaredDistance) => unsafe {
-                neon::tiles::<true>(source, queries, part, &mut self.sums, out)
-            },
-            (Path::Scalar, form) => scalar(form, source, queries, part, &mut self.sums, out),
+        let (sums, distance) = (&mut self.sums[..], self.form == Form::MinusSquaredDistance);
+        // SAFETY: a `Path` is made only by `available`, after the machine was seen to have the instructions. There are as many sums
+        // and outputs as queries, each `part.stride` numbers from the last and with `part.steps` steps left, and rows come with
+        // `part.steps` whole steps, as `score` has checked or made them.
+        unsafe {
+            match (self.kernel.0, distance) {
+                #[cfg(target_arch = "x86_64")]
+                (Path::Avx512, false) => avx512::tiles::<false>(source, queries, part, sums, out),
+                #[cfg(target_arch = "x86_64")]
+                (Path::Avx512, true) => avx512::tiles::<true>(source, queries, part, sums, out),
+                #[cfg(target_arch = "x86_64")]
+                (Path::Avx2, false) => avx2::tiles::<false>(source, queries, part, sums, out),
+                #[cfg(target_arch = "x86_64")]
+                (Path::Avx2, true) => avx2::tiles::<true>(source, queries, part, sums, out),
+                #[cfg(target_arch = "aarch64")]
+                (Path::Neon, false) => neon::tiles::<false>(source, queries, part, sums, out),
+                #[cfg(target_arch = "aarch64")]
+                (Path::Neon, true) => neon::tiles::<true>(source, queries, part, sums, out),
+                (Path::Scalar, _) => scalar(self.form, source, queries, part, sums, out),
+            }
         }
     }
 }
@@ -312,15 +309,17 @@ macro_rules! in_tiles {
         let mut sums = $sums.chunks_mut($most);
         for out in $out.chunks_mut($most) {
             let sums = sums.next().expect("as many sums as outputs");
-            // SAFETY (all): what the caller promises of all queries holds of these.
-            match (rows[0].is_null(), out.len()) {
-                (true, $most) => unsafe { tile::<$distance, false, $most>(packed, rows, query, $part, sums, out) },
-                (false, $most) => unsafe { tile::<$distance, true, $most>(packed, rows, query, $part, sums, out) },
-                $(
-                    (true, $less) => unsafe { tile::<$distance, false, $less>(packed, rows, query, $part, sums, out) },
-                    (false, $less) => unsafe { tile::<$distance, true, $less>(packed, rows, query, $part, sums, out) },
-                )*
-                _ => unreachable!("chunks are not longer"),
+            // SAFETY: what the caller promises of all queries holds of these; one of `packed` and `rows` is real.
+            unsafe {
+                match (rows[0].is_null(), out.len()) {
+                    (true, $most) => tile::<$distance, false, $most>(packed, rows, query, $part, sums, out),
+                    (false, $most) => tile::<$distance, true, $most>(packed, rows, query, $part, sums, out),
+                    $(
+                        (true, $less) => tile::<$distance, false, $less>(packed, rows, query, $part, sums, out),
+                        (false, $less) => tile::<$distance, true, $less>(packed, rows, query, $part, sums, out),
+                    )*
+                    _ => unreachable!("chunks are not longer"),
+                }
             }
             query = query.wrapping_add(out.len() * $part.stride);
         }
