@@ -16,7 +16,8 @@
 //! | 11-point | greatest precision at any recall >= 0, 0.1, ... 1 |
 //!
 //! K = 0 gives 0. Checked against ranx 0.3.21 and pytrec_eval-terrier 0.5.11 to 1e-12. Negative gains, which TREC files use for
-//! junk, count as 0, as they do in trec_eval.
+//! junk, count as 0, as they do in trec_eval. One difference: trec_eval rounds its recall levels so that 2 hits of 3 count as recall
+//! 0.7; here they do not.
 
 use std::collections::BTreeMap;
 
