@@ -99,7 +99,8 @@ pub enum MediaError {
 
 impl MediaError {
     pub(crate) fn damaged(format: &'static str, reason: impl ToString) -> Self {
-        MediaError::Damaged { format, reason: reason.to_string() }
+        // Decoders' own words may be long and hold line breaks.
+        MediaError::Damaged { format, reason: excerpt(&reason.to_string(), 200) }
     }
 }
 

@@ -1,4 +1,25 @@
 //! Bytes to media: decoding under limits, cutting into segments, resizing, resampling, spectra.
+//!
+//! [`read`] takes a file's bytes, [`decode`] turns them into [`Media`] and [`Metadata`], [`segments`] cuts long media into the
+//! parts that are embedded one by one; [`resize`], [`resample`] and [`spectrum`] are what encoders build their input from. All
+//! are pure functions but `read`. What cannot be decoded is refused by a [`MediaError`] that names the cause and the cure;
+//! a file that merely ends early is decoded as far as it goes where its format allows, with a note.
+//!
+//! | kind | formats |
+//! | --- | --- |
+//! | picture | PNG, JPEG, WebP, GIF, BMP, TIFF; the first frame of an animation |
+//! | sound | WAV (8 to 32 bit, float, ADPCM, A-law, mu-law, MP3 inside), FLAC, MP3, OGG Vorbis, M4A (AAC, ALAC), AIFF, ADTS AAC |
+//! | text | TXT, Markdown, JSON lines; UTF-8, UTF-16, GB18030, Shift JIS, Windows-1252 |
+//! | series | CSV, TSV, NumPy arrays |
+//!
+//! # Against Pillow
+//! Decoded JPEG is not the same to the last bit as libjpeg-turbo's (inverse cosine transform, chroma enlargement): over the 800
+//! photos of `flickr8k` the largest difference of a channel from Pillow 12.0.0 (libjpeg-turbo 3.1.2) is 14 of 255 and the mean
+//! 0.227; after resizing both to 224 x 224 it is 13 and 0.222. Lossless formats and WebP are equal. [`resize`] differs from
+//! Pillow by at most 1 of 255.
+//!
+//! # Absent on purpose
+//! Video, HEIC, AVIF, Opus, WMA: their files are refused with the cure. Colour profiles are not applied, as Pillow applies none.
 #![forbid(unsafe_code)]
 
 mod error;

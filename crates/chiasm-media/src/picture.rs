@@ -10,7 +10,7 @@ use exif::{In, Tag};
 use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
-use crate::error::MediaError;
+use crate::error::{MediaError, excerpt};
 use crate::{Decoded, Limits, Metadata};
 
 /// The format that the first bytes name.
@@ -50,7 +50,12 @@ pub(crate) fn decode(format: ImageFormat, bytes: &[u8], limits: &Limits) -> Resu
     decoder_limits.max_alloc = Some(limits.max_pixels.saturating_mul(8).saturating_add(1 << 24));
     decoder.set_limits(decoder_limits).map_err(|e| refusal(name, e))?;
 
-    let mut metadata = Metadata { format: name.to_owned(), n_frames: n_frames(format, bytes), ..Metadata::default() };
+    let mut metadata = Metadata { format: name.to_owned(), ..Metadata::default() };
+    let (n_frames, ends_early) = n_frames(format, bytes);
+    metadata.n_frames = n_frames;
+    if ends_early {
+        metadata.notes.push("ends early: its later frames are incomplete".to_owned());
+    }
     let exif = match format {
         // A TIFF file is its own EXIF structure; only small ones are photographs with a camera's tags worth a copy.
         ImageFormat::Tiff => (bytes.len() < 64 << 20).then(|| bytes.to_vec()),
@@ -94,7 +99,7 @@ fn refusal(format: &'static str, error: image::ImageError) -> MediaError {
     match error {
         ImageError::Unsupported(e) => MediaError::Unsupported {
             format: format!("{format} of a kind"),
-            reason: e.to_string(),
+            reason: excerpt(&e.to_string(), 200),
             cure: "save it as PNG or JPEG",
         },
         ImageError::IoError(e) if e.kind() == std::io::ErrorKind::UnexpectedEof => {
@@ -126,22 +131,25 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
     false
 }
 
-/// Frames of an animation, counted by its chunks without decoding; `None` for formats and files that hold one picture.
-fn n_frames(format: ImageFormat, bytes: &[u8]) -> Option<u32> {
+/// Frames of an animation, counted by its chunks without decoding, and whether the file ends among them; `None` for formats
+/// and files that hold one picture.
+fn n_frames(format: ImageFormat, bytes: &[u8]) -> (Option<u32>, bool) {
     match format {
         ImageFormat::Gif => gif_frames(bytes),
         ImageFormat::WebP => {
             let n = webp_chunks(bytes).filter(|id| id == b"ANMF").count();
-            u32::try_from(n).ok().filter(|&n| n > 0)
+            (u32::try_from(n).ok().filter(|&n| n > 0), false)
         }
-        // An animated PNG says so in an acTL chunk before its first data.
-        ImageFormat::Png => {
-            let head = &bytes[..bytes.windows(4).position(|w| w == b"IDAT")?];
-            let at = head.windows(4).position(|w| w == b"acTL")?;
-            head.get(at + 4..at + 8).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
-        }
-        _ => None,
+        ImageFormat::Png => (apng_frames(bytes), false),
+        _ => (None, false),
     }
+}
+
+/// What an animated PNG says in an acTL chunk before its first data.
+fn apng_frames(bytes: &[u8]) -> Option<u32> {
+    let head = &bytes[..bytes.windows(4).position(|w| w == b"IDAT")?];
+    let at = head.windows(4).position(|w| w == b"acTL")?;
+    head.get(at + 4..at + 8).map(|b| u32::from_be_bytes([b[0], b[1], b[2], b[3]]))
 }
 
 /// Chunk names of a WebP file's RIFF.
@@ -155,20 +163,21 @@ fn webp_chunks(bytes: &[u8]) -> impl Iterator<Item = [u8; 4]> + '_ {
     })
 }
 
-/// Image blocks of a GIF, as far as the file goes.
-fn gif_frames(bytes: &[u8]) -> Option<u32> {
+/// Image blocks of a GIF, and whether it ends without its trailer.
+fn gif_frames(bytes: &[u8]) -> (Option<u32>, bool) {
     let table = |flags: u8| if flags & 0x80 == 0 { 0 } else { 3usize << ((flags & 7) + 1) };
-    let mut at = 13 + table(*bytes.get(10)?);
+    let mut at = 13 + bytes.get(10).map_or(0, |&flags| table(flags));
     let mut n = 0;
     loop {
         match bytes.get(at) {
             Some(0x2c) => {
                 n += 1;
-                let Some(flags) = bytes.get(at + 9) else { return Some(n) };
+                let Some(flags) = bytes.get(at + 9) else { return (Some(n), true) };
                 at += 11 + table(*flags); // descriptor, colour table, code size
             }
             Some(0x21) => at += 2,
-            Some(_) | None => return Some(n), // trailer, or the end of a damaged file
+            Some(_) => return (Some(n), false), // the trailer
+            None => return (Some(n), true),
         }
         // Blocks of data, each led by its length, to one of length 0.
         while let Some(&length) = bytes.get(at) {

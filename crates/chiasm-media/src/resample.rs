@@ -158,7 +158,7 @@ mod tests {
         ] {
             let top = f64::from(from.min(to)) / 2.0;
             for part in [0.02, 0.3, 0.6, 0.89] {
-                let n = from as usize / 2;
+                let n = from as usize / 4;
                 let y = resample(&Waveform { sample_rate_hz: from, samples: tone(top * part, from, n) }, to);
                 assert_eq!(y.samples.len(), (n as u64 * u64::from(to)).div_ceil(u64::from(from)) as usize);
                 let ideal = tone(top * part, to, y.samples.len());
@@ -178,7 +178,7 @@ mod tests {
                 if hz >= f64::from(from) / 2.0 {
                     continue;
                 }
-                let x = tone(hz, from, from as usize / 2);
+                let x = tone(hz, from, from as usize / 4);
                 let y = resample(&Waveform { sample_rate_hz: from, samples: x.clone() }, to);
                 let alias_db = 10.0 * (power(&y.samples, to as usize / 16) / power(&x, 0)).log10();
                 assert!(alias_db < -80.0, "{from} -> {to} Hz, tone at {part} of the new Nyquist: {alias_db:.1} dB");

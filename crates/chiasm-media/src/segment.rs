@@ -245,7 +245,7 @@ mod tests {
         assert_eq!(texts_of("A dog ran. A cat sat. A bird flew off.", 24), ["A dog ran. A cat sat.", "A bird flew off."]);
         assert_eq!(texts_of("alpha beta gamma delta", 12), ["alpha beta", "gamma delta"]);
         assert_eq!(texts_of("abcdefghij", 4), ["abcd", "efgh", "ij"]);
-        assert_eq!(texts_of("He said \"no.\" Then he left the house.", 20), ["He said \"no.\" Then", "he left the house."]);
+        assert_eq!(texts_of("He said \"no.\" Then he left the house.", 24), ["He said \"no.\"", "Then he left the house."]);
     }
 
     #[test]

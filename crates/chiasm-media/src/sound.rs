@@ -135,7 +135,7 @@ fn decode_stream(bytes: &[u8], extension: Option<&str>, limits: &Limits) -> Resu
     let stream = MediaSourceStream::new(Box::new(Cursor::new(bytes)), Default::default());
     let mut reader = symphonia::default::get_probe()
         .probe(&hint, stream, FormatOptions::default(), MetadataOptions::default())
-        .map_err(|e| refusal("sound", e))?;
+        .map_err(|e| MediaError::damaged("sound", format!("no stream was found in it: {e}")))?;
     let container = container_name(reader.format_info().short_name);
     let track = reader.default_track(TrackType::Audio).ok_or(MediaError::Empty { reason: "it has no sound track" })?;
     let (track_id, n_promised) = (track.id, track.num_frames);
@@ -203,8 +203,9 @@ fn decode_stream(bytes: &[u8], extension: Option<&str>, limits: &Limits) -> Resu
     if n_broken > 0 {
         notes.push(format!("{n_broken} broken packets were skipped"));
     }
-    // Encoders pad their first and last packets, so a few thousand samples are no loss; a fiftieth is.
-    ends_early |= n_promised.is_some_and(|n| (wave.samples.len() as u64) < n.saturating_sub(n / 50 + 4_608));
+    // Lossy encoders pad their first and last packets and estimate their length, so a few thousand samples are no loss.
+    let slack = |n: u64| if matches!(container, "FLAC" | "AIFF" | "WAV") { 0 } else { n / 50 + 4_608 };
+    ends_early |= n_promised.is_some_and(|n| (wave.samples.len() as u64) < n.saturating_sub(slack(n)));
     Ok(Sound { format, wave, n_channels, notes, ends_early })
 }
 

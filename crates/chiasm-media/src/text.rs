@@ -89,7 +89,8 @@ pub(crate) fn to_unicode(bytes: &[u8], limits: &Limits, metadata: &mut Metadata)
     }
     let (encoding, guessed) = match Encoding::for_bom(bytes) {
         Some((encoding, _)) => (encoding, false),
-        None if std::str::from_utf8(bytes).is_ok() => (UTF_8, false),
+        // UTF-16 of plain English is valid UTF-8 too, full of zero bytes.
+        None if !bytes.contains(&0) && std::str::from_utf8(bytes).is_ok() => (UTF_8, false),
         None => (guess(bytes), true),
     };
     let (text, had_errors) = encoding.decode_with_bom_removal(bytes);
@@ -127,11 +128,12 @@ fn guess(bytes: &[u8]) -> &'static Encoding {
     let sample = &bytes[..bytes.len().min(1 << 16)];
     let zeros = |offset: usize| sample.iter().skip(offset).step_by(2).filter(|&&b| b == 0).count();
     let n_pairs = sample.len() / 2;
-    // In UTF-16 every ASCII character, space and line break has a zero byte, always on the same side.
-    if n_pairs > 0 && zeros(1) * 5 > n_pairs && zeros(0) * 50 < n_pairs {
+    // In UTF-16 every ASCII character has a zero byte, always on the same side. Text of other scripts without a byte order
+    // mark is not recognised: it cannot be told from other data.
+    if n_pairs > 0 && zeros(1) * 5 > n_pairs * 2 && zeros(0) * 50 < n_pairs {
         return UTF_16LE;
     }
-    if n_pairs > 0 && zeros(0) * 5 > n_pairs && zeros(1) * 50 < n_pairs {
+    if n_pairs > 0 && zeros(0) * 5 > n_pairs * 2 && zeros(1) * 50 < n_pairs {
         return UTF_16BE;
     }
     if decodes(GB18030, bytes) && common_pairs(bytes) {

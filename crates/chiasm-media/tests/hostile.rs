@@ -10,8 +10,13 @@ use common::{golden, golden_names};
 use proptest::prelude::*;
 
 /// Small limits, so that an allocation beyond them would be seen as an oversized result.
-const LIMITS: Limits =
-    Limits { max_file_bytes: 1 << 22, max_pixels: 1 << 16, max_audio_samples: 1 << 17, max_text_bytes: 1 << 18, max_series_values: 1 << 16 };
+const LIMITS: Limits = Limits {
+    max_file_bytes: 1 << 22,
+    max_pixels: 1 << 16,
+    max_audio_samples: 1 << 17,
+    max_text_bytes: 1 << 18,
+    max_series_values: 1 << 16,
+};
 
 /// Decodes and checks what every result promises. A decoder's own panic, which `decode` turns into a refusal, fails here.
 fn check(name: &str, bytes: &[u8]) {
@@ -34,7 +39,13 @@ fn check(name: &str, bytes: &[u8]) {
                     assert!(series.names.is_empty() || series.names.len() == series.n_channels);
                 }
             }
-            assert!(!segments(&decoded.media, &Cut { text_max_chars: 50, audio_whole_s: 0.1, audio_window_s: 0.1, audio_hop_s: 0.05, max_segments: 100 }).is_empty());
+            assert!(
+                !segments(
+                    &decoded.media,
+                    &Cut { text_max_chars: 50, audio_whole_s: 0.1, audio_window_s: 0.1, audio_hop_s: 0.05, max_segments: 100 }
+                )
+                .is_empty()
+            );
         }
         Err(error) => {
             let message = error.to_string();

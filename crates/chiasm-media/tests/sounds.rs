@@ -102,8 +102,13 @@ fn truncated_sounds_say_that_they_end_early() {
             Ok(decoded) => {
                 assert!(decoded.metadata.notes.iter().any(|n| n.starts_with("ends early")), "{name}: {:?}", decoded.metadata)
             }
-            // An M4A keeps its table of contents at the end.
-            Err(error) => assert!(name == "tones_aac.m4a", "{name}: {error}"),
+            // An M4A keeps its table of contents at the end, and AIFF chunks are looked up before they are read.
+            Err(error) => {
+                assert!(
+                    ["tones_aac.m4a", "tones.aiff"].contains(&name) && error.to_string().contains("damaged"),
+                    "{name}: {error}"
+                );
+            }
         }
     }
 }
@@ -118,7 +123,7 @@ fn sounds_without_sound_are_refused() {
     assert!(refusal(open("x.wav", &wav(1, 1, 1, 16, &[0; 100]))).contains("expected 1000 to 1000000"));
     assert!(refusal(open("x.wav", &wav(0x161, 1, 8_000, 16, &[0; 100]))).contains("method 0x161"));
     assert!(refusal(open("x.mp3", b"RIFF")).contains("damaged"));
-    assert!(refusal(open("x.flac", &golden("tones.flac")[..40])).contains("damaged FLAC"));
+    assert!(refusal(open("x.flac", &golden("tones.flac")[..40])).contains("damaged sound"));
     assert!(
         refusal(open("x.opus", b"OggS\0\x02\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x13OpusHead....")).contains("is Opus")
     );

@@ -1,5 +1,5 @@
 //! What the tests of this crate share: where goldens and real data lie, and small files made by hand.
-#![allow(dead_code)] // each test binary uses a part
+#![allow(dead_code, unreachable_pub)] // each test binary is a crate of its own and uses a part
 
 use std::path::{Path, PathBuf};
 
