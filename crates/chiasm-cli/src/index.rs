@@ -1,0 +1,177 @@
+//! `chiasm index`: folders into a library.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use chiasm_engine::{IndexOptions, IndexReport, Library, Limits, Space};
+use clap::Args;
+
+use crate::locate::{FOLDER, LibraryArg, nearest};
+use crate::ui::{SOME_REFUSED, STOPPED, Ui, count, duration, hinted, shown, usage};
+
+/// Arguments of `chiasm index`.
+#[derive(Args)]
+pub(crate) struct IndexArgs {
+    /// Folders or files
+    #[arg(required = true, value_name = "DIR")]
+    roots: Vec<PathBuf>,
+    /// The space to build a new library in, made by `chiasm space fit`; a library that exists knows its own
+    #[arg(long, value_name = "FILE")]
+    space: Option<PathBuf>,
+    /// Wait while another process writes to the library, instead of failing
+    #[arg(long)]
+    wait: bool,
+    /// Take `photo.txt` beside `photo.jpg` for a text of its own, not for the photo's caption
+    #[arg(long)]
+    no_captions: bool,
+    /// Read every file anew, even those whose size and time have not changed
+    #[arg(long)]
+    reread: bool,
+    /// Change how much one file may ask for: max_file_bytes, max_pixels, max_audio_samples, max_text_bytes, max_series_values
+    #[arg(long = "limit", value_name = "NAME=N")]
+    limits: Vec<String>,
+    #[command(flatten)]
+    library: LibraryArg,
+}
+
+/// `chiasm index`
+pub(crate) fn run(args: &IndexArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let options = IndexOptions {
+        limits: limits(&args.limits)?,
+        captions: !args.no_captions,
+        wait: args.wait,
+        reread: args.reread,
+        ..IndexOptions::default()
+    };
+    // A root that is not there must not leave an empty library behind.
+    for root in &args.roots {
+        std::fs::metadata(root).map_err(|e| anyhow::Error::new(e).context(format!("cannot index {}", shown(root))))?;
+    }
+    let (library, is_new) = open(args)?;
+    let report = library.index(&args.roots, &options, ui, &ui.cancel)?;
+    if ui.json {
+        let mut document = serde_json::to_value(&report)?;
+        if let Some(object) = document.as_object_mut() {
+            object.insert("library".to_owned(), library.dir().to_string_lossy().into());
+            object.insert("space".to_owned(), library.space().fingerprint().into());
+        }
+        ui.print_json(&document)?;
+    } else {
+        ui.print(summary(&report))?;
+    }
+    complain(&report, ui);
+    if is_new && args.library.library.is_none() {
+        let dir = library.dir();
+        ui.hint(format!("the library is {0}; ask it from that folder, or with `--library {0}` from anywhere", shown(dir)));
+    }
+    Ok(if report.cancelled {
+        ui.hint("what is stored stays; the same command does the rest");
+        ExitCode::from(STOPPED)
+    } else if report.refused.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::from(SOME_REFUSED)
+    })
+}
+
+/// The library to fill, and whether it was made just now.
+fn open(args: &IndexArgs) -> anyhow::Result<(Library, bool)> {
+    let models = args.library.dirs();
+    let dir = match (&args.library.library, args.roots.as_slice()) {
+        (Some(dir), _) => dir.clone(),
+        (None, [first, rest @ ..]) => match nearest(folder(first)) {
+            Some(dir) => dir,
+            None if rest.is_empty() => folder(first).join(FOLDER),
+            None => return Err(usage("several folders and no library yet: say where it shall be with `--library PATH`")),
+        },
+        (None, []) => return Err(usage("nothing to index: name a folder")),
+    };
+    let exists = dir.is_dir() && dir.read_dir().is_ok_and(|mut entries| entries.next().is_some());
+    match &args.space {
+        Some(file) => {
+            let space = Space::load(file, &models)?;
+            Ok((Library::open_or_create(&dir, &space, &models)?, !exists))
+        }
+        None if exists => Ok((Library::open(&dir, &models)?, false)),
+        None => Err(hinted(
+            format!("there is no library at {} yet, and a new one needs a space to be built in", shown(&dir)),
+            "give one with `--space FILE`; `chiasm space fit` learns one",
+        )),
+    }
+}
+
+/// The folder that a root is or lies in.
+fn folder(root: &Path) -> &Path {
+    if root.is_dir() {
+        return root;
+    }
+    root.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
+fn limits(given: &[String]) -> anyhow::Result<Limits> {
+    let mut limits = Limits::default();
+    for one in given {
+        let (name, value) = one.split_once('=').ok_or_else(|| usage(format!("--limit {one}: expected NAME=N")))?;
+        let field = match name {
+            "max_file_bytes" => &mut limits.max_file_bytes,
+            "max_pixels" => &mut limits.max_pixels,
+            "max_audio_samples" => &mut limits.max_audio_samples,
+            "max_text_bytes" => &mut limits.max_text_bytes,
+            "max_series_values" => &mut limits.max_series_values,
+            _ => return Err(usage(format!("--limit {one}: `{name}` is no limit; see `chiasm index --help`"))),
+        };
+        *field = value.parse().map_err(|e| usage(format!("--limit {one}: `{value}` is no number: {e}")))?;
+    }
+    Ok(limits)
+}
+
+/// One line of what happened, leaving out what did not.
+fn summary(report: &IndexReport) -> String {
+    let mut parts = vec![format!("{} seen", count(report.n_seen, "file"))];
+    let rest = [
+        (report.n_new, "new"),
+        (report.n_updated, "updated"),
+        (report.n_unchanged, "unchanged"),
+        (report.n_moved, "moved"),
+        (report.n_copies, "copies"),
+        (report.n_captions, "captions"),
+        (report.n_removed, "removed"),
+        (report.refused.len(), "refused"),
+    ];
+    parts.extend(rest.into_iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")));
+    let state = if report.cancelled { "stopped" } else { "done" };
+    format!("{}; {} made; {state} in {}\n", parts.join(", "), count(report.n_segments, "vector"), duration(report.wall_s))
+}
+
+/// Everything that was not taken in, or not quite, on stderr.
+fn complain(report: &IndexReport, ui: &Ui) {
+    for note in &report.notes {
+        ui.remark(format!("note: {}: {}", shown(&note.path), note.reason));
+    }
+    for skipped in &report.skipped {
+        ui.remark(format!("left out: {} ({})", count(skipped.n, "file"), skipped.reason));
+    }
+    for refusal in &report.refused {
+        ui.complaint(format!("refused {}: {}", shown(&refusal.path), refusal.reason));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn limits_are_named() {
+        let changed = limits(&["max_pixels=5".to_owned(), "max_text_bytes=7".to_owned()]).unwrap();
+        assert_eq!((changed.max_pixels, changed.max_text_bytes), (5, 7));
+        for bad in ["max_pixels", "max_pixels=a", "max_pixels=-1", "pixels=3"] {
+            assert!(limits(&[bad.to_owned()]).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn the_summary_leaves_out_what_did_not_happen() {
+        let report = IndexReport { n_seen: 3, n_new: 2, n_moved: 1, n_segments: 4, wall_s: 1.0, ..IndexReport::default() };
+        assert_eq!(summary(&report), "3 files seen, 2 new, 1 moved; 4 vectors made; done in 1.00 s\n");
+    }
+}

@@ -1,0 +1,54 @@
+//! `chiasm info`: what a library holds.
+
+use std::process::ExitCode;
+
+use chiasm_engine::LibraryInfo;
+use clap::Args;
+
+use crate::locate::LibraryArg;
+use crate::space;
+use crate::ui::{Paint, Ui, count, shown, size};
+
+/// Arguments of `chiasm info`.
+#[derive(Args)]
+pub(crate) struct InfoArgs {
+    #[command(flatten)]
+    library: LibraryArg,
+}
+
+/// `chiasm info`
+pub(crate) fn run(args: &InfoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let info = args.library.open()?.info()?;
+    if ui.json {
+        ui.print_json(&info)?;
+    } else {
+        ui.print(describe(&info, ui))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn describe(info: &LibraryInfo, ui: &Ui) -> String {
+    let mut text = format!("library      {}\n", ui.paint(Paint::Bold, &shown(&info.dir)));
+    text += &format!(
+        "holds        {} in {}, {}\n",
+        count(info.n_items, "item"),
+        count(info.n_paths, "file"),
+        count(info.n_segments, "vector")
+    );
+    for kind in &info.kinds {
+        text += &format!("  {:<9}  {}, {}\n", kind.kind, count(kind.n_items, "item"), count(kind.n_segments, "vector"));
+    }
+    if info.n_captions > 0 {
+        text += &format!("  captions   {}\n", info.n_captions);
+    }
+    for root in &info.roots {
+        text += &format!("indexed      {}\n", shown(root));
+    }
+    if !info.refused.is_empty() {
+        text += &format!("refused      {} (listed by `chiasm info --json`)\n", count(info.refused.len(), "file"));
+    }
+    let index = info.index_bytes.map_or_else(|| "to be built at the next search".to_owned(), size);
+    text += &format!("on disk      database {}, index {index}\n", size(info.database_bytes));
+    text += &format!("format       {}, generation {}\n", info.format, info.generation);
+    text + &space::describe(&info.space, ui)
+}

@@ -1,0 +1,263 @@
+//! `chiasm search` and `chiasm similar`.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use chiasm_core::{Modality, Span};
+use chiasm_engine::{Filter, Found, Library, Query, QueryMedia, SearchReply, SearchRequest};
+use clap::{ArgAction, Args, value_parser};
+
+use crate::locate::LibraryArg;
+use crate::query::{self, Parts};
+use crate::thumbs::{Protocol, Thumbs, thumbnail};
+use crate::ui::{Paint, Ui, escape, path_bytes, shown};
+
+/// Arguments of `chiasm search`.
+#[derive(Args)]
+pub(crate) struct SearchArgs {
+    #[command(flatten)]
+    parts: Parts,
+    #[command(flatten)]
+    answer: AnswerArgs,
+    #[command(flatten)]
+    library: LibraryArg,
+}
+
+/// Arguments of `chiasm similar`.
+#[derive(Args)]
+pub(crate) struct SimilarArgs {
+    /// An indexed file or an item's number; a file that is not indexed is encoded
+    #[arg(value_name = "PATH_OR_ID")]
+    item: OsString,
+    #[command(flatten)]
+    answer: AnswerArgs,
+    #[command(flatten)]
+    library: LibraryArg,
+}
+
+/// Which hits, and how they are shown.
+#[derive(Args)]
+struct AnswerArgs {
+    /// How many hits
+    #[arg(short, value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..))]
+    k: u32,
+    /// Only these kinds of media: image, text, audio, series
+    #[arg(long = "kind", value_name = "KIND,...", value_delimiter = ',')]
+    kinds: Vec<Modality>,
+    /// Only items for which this holds, e.g. "taken > 2020-01-01 AND folder = 'trips/*' AND size < 2MB"
+    #[arg(long = "where", value_name = "FILTER")]
+    filter: Option<Filter>,
+    /// Paths only, one a line (a path that holds a line feed needs -0)
+    #[arg(long, conflicts_with_all = ["json", "nul"])]
+    paths: bool,
+    /// Paths only, each ended by a NUL byte, for `xargs -0`
+    #[arg(short = '0', long = "null", id = "nul", action = ArgAction::SetTrue, conflicts_with = "json")]
+    nul: bool,
+    /// Pictures beside the hits, in terminals that speak kitty's or iTerm2's protocol
+    #[arg(long, value_enum, value_name = "WHEN", default_value_t)]
+    thumbs: Thumbs,
+}
+
+/// `chiasm search`
+pub(crate) fn search(args: &SearchArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let library = args.library.open()?;
+    let query = args.parts.resolve(&library)?;
+    answer(&library, query, &args.answer, ui)
+}
+
+/// `chiasm similar`
+pub(crate) fn similar(args: &SimilarArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let library = args.library.open()?;
+    let what = match query::find_item(&library, &args.item) {
+        Ok(item) => QueryMedia::Item(item.id),
+        // Not in the library, but there: its content is as good a question.
+        Err(_) if Path::new(&args.item).is_file() => QueryMedia::Media(query::any_media(Path::new(&args.item))?),
+        Err(error) => return Err(error),
+    };
+    answer(&library, Query::of(what), &args.answer, ui)
+}
+
+fn answer(library: &Library, query: Query, args: &AnswerArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let request =
+        SearchRequest { query, k: args.k as usize, kinds: args.kinds.clone(), filter: args.filter.clone(), space: None };
+    let reply = library.search(&request)?;
+    if ui.json {
+        ui.print_json(&document(&reply))?;
+    } else if args.paths || args.nul {
+        let end = if args.nul { b'\0' } else { b'\n' };
+        let mut out = Vec::new();
+        for hit in &reply.hits {
+            out.extend(path_bytes(&hit.path));
+            out.push(end);
+        }
+        ui.print_bytes(&out)?;
+    } else {
+        show(&reply, args.thumbs.protocol(), ui)?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// How far a hit stands out from what unrelated items score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Strength {
+    /// Fewer than one hit in twenty searches comes this close by chance.
+    Strong,
+    /// Fewer than one such hit a search by chance.
+    Fair,
+    /// As good as chance: the library has at least one unrelated item that would come as close.
+    Weak,
+    /// The space has nothing to measure it by.
+    Unknown,
+}
+
+impl Strength {
+    fn of(hit: &Found) -> Self {
+        match hit.chance {
+            None => Strength::Unknown,
+            Some(expected) if expected < 0.05 => Strength::Strong,
+            Some(expected) if expected < 1.0 => Strength::Fair,
+            Some(_) => Strength::Weak,
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Strength::Strong => "strong",
+            Strength::Fair => "fair",
+            Strength::Weak => "weak",
+            Strength::Unknown => "-",
+        }
+    }
+
+    fn paint(self) -> Paint {
+        match self {
+            Strength::Strong => Paint::Good,
+            Strength::Fair => Paint::Bold,
+            Strength::Weak | Strength::Unknown => Paint::Dim,
+        }
+    }
+}
+
+/// Whether anything found is closer than chance would bring; `None` when nothing was measured.
+fn stands_out(reply: &SearchReply) -> Option<bool> {
+    let strengths: Vec<Strength> = reply.hits.iter().map(Strength::of).collect();
+    if strengths.iter().any(|s| matches!(s, Strength::Strong | Strength::Fair)) {
+        Some(true)
+    } else if strengths.contains(&Strength::Weak) {
+        Some(false)
+    } else {
+        None
+    }
+}
+
+fn document(reply: &SearchReply) -> serde_json::Value {
+    let hits: Vec<serde_json::Value> = reply
+        .hits
+        .iter()
+        .enumerate()
+        .map(|(i, hit)| {
+            let mut value = serde_json::to_value(hit).unwrap_or_default();
+            if let Some(object) = value.as_object_mut() {
+                object.insert("rank".to_owned(), (i + 1).into());
+                object.insert("strength".to_owned(), Strength::of(hit).word().into());
+            }
+            value
+        })
+        .collect();
+    serde_json::json!({
+        "hits": hits,
+        "stands_out": stands_out(reply),
+        "n_candidates": reply.n_candidates,
+        "elapsed_ms": reply.elapsed_ms,
+    })
+}
+
+fn show(reply: &SearchReply, pictures: Option<Protocol>, ui: &Ui) -> anyhow::Result<()> {
+    let here = std::env::current_dir().unwrap_or_default();
+    let rank_width = reply.hits.len().to_string().len();
+    for (i, hit) in reply.hits.iter().enumerate() {
+        let strength = Strength::of(hit);
+        let mut line = format!(
+            "{:>rank_width$}  {:>6.3}  {}  {:<6}  {}",
+            i + 1,
+            hit.score,
+            ui.paint(strength.paint(), &format!("{:<6}", strength.word())),
+            hit.kind.as_str(),
+            ui.paint(Paint::Bold, &shown(&nearer(&hit.path, &here))),
+        );
+        if let Some(span) = span(&hit.span) {
+            line.push_str(&format!("  {span}"));
+        }
+        line.push('\n');
+        if let Some(snippet) = hit.snippet.as_deref().filter(|s| !s.trim().is_empty()) {
+            let indent = " ".repeat(rank_width + 2 + 6 + 2 + 6 + 2 + 6 + 2);
+            line.push_str(&format!("{indent}{}\n", ui.paint(Paint::Dim, &one_line(snippet, 100))));
+        }
+        if let (Some(protocol), Modality::Image) = (pictures, hit.kind) {
+            line.push_str(&thumbnail(&hit.path, protocol).unwrap_or_default());
+        }
+        ui.print(line)?;
+    }
+    if reply.hits.is_empty() {
+        ui.remark(format!("nothing found among {} candidates", reply.n_candidates));
+    } else if stands_out(reply) == Some(false) {
+        ui.remark(
+            "nothing here stands out: an unrelated query would find items as close as these, so they are probably unrelated",
+        );
+    }
+    ui.remark(format!("{} candidates, {:.1} ms", reply.n_candidates, reply.elapsed_ms));
+    Ok(())
+}
+
+/// The path from here, where it lies below; as it stands otherwise.
+pub(crate) fn nearer(path: &Path, here: &Path) -> PathBuf {
+    path.strip_prefix(here).unwrap_or(path).to_owned()
+}
+
+/// `0:03-0:08` for a stretch of a sound, `bytes 100-420` for one of a text.
+fn span(span: &Span) -> Option<String> {
+    match *span {
+        Span::Whole => None,
+        Span::Time { start_s, end_s } => Some(format!("{}-{}", clock(start_s), clock(end_s))),
+        Span::Bytes { start, end } => Some(format!("bytes {start}-{end}")),
+    }
+}
+
+fn clock(seconds: f64) -> String {
+    let tenths = (seconds * 10.0).round() as u64;
+    let (whole, tenth) = (tenths / 10, tenths % 10);
+    let point = if tenth == 0 { String::new() } else { format!(".{tenth}") };
+    match whole {
+        0..3600 => format!("{}:{:02}{point}", whole / 60, whole % 60),
+        _ => format!("{}:{:02}:{:02}{point}", whole / 3600, whole % 3600 / 60, whole % 60),
+    }
+}
+
+/// A text's beginning on one line of at most `n_chars`.
+pub(crate) fn one_line(text: &str, n_chars: usize) -> String {
+    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut short: String = words.chars().take(n_chars).collect();
+    if short.len() < words.len() {
+        short.push('…');
+    }
+    escape(&short)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_for_people() {
+        assert_eq!(span(&Span::Time { start_s: 3.0, end_s: 3725.46 }), Some("0:03-1:02:05.5".to_owned()));
+        assert_eq!(span(&Span::Bytes { start: 5, end: 9 }), Some("bytes 5-9".to_owned()));
+        assert_eq!(span(&Span::Whole), None);
+    }
+
+    #[test]
+    fn snippets_are_one_clean_line() {
+        assert_eq!(one_line("a\n  b\u{1b}[2J c", 4), "a b\\u{1b}…");
+        assert_eq!(one_line("短い文", 10), "短い文");
+    }
+}

@@ -1,0 +1,215 @@
+//! `chiasm space`: learn a shared space from pairs, or look at one.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use chiasm_core::Modality;
+use chiasm_engine::{ClassNames, FitReport, FitRequest, Space, SpaceInfo, fit_space};
+use clap::{Args, Subcommand, ValueEnum};
+
+use crate::ModelsArg;
+use crate::ui::{Paint, Ui, duration, escape, shown, usage};
+
+/// `chiasm space ...`
+#[derive(Subcommand)]
+pub(crate) enum SpaceCommand {
+    /// Learn a space from pairs, choosing its hyper-parameters by cross-validation
+    Fit(Box<FitArgs>),
+    /// What a space file holds: views, method, figures
+    Info(InfoArgs),
+}
+
+/// Arguments of `chiasm space fit`.
+#[derive(Args)]
+pub(crate) struct FitArgs {
+    /// Encoder for pictures, as `chiasm model list` names it, or a path
+    #[arg(long, value_name = "NAME")]
+    image: Option<String>,
+    /// Encoder for texts
+    #[arg(long, value_name = "NAME")]
+    text: Option<String>,
+    /// Encoder for sounds; one of classes (`yamnet:classes`) joins through text without pairs
+    #[arg(long, value_name = "NAME")]
+    audio: Option<String>,
+    /// Encoder for sensor series
+    #[arg(long, value_name = "NAME")]
+    series: Option<String>,
+    /// Table of what belongs together: CSV with a header of image, text or caption, audio, series
+    #[arg(long, value_name = "FILE")]
+    pairs: Option<PathBuf>,
+    /// Folder in which the table's paths begin [default: the table's own]
+    #[arg(long, visible_alias = "root", value_name = "DIR")]
+    images: Option<PathBuf>,
+    /// How the bridge is learned
+    #[arg(long, value_enum)]
+    method: Method,
+    /// Folds of the cross-validation that chooses hyper-parameters [default: 5]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
+    folds: Option<u16>,
+    /// Decides every random choice: the same seed and pairs give the same space
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Which part of a class's name is embedded, where a view joins through its classes
+    #[arg(long, value_enum, value_name = "PART", default_value_t)]
+    class_names: Part,
+    /// Name kept in the file [default: the file's]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    models: ModelsArg,
+}
+
+/// The methods, each a file of `chiasm-align`.
+#[derive(Clone, Copy, ValueEnum)]
+enum Method {
+    /// Canonical correlation analysis of two views
+    Cca,
+    /// Of two views or more
+    Mcca,
+    /// Ridge regression from one view to the other
+    Ridge,
+    /// No pairs: likeliest classes, each at its name's place among the texts
+    Conse,
+}
+
+#[derive(Clone, Copy, Default, ValueEnum)]
+enum Part {
+    /// The mean of all synonyms
+    #[default]
+    All,
+    /// The first synonym
+    First,
+    /// The list as it stands
+    Whole,
+}
+
+/// Arguments of `chiasm space info`.
+#[derive(Args)]
+pub(crate) struct InfoArgs {
+    /// A space file
+    file: PathBuf,
+    #[command(flatten)]
+    models: ModelsArg,
+}
+
+/// `chiasm space ...`
+pub(crate) fn run(command: &SpaceCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
+    match command {
+        SpaceCommand::Fit(args) => fit(args, ui),
+        SpaceCommand::Info(args) => info(args, ui),
+    }
+}
+
+fn fit(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let encoders = [
+        (Modality::Image, &args.image),
+        (Modality::Text, &args.text),
+        (Modality::Audio, &args.audio),
+        (Modality::Series, &args.series),
+    ];
+    let method = match args.method {
+        Method::Cca => "cca",
+        Method::Mcca => "mcca",
+        Method::Ridge => "ridge",
+        Method::Conse => "conse",
+    };
+    if args.pairs.is_none() && method != "conse" {
+        return Err(usage(format!(
+            "`--method {method}` learns from pairs: give them with `--pairs FILE`, or use `--method conse`"
+        )));
+    }
+    let beside = || args.pairs.as_deref().and_then(Path::parent).map(Path::to_owned).unwrap_or_default();
+    let request = FitRequest {
+        name: args.name.clone().unwrap_or_else(|| stem(&args.output)),
+        encoders: encoders.into_iter().filter_map(|(m, name)| Some((m, name.clone()?))).collect(),
+        method: method.to_owned(),
+        pairs: args.pairs.clone(),
+        root: args.images.clone().unwrap_or_else(beside),
+        folds: args.folds.map(usize::from),
+        seed: args.seed,
+        class_names: match args.class_names {
+            Part::All => ClassNames::AllSynonyms,
+            Part::First => ClassNames::First,
+            Part::Whole => ClassNames::Whole,
+        },
+    };
+    let outcome = fit_space(&request, &args.models.dirs(), ui, &ui.cancel)?;
+    outcome.space.save(&args.output)?;
+    let described = outcome.space.describe();
+    if ui.json {
+        let file = args.output.to_string_lossy();
+        ui.print_json(&serde_json::json!({ "file": file, "space": described }))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    ui.print(describe(&described, ui))?;
+    ui.print(format!("written to   {}\n", shown(&args.output)))?;
+    ui.hint(format!("index a folder in it: `chiasm index DIR --space {}`", shown(&args.output)));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map_or_else(|| "space".to_owned(), |s| s.to_string_lossy().into_owned())
+}
+
+fn info(args: &InfoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let described = Space::load(&args.file, &args.models.dirs())?.describe();
+    if ui.json {
+        ui.print_json(&described)?;
+    } else {
+        ui.print(describe(&described, ui))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A space in some lines.
+pub(crate) fn describe(space: &SpaceInfo, ui: &Ui) -> String {
+    let mut text = format!("space        {}\n", ui.paint(Paint::Bold, &escape(&space.name)));
+    text += &format!("fingerprint  {}\n", space.fingerprint);
+    text += &format!("vectors      {} numbers, closeness by {}\n", space.dim, space.metric);
+    for view in &space.views {
+        text += &format!("{:<11}  {} ({} numbers)\n", view.modality, escape(&view.encoder), view.input_dim);
+    }
+    if let Some(report) = &space.report {
+        text += &describe_report(report, ui);
+    }
+    text
+}
+
+fn describe_report(report: &FitReport, ui: &Ui) -> String {
+    let mut text = format!("method       {}", report.method);
+    if report.n_pairs > 0 {
+        text += &format!(", fitted on {} pairs of {} things in {}", report.n_pairs, report.n_groups, duration(report.wall_s));
+    }
+    text.push('\n');
+    let chosen: Vec<String> = report.parameters.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+    if !chosen.is_empty() {
+        text += &format!("parameters   {}\n", escape(&chosen.join(", ")));
+    }
+    for line in report.views.iter().filter(|line| line.contains("through")) {
+        text += &format!("joins        {}\n", escape(line));
+    }
+    for (reason, n) in &report.dropped {
+        text += &format!("left out     {n} lines: {}\n", escape(reason));
+    }
+    if !report.figures.is_empty() {
+        let head = format!("on rows left out, {} folds; beside each figure what chance would give", report.n_folds);
+        text += &format!("{}\n", ui.paint(Paint::Dim, &head));
+        text += &format!("{:<16} {:>14} {:>14} {:>14} {:>9} {:>9}\n", "", "R@1", "R@5", "R@10", "queries", "among");
+    }
+    for f in &report.figures {
+        let cell = |r: f64, k: f64| format!("{:>5.1} ({:>4.1})", 100.0 * r, 100.0 * (k / f.n_gallery.max(k)));
+        text += &format!(
+            "{:<16} {:>14} {:>14} {:>14} {:>9} {:>9.0}\n",
+            format!("{}->{}", f.query, f.item),
+            cell(f.r_at_1, 1.0),
+            cell(f.r_at_5, 5.0),
+            cell(f.r_at_10, 10.0),
+            f.n_queries,
+            f.n_gallery,
+        );
+    }
+    text
+}
