@@ -13,7 +13,7 @@ import pathlib
 
 import numpy as np
 from cca_zoo.linear import MCCA, RidgeCCA
-from sklearn.cross_decomposition import CCA
+from sklearn.cross_decomposition import CCA, PLSSVD
 from sklearn.linear_model import Ridge
 
 rng = np.random.default_rng(7)
@@ -85,11 +85,17 @@ predicted = Ridge(alpha=alpha, fit_intercept=True).fit(x, y).predict(x) - y.mean
 unit = lambda a: a / np.linalg.norm(a, axis=1, keepdims=True)
 cosines = (unit(predicted) * unit(cy)).sum(1)
 
+# Covariance in place of correlation; singular values relative to the greatest.
+pls_scores = PLSSVD(n_components=5, scale=False).fit(x, y).transform(x, y)
+pls_values = np.linalg.svd(cx.T @ cy, compute_uv=False)
+assert np.abs(np.abs((pls_scores[0] * pls_scores[1]).sum(0)) - pls_values).max() < 1e-9
+
 out = {
     "views": [v.astype(float).tolist() for v in views],
     "cca": {"correlations": plain[0].tolist(), "abs_scores": [plain[1].tolist(), plain[2].tolist()]},
     "cca_ridge": {"ridge": [0.3, 2.0], "correlations": ridged[0].tolist(), "abs_scores": [ridged[1].tolist(), ridged[2].tolist()]},
     "mcca": {"correlations": mcca_rho.tolist(), "abs_scores": [np.abs(s).tolist() for s in ours]},
+    "pls": {"correlations": (pls_values / pls_values[0]).tolist(), "abs_scores": [np.abs(s).tolist() for s in pls_scores]},
     "ridge": {"ridge": r, "cosines": cosines.tolist()},
 }
 path = pathlib.Path("testdata/goldens/align/linear.json")

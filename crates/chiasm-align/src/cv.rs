@@ -183,6 +183,22 @@ pub(crate) fn search(start: MethodConfig, pairs: &Pairs<'_>, folds: usize, run: 
             table.walk(&mut at, |at, factor| ridge(at, &|c| c.ridge *= factor))?;
             at
         }
+        MethodConfig::Pls(config) => {
+            let mut at = MethodConfig::Pls(crate::PlsConfig { preprocess: [choices[0][0], choices[1][0]], ..config });
+            let pls = |at: &MethodConfig, change: &dyn Fn(&mut crate::PlsConfig)| {
+                let mut next = at.clone();
+                if let MethodConfig::Pls(c) = &mut next {
+                    change(c);
+                }
+                next
+            };
+            for v in 0..2 {
+                table.best_of(&mut at, |at| choices[v][1..].iter().map(|p| pls(at, &|c| c.preprocess[v] = *p)).collect())?;
+            }
+            table.best_of(&mut at, |at| POWERS.map(|p| pls(at, &|c| c.covariance_power = p)).to_vec())?;
+            table.best_of(&mut at, |at| COMPONENTS.map(|k| pls(at, &|c| c.max_components = k)).to_vec())?;
+            at
+        }
         MethodConfig::Cca(config) => {
             let mut at = MethodConfig::Cca(crate::CcaConfig { views: [views[0], views[1]], ..config });
             table.descend(&mut at, &choices)?;
@@ -212,7 +228,7 @@ fn changed(config: &MethodConfig, change: impl Fn(&mut [ViewConfig], &mut usize,
     match &mut next {
         MethodConfig::Cca(c) => change(&mut c.views, &mut c.max_components, &mut c.correlation_power),
         MethodConfig::Mcca(c) => change(&mut c.views, &mut c.max_components, &mut c.correlation_power),
-        MethodConfig::Ridge(_) => {}
+        MethodConfig::Pls(_) | MethodConfig::Ridge(_) => {}
     }
     next
 }
@@ -460,6 +476,7 @@ fn in_range(config: &MethodConfig) -> bool {
     match config {
         MethodConfig::Cca(c) => c.views.iter().all(|v| RIDGES.contains(&v.ridge)),
         MethodConfig::Mcca(c) => c.views.iter().all(|v| RIDGES.contains(&v.ridge)),
+        MethodConfig::Pls(_) => true,
         MethodConfig::Ridge(c) => RIDGES.contains(&c.ridge),
     }
 }

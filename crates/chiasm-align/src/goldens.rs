@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use crate::linalg::{Mat, product};
 use crate::reduced::{Linear, full_weights, solve};
-use crate::{CcaConfig, MccaConfig, Pairs, RidgeConfig, Run, ViewConfig};
+use crate::{CcaConfig, MccaConfig, Pairs, PlsConfig, RidgeConfig, Run, ViewConfig};
 
 /// Both sides work in f64 on the same f32 inputs; the problems are well conditioned.
 const TOLERANCE: f64 = 1e-8;
@@ -84,6 +84,12 @@ fn mcca_equals_cca_zoo_and_is_cca_for_two_views() {
     let ridges = numbers(&golden["cca_ridge"]["ridge"]);
     config.views = [0, 1].map(|v| ViewConfig { ridge: ridges[v], ..ViewConfig::default() }).to_vec();
     check(&config, &inputs.pairs(2), &golden["cca_ridge"]);
+}
+
+#[test]
+fn pls_equals_scikit_learn() {
+    let golden = goldens();
+    check(&PlsConfig::default(), &Inputs::read(&golden).pairs(2), &golden["pls"]);
 }
 
 /// Rows in the space are f32, so their cosines agree to f32.

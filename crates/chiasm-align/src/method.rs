@@ -4,7 +4,7 @@ use crate::cv::{self, Chosen};
 use crate::fit::{FitError, Pairs, Run};
 use crate::pipeline::PipelineSpace;
 use crate::reduced::Linear;
-use crate::{CcaConfig, MccaConfig, RidgeConfig};
+use crate::{CcaConfig, MccaConfig, PlsConfig, RidgeConfig};
 
 /// A method with its hyper-parameters. The only list of methods.
 #[derive(Clone, Debug, PartialEq)]
@@ -13,6 +13,8 @@ pub enum MethodConfig {
     Cca(CcaConfig),
     /// Multi-view canonical correlation analysis of two or more views.
     Mcca(MccaConfig),
+    /// Partial least squares of two views.
+    Pls(PlsConfig),
     /// Ridge regression from one view to the other.
     Ridge(RidgeConfig),
 }
@@ -20,7 +22,7 @@ pub enum MethodConfig {
 impl MethodConfig {
     /// The methods' names. (ConSE learns from no pairs, so it is not among them: [`crate::conse`].)
     pub fn names() -> &'static [&'static str] {
-        &["cca", "mcca", "ridge"]
+        &["cca", "mcca", "pls", "ridge"]
     }
 
     /// The method of that name with its default hyper-parameters.
@@ -31,6 +33,7 @@ impl MethodConfig {
         match name {
             "cca" => Ok(MethodConfig::Cca(CcaConfig::default())),
             "mcca" => Ok(MethodConfig::Mcca(MccaConfig::default())),
+            "pls" => Ok(MethodConfig::Pls(PlsConfig::default())),
             "ridge" => Ok(MethodConfig::Ridge(RidgeConfig::default())),
             _ => Err(FitError::UnknownMethod { got: name.to_owned() }),
         }
@@ -39,7 +42,7 @@ impl MethodConfig {
     /// How many views it can take.
     pub fn n_views(&self) -> std::ops::RangeInclusive<usize> {
         match self {
-            MethodConfig::Cca(_) | MethodConfig::Ridge(_) => 2..=2,
+            MethodConfig::Cca(_) | MethodConfig::Pls(_) | MethodConfig::Ridge(_) => 2..=2,
             MethodConfig::Mcca(_) => 2..=usize::MAX,
         }
     }
@@ -62,6 +65,7 @@ impl MethodConfig {
         match self {
             MethodConfig::Cca(config) => config.fit(pairs, run),
             MethodConfig::Mcca(config) => config.fit(pairs, run),
+            MethodConfig::Pls(config) => config.fit(pairs, run),
             MethodConfig::Ridge(config) => config.fit(pairs, run),
         }
     }
@@ -79,6 +83,7 @@ impl MethodConfig {
         match self {
             MethodConfig::Cca(config) => config,
             MethodConfig::Mcca(config) => config,
+            MethodConfig::Pls(config) => config,
             MethodConfig::Ridge(config) => config,
         }
     }

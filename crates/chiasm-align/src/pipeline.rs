@@ -547,7 +547,8 @@ mod tests {
         assert_eq!(through(Step::LogIdf { idf: vec![2.0, 3.0] }, &[0.0, 1.0]), [0.0, 3.0 * 2.0f32.ln()]);
         assert_eq!(through(Step::Center { mean: vec![1.0, 2.0] }, &[1.5, 1.0]), [0.5, -1.0]);
         assert_eq!(through(Step::Scale { factor: vec![2.0, -1.0] }, &[1.5, 1.0]), [3.0, -1.0]);
-        assert_eq!(through(Step::Unit, &[3e30, 4e30]), [0.6, 0.8]);
+        let large = 2.0f32.powi(100);
+        assert_eq!(through(Step::Unit, &[3.0 * large, 4.0 * large]), [0.6, 0.8]);
         assert_eq!(through(Step::Unit, &[0.0, 0.0]), [0.0, 0.0]);
         let weights = vec![1.0, 0.0, 2.0, 0.0, 1.0, 1.0];
         assert_eq!(through(Step::Linear { weights, bias: vec![0.0, 0.0, 1.0], n_out: 3 }, &[2.0, 3.0]), [2.0, 3.0, 8.0]);

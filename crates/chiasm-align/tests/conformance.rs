@@ -57,7 +57,7 @@ fn names_and_methods_are_one_list() {
         assert!(!method.parameters().is_empty());
     }
     let error = MethodConfig::from_name("magic").unwrap_err();
-    assert_eq!(error.to_string(), "there is no method `magic`: expected one of cca, mcca, ridge");
+    assert_eq!(error.to_string(), "there is no method `magic`: expected one of cca, mcca, pls, ridge");
 }
 
 #[test]
