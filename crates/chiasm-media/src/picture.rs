@@ -30,15 +30,15 @@ pub(crate) fn sniff(bytes: &[u8]) -> Option<ImageFormat> {
 }
 
 fn name(format: ImageFormat) -> &'static str {
-    match format {
-        ImageFormat::Png => "PNG",
-        ImageFormat::Jpeg => "JPEG",
-        ImageFormat::Gif => "GIF",
-        ImageFormat::WebP => "WebP",
-        ImageFormat::Tiff => "TIFF",
-        ImageFormat::Bmp => "BMP",
-        _ => "picture", // `sniff` gives no other
-    }
+    let names = [
+        (ImageFormat::Png, "PNG"),
+        (ImageFormat::Jpeg, "JPEG"),
+        (ImageFormat::Gif, "GIF"),
+        (ImageFormat::WebP, "WebP"),
+        (ImageFormat::Tiff, "TIFF"),
+        (ImageFormat::Bmp, "BMP"),
+    ];
+    names.into_iter().find(|(known, _)| *known == format).map_or("picture", |(_, name)| name)
 }
 
 pub(crate) fn decode(format: ImageFormat, bytes: &[u8], limits: &Limits) -> Result<Decoded, MediaError> {
@@ -56,10 +56,11 @@ pub(crate) fn decode(format: ImageFormat, bytes: &[u8], limits: &Limits) -> Resu
     if ends_early {
         metadata.notes.push("ends early: its later frames are incomplete".to_owned());
     }
-    let exif = match format {
+    let exif = if format == ImageFormat::Tiff {
         // A TIFF file is its own EXIF structure; only small ones are photographs with a camera's tags worth a copy.
-        ImageFormat::Tiff => (bytes.len() < 64 << 20).then(|| bytes.to_vec()),
-        _ => decoder.exif_metadata().ok().flatten(),
+        (bytes.len() < 64 << 20).then(|| bytes.to_vec())
+    } else {
+        decoder.exif_metadata().ok().flatten()
     };
     if let Some(exif) = exif {
         read_exif(exif, &mut metadata);
@@ -134,15 +135,17 @@ fn jpeg_is_whole(bytes: &[u8]) -> bool {
 /// Frames of an animation, counted by its chunks without decoding, and whether the file ends among them; `None` for formats
 /// and files that hold one picture.
 fn n_frames(format: ImageFormat, bytes: &[u8]) -> (Option<u32>, bool) {
-    match format {
-        ImageFormat::Gif => gif_frames(bytes),
-        ImageFormat::WebP => {
-            let n = webp_chunks(bytes).filter(|id| id == b"ANMF").count();
-            (u32::try_from(n).ok().filter(|&n| n > 0), false)
-        }
-        ImageFormat::Png => (apng_frames(bytes), false),
-        _ => (None, false),
+    if format == ImageFormat::Gif {
+        return gif_frames(bytes);
     }
+    let n = if format == ImageFormat::WebP {
+        u32::try_from(webp_chunks(bytes).filter(|id| id == b"ANMF").count()).ok().filter(|&n| n > 0)
+    } else if format == ImageFormat::Png {
+        apng_frames(bytes)
+    } else {
+        None
+    };
+    (n, false)
 }
 
 /// What an animated PNG says in an acTL chunk before its first data.
@@ -195,9 +198,9 @@ fn read_exif(bytes: Vec<u8>, metadata: &mut Metadata) {
     else {
         return;
     };
-    let ascii = |tag| match &exif.get_field(tag, In::PRIMARY)?.value {
-        exif::Value::Ascii(lines) => lines.first().map(Vec::as_slice),
-        _ => None,
+    let ascii = |tag| {
+        let exif::Value::Ascii(lines) = &exif.get_field(tag, In::PRIMARY)?.value else { return None };
+        lines.first().map(Vec::as_slice)
     };
     metadata.taken = [
         (Tag::DateTimeOriginal, Tag::OffsetTimeOriginal),

@@ -182,9 +182,9 @@ mod tests {
         let cut = Cut { text_max_chars: max_chars, ..Cut::default() };
         segments(&Media::Text(text.to_owned()), &cut)
             .into_iter()
-            .map(|(_, media)| match media {
-                Media::Text(text) => text,
-                other => panic!("a text gave {other:?}"),
+            .map(|(_, media)| {
+                let Media::Text(text) = media else { panic!("a text gave {media:?}") };
+                text
             })
             .collect()
     }
@@ -214,12 +214,10 @@ mod tests {
         let starts: Vec<f64> = spans
             .spans
             .iter()
-            .map(|s| match s {
-                Span::Time { start_s, end_s } => {
-                    assert!((end_s - start_s - 10.0).abs() < 1e-9);
-                    *start_s
-                }
-                other => panic!("{other:?}"),
+            .map(|s| {
+                let Span::Time { start_s, end_s } = s else { panic!("{s:?}") };
+                assert!((end_s - start_s - 10.0).abs() < 1e-9);
+                *start_s
             })
             .collect();
         assert_eq!(starts, [0.0, 10.0, 20.0, 24.5]);

@@ -62,13 +62,15 @@ pub(crate) fn decode(path: &Path, bytes: &[u8], limits: &Limits) -> Result<Decod
             let sound = decode_stream(wav.data, Some("mp3"), limits)?;
             Sound { format: "WAV (MP3)".to_owned(), ends_early: sound.ends_early || wav.n_missing > 0, ..sound }
         }
-        Coding::Other(tag) => decode_stream(bytes, Some("wav"), limits).map_err(|e| match e {
-            MediaError::Unsupported { .. } | MediaError::Damaged { .. } => MediaError::Unsupported {
+        Coding::Other(tag) => decode_stream(bytes, Some("wav"), limits).map_err(|e| {
+            if !matches!(e, MediaError::Unsupported { .. } | MediaError::Damaged { .. }) {
+                return e;
+            }
+            MediaError::Unsupported {
                 format: "WAV".to_owned(),
                 reason: format!("its samples are coded by method {tag:#x}"),
                 cure: "convert it to plain 16-bit WAV or FLAC",
-            },
-            other => other,
+            }
         })?,
     };
     finish(sound)
@@ -210,13 +212,11 @@ fn decode_stream(bytes: &[u8], extension: Option<&str>, limits: &Limits) -> Resu
 }
 
 fn refusal(format: &'static str, error: Error) -> MediaError {
-    match error {
-        Error::Unsupported(reason) => MediaError::Unsupported {
-            format: format!("{format} of a kind"),
-            reason: reason.to_owned(),
-            cure: "convert it to WAV, FLAC or MP3",
-        },
-        other => MediaError::damaged(format, other),
+    let Error::Unsupported(reason) = error else { return MediaError::damaged(format, error) };
+    MediaError::Unsupported {
+        format: format!("{format} of a kind"),
+        reason: reason.to_owned(),
+        cure: "convert it to WAV, FLAC or MP3",
     }
 }
 

@@ -1,4 +1,5 @@
 //! Pictures: every format against Pillow, orientation, dates and places, bombs, truncation, resizing.
+#![allow(clippy::print_stdout)] // figures and skipped checks are printed
 
 mod common;
 

@@ -55,31 +55,27 @@ pub fn open(name: &str, bytes: &[u8]) -> Result<Decoded, MediaError> {
 }
 
 pub fn picture(decoded: Decoded) -> Image {
-    match decoded.media {
-        Media::Image(image) => image,
-        other => panic!("expected a picture, got {}", other.modality()),
-    }
+    let modality = decoded.modality();
+    let Media::Image(image) = decoded.media else { panic!("expected a picture, got {modality}") };
+    image
 }
 
 pub fn sound(decoded: Decoded) -> Waveform {
-    match decoded.media {
-        Media::Audio(wave) => wave,
-        other => panic!("expected a sound, got {}", other.modality()),
-    }
+    let modality = decoded.modality();
+    let Media::Audio(wave) = decoded.media else { panic!("expected a sound, got {modality}") };
+    wave
 }
 
 pub fn text(decoded: Decoded) -> String {
-    match decoded.media {
-        Media::Text(text) => text,
-        other => panic!("expected a text, got {}", other.modality()),
-    }
+    let modality = decoded.modality();
+    let Media::Text(text) = decoded.media else { panic!("expected a text, got {modality}") };
+    text
 }
 
 pub fn series(decoded: Decoded) -> Series {
-    match decoded.media {
-        Media::Series(series) => series,
-        other => panic!("expected a series, got {}", other.modality()),
-    }
+    let modality = decoded.modality();
+    let Media::Series(series) = decoded.media else { panic!("expected a series, got {modality}") };
+    series
 }
 
 /// What a refusal says.
