@@ -93,7 +93,9 @@ impl Basis {
         };
         run.cancel.check()?;
         let kept = vectors.ncols();
-        if kept == 0 || total_variance <= f64::MIN_POSITIVE {
+        // Equal rows leave only the rounding of their mean, far below what one digit of one f32 would make.
+        let level: f64 = mean.iter().map(|m| m * m).sum();
+        if kept == 0 || total_variance <= (1e-24 * level).max(f64::MIN_POSITIVE) {
             return Err(FitError::Constant { view, preprocess: preprocess.words_after() });
         }
         Ok(Self { steps, mean, axes: vectors, variances: values[..kept].to_vec(), total_variance })
