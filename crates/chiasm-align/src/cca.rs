@@ -15,9 +15,9 @@
 //! | --- | --- | --- | --- |
 //! | X, Y | `pairs.views` after [`crate::Preprocess`] and centring | `[n, d]` | - |
 //! | rx, ry | [`crate::ViewConfig::ridge`] `* trace(C) / d` | - | at least 0 |
-//! | k | [`CcaConfig::max_components`] | - | at least 1 |
+//! | k | [`CcaConfig::max_components`](field@CcaConfig::max_components) | - | at least 1 |
 //! | D | [`crate::About::correlations`] | `[k]` | 0..=1 |
-//! | p | [`CcaConfig::correlation_power`] | - | at least 0 |
+//! | p | [`CcaConfig::correlation_power`](field@CcaConfig::correlation_power) | - | at least 0 |
 //!
 //! The inverse square roots are taken in each view's principal axes, where they are diagonal ([`crate::ViewConfig::pca_dim`] of
 //! them at most); any other square root gives the same A and B.

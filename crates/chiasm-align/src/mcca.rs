@@ -14,9 +14,9 @@
 //! | paper | code | shape | unit, range |
 //! | --- | --- | --- | --- |
 //! | X_v | `pairs.views` after [`crate::Preprocess`] and centring | `[n, d_v]` | - |
-//! | k | [`MccaConfig::max_components`] | - | at least 1 |
+//! | k | [`MccaConfig::max_components`](field@MccaConfig::max_components) | - | at least 1 |
 //! | rho = mu / (V - 1) | [`crate::About::correlations`] | `[k]` | mean correlation, 0..=1 |
-//! | p | [`MccaConfig::correlation_power`] | - | at least 0 |
+//! | p | [`MccaConfig::correlation_power`](field@MccaConfig::correlation_power) | - | at least 0 |
 //!
 //! # Cost
 //! Per view as [`crate::cca`]; then O(m^3) for m principal components over all views together, O(m^2) memory.

@@ -12,9 +12,9 @@
 //! | paper | code | shape | unit, range |
 //! | --- | --- | --- | --- |
 //! | X, Y | `pairs.views` after [`crate::Preprocess`] and centring | `[n, d]` | - |
-//! | k | [`PlsConfig::max_components`] | - | at least 1 |
+//! | k | [`PlsConfig::max_components`](field@PlsConfig::max_components) | - | at least 1 |
 //! | D / d_1 | [`crate::About::correlations`] | `[k]` | covariance relative to the greatest, 0..=1 |
-//! | p | [`PlsConfig::covariance_power`] | - | at least 0 |
+//! | p | [`PlsConfig::covariance_power`](field@PlsConfig::covariance_power) | - | at least 0 |
 //!
 //! # Cost
 //! As [`crate::cca`].
