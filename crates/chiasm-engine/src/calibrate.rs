@@ -129,3 +129,53 @@ impl PairScores {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Rows of numbers that are as good as normal: sums of twelve uniform ones.
+    fn normal_rows(n: usize, dim: usize, seed: u64) -> Vec<f32> {
+        let mut state = seed;
+        let mut uniform = || {
+            state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+            (state >> 40) as f32 / (1u64 << 24) as f32
+        };
+        (0..n * dim).map(|_| (0..12).map(|_| uniform()).sum::<f32>() - 6.0).collect()
+    }
+
+    #[test]
+    fn shares_of_unrelated_scores_are_those_of_the_normal_law() {
+        // The inner product of a fixed direction with normal rows is normal with mean 0 and deviation 1.
+        let (queries, items) = (normal_rows(200, 8, 1), normal_rows(1000, 8, 2));
+        let queries: Vec<f32> = queries
+            .chunks_exact(8)
+            .flat_map(|q| {
+                let norm = q.iter().map(|v| v * v).sum::<f32>().sqrt();
+                q.iter().map(move |v| v / norm).collect::<Vec<_>>()
+            })
+            .collect();
+        let scores = PairScores::measure(&queries, &items, 8, Metric::InnerProduct, |_, _| true).unwrap();
+        assert!(scores.mean.abs() < 0.03 && (scores.deviation - 1.0).abs() < 0.03, "{scores:?}");
+        // 200,000 scores of 1,000 rows, not independent: a tenth of the share, more in the far tail.
+        for (z, share) in [(0.0, 0.5), (1.0, 0.1587), (2.0, 0.02275), (3.0, 0.00135)] {
+            let got = scores.share_above(z);
+            assert!((got / share).ln().abs() < 0.35, "{z}: {got} for {share}");
+        }
+        // Beyond what was measured the share falls on, and more slowly than the normal law, so that chance is not understated.
+        assert!(scores.share_above(5.0) > 2.9e-7 && scores.share_above(5.0) < scores.share_above(4.0));
+        assert_eq!(scores.share_above(-50.0), 1.0);
+        let steps: Vec<f64> = (-60..60).map(|i| scores.share_above(f64::from(i) / 10.0)).collect();
+        assert!(steps.windows(2).all(|w| w[0] >= w[1] && w[1] > 0.0), "it never rises");
+    }
+
+    #[test]
+    fn related_pairs_set_the_odds_and_too_little_says_nothing() {
+        let items = normal_rows(40, 4, 3);
+        let scores = PairScores::measure(&items, &items, 4, Metric::InnerProduct, |i, j| i != j).unwrap();
+        let related = scores.related_mean.unwrap();
+        assert!((scores.log_odds_per_score() - (related - scores.mean) / scores.deviation.powi(2)).abs() < 1e-12);
+        assert_eq!(PairScores::measure(&items[..8], &items[..8], 4, Metric::Cosine, |_, _| true), None);
+        assert_eq!(PairScores::measure(&[1.0; 40], &[1.0; 40], 4, Metric::Cosine, |_, _| true), None);
+    }
+}

@@ -8,7 +8,7 @@
 //! as long as ten times what the making took, so that its answers lag a little behind instead of each paying for a new index.
 //! What was removed meanwhile is still never answered: hits are joined with the database as it is now.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
@@ -42,6 +42,8 @@ pub(crate) struct Live {
     pub(crate) items: Vec<i64>,
     /// Rows by modality, none empty; a caption's rows are text.
     pub(crate) by_modality: BTreeMap<Modality, RowSet>,
+    /// Rows by the kind of their item, and how many items there are of it.
+    pub(crate) by_kind: BTreeMap<Modality, (RowSet, usize)>,
     calibration: BTreeMap<(Modality, Modality), OnceLock<Option<PairScores>>>,
     made: Instant,
     took: Duration,
@@ -69,7 +71,7 @@ impl Live {
         let generation = store::generation(&tx).map_err(&err)?;
         let stamp = stamp(&tx, generation).map_err(&err)?;
         let path = path(store.library());
-        let (ids, items, modalities) = rows(&tx).map_err(&err)?;
+        let Rows { ids, items, modalities, kinds } = rows(&tx).map_err(&err)?;
         let index = match open_file(&path, stamp, &ids, space) {
             Some(index) => index,
             None => make(&tx, &path, stamp, &ids, space, store)?,
@@ -78,10 +80,19 @@ impl Live {
         for (row, modality) in modalities.iter().enumerate() {
             by_modality.entry(*modality).or_insert_with(|| RowSet::new(ids.len())).insert(row);
         }
+        let mut by_kind: BTreeMap<Modality, (RowSet, usize)> = BTreeMap::new();
+        for (row, kind) in kinds.iter().enumerate() {
+            by_kind.entry(*kind).or_insert_with(|| (RowSet::new(ids.len()), 0)).0.insert(row);
+        }
+        for (kind, (rows, n_items)) in &mut by_kind {
+            let of_kind: HashSet<i64> = items.iter().zip(&kinds).filter(|(_, k)| *k == kind).map(|(item, _)| *item).collect();
+            *n_items = of_kind.len();
+            debug_assert!(*n_items <= rows.count());
+        }
         let kinds = Modality::ALL.into_iter().flat_map(|q| Modality::ALL.map(|i| (q, i)));
         let calibration = kinds.map(|pair| (pair, OnceLock::new())).collect();
         let took = started.elapsed();
-        Ok(Live { generation, index, items, by_modality, calibration, made: Instant::now(), took })
+        Ok(Live { generation, index, items, by_modality, by_kind, calibration, made: Instant::now(), took })
     }
 
     /// Scores of unrelated pairs of a query of one modality and rows of another, measured when first asked for.
@@ -136,16 +147,24 @@ pub(crate) fn stamp(connection: &Connection, generation: i64) -> rusqlite::Resul
     Ok(u64::from_le_bytes(*first))
 }
 
-type Rows = (Vec<u64>, Vec<i64>, Vec<Modality>);
+#[derive(Default)]
+struct Rows {
+    ids: Vec<u64>,
+    items: Vec<i64>,
+    modalities: Vec<Modality>,
+    kinds: Vec<Modality>,
+}
 
 fn rows(connection: &Connection) -> rusqlite::Result<Rows> {
-    let mut statement = connection.prepare_cached("SELECT id, item, modality FROM segments ORDER BY id")?;
+    let sql = "SELECT s.id, s.item, s.modality, i.kind FROM segments s JOIN items i ON i.id = s.item ORDER BY s.id";
+    let mut statement = connection.prepare_cached(sql)?;
     let mut found = statement.query([])?;
-    let mut out: Rows = Default::default();
+    let mut out = Rows::default();
     while let Some(row) = found.next()? {
-        out.0.push(row.get::<_, i64>(0)? as u64);
-        out.1.push(row.get(1)?);
-        out.2.push(modality_at(row, 2)?);
+        out.ids.push(row.get::<_, i64>(0)? as u64);
+        out.items.push(row.get(1)?);
+        out.modalities.push(modality_at(row, 2)?);
+        out.kinds.push(modality_at(row, 3)?);
     }
     Ok(out)
 }

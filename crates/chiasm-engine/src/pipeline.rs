@@ -215,3 +215,68 @@ pub(crate) fn run(
         received
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::EngineError;
+
+    fn texts(dir: &Path, n: usize, n_bytes: usize) -> Vec<std::path::PathBuf> {
+        let path = |i: usize| dir.join(format!("{i:03}.txt"));
+        (0..n).for_each(|i| std::fs::write(path(i), format!("{i} {}", "x".repeat(n_bytes))).unwrap());
+        (0..n).map(path).collect()
+    }
+
+    #[test]
+    fn files_come_in_order_within_the_bound() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = texts(dir.path(), 60, 1000);
+        let paths: Vec<&Path> = paths.iter().map(|p| p.as_path()).collect();
+        let (mut places, mut held, mut most, mut fulls) = (Vec::new(), 0, 0, 0);
+        run(&paths, &Limits::default(), 5_000, &|_| false, |event, flow| {
+            match event {
+                Event::File(place, content) => {
+                    places.push(place);
+                    held += content.unwrap().waiting_bytes();
+                    most = most.max(held);
+                }
+                // Given back only when the threads are stuck: the worst of receivers.
+                Event::Full => {
+                    fulls += 1;
+                    flow.give_back(std::mem::take(&mut held));
+                }
+            }
+            Ok(())
+        })
+        .unwrap();
+        assert_eq!(places, (0..60).collect::<Vec<_>>());
+        assert!(most <= 5_000 && fulls >= 10, "{most} bytes, full {fulls} times");
+    }
+
+    #[test]
+    fn a_file_beyond_the_bound_passes_alone_and_an_error_stops_all() {
+        let dir = tempfile::tempdir().unwrap();
+        let paths = texts(dir.path(), 12, 1000);
+        let paths: Vec<&Path> = paths.iter().map(|p| p.as_path()).collect();
+        let mut n = 0;
+        let stopped = run(&paths, &Limits::default(), 10, &|_| false, |event, flow| {
+            if let Event::File(_, content) = event {
+                flow.give_back(content.unwrap().waiting_bytes());
+                n += 1;
+            }
+            if n == 7 { Err(EngineError::Query("enough".to_owned())) } else { Ok(()) }
+        });
+        assert!(stopped.is_err() && n == 7);
+    }
+
+    #[test]
+    fn known_contents_are_not_decoded() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("a.txt");
+        std::fs::write(&path, "words").unwrap();
+        let hash = *blake3::hash(b"words").as_bytes();
+        assert!(prepare(&path, &Limits::default(), |h| *h == hash).unwrap().decoded.is_none());
+        let refused = prepare(&dir.path().join("absent.txt"), &Limits::default(), |_| false).err().unwrap();
+        assert!(!refused.lasting);
+    }
+}

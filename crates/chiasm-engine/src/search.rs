@@ -16,7 +16,6 @@ use std::time::Instant;
 
 use chiasm_core::{Media, Metric, Modality, RowSet, SearchOptions, Span, VectorIndex, Vectors};
 use chiasm_media::Limits;
-use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use serde::Serialize;
 
@@ -153,23 +152,19 @@ impl Library {
         let live = self.live()?;
         let reader = self.store.reader()?;
         let own: BTreeSet<i64> = request.query.parts.iter().filter_map(|p| item_of(&p.what)).collect();
-        let allowed = self.allowed(&reader, &live, request, &own)?;
-        let mut candidates: HashSet<i64> = HashSet::new();
+        let allowed = self.allowed(&reader, &live, request)?;
+        let n_candidates = n_items(&live, request, allowed.as_ref(), &own);
         let mut best: HashMap<i64, Candidate> = HashMap::new();
         let mut calibrated = true;
         for (&modality, rows) in &live.by_modality {
-            let rows = match &allowed {
-                Some(allowed) => intersection(rows, allowed),
-                None => rows.clone(),
-            };
+            let rows = allowed.as_ref().map_or_else(|| rows.clone(), |allowed| intersection(rows, allowed));
             let n_rows = rows.count();
             if n_rows == 0 {
                 continue;
             }
-            candidates.extend((0..rows.n_rows()).filter(|row| rows.contains(*row)).map(|row| live.items[row]));
             let weighed = Weighed::new(self, &live, &parts, modality);
             calibrated &= weighed.figures.is_some();
-            for candidate in weighed.best_items(&live, &rows, n_rows, request.k)? {
+            for candidate in weighed.best_items(&live, &rows, n_rows, request.k, &own)? {
                 let kept = best.entry(candidate.item).or_insert_with(|| candidate.clone());
                 if candidate.rank(true) > kept.rank(true) {
                     *kept = candidate;
@@ -182,7 +177,7 @@ impl Library {
         let found = |c: &Candidate| found(&reader, &live, c).map_err(self.store.err("cannot read what was found"));
         // What left the library since the index was made is not there any more.
         let hits = ranked.iter().filter_map(|c| found(c).transpose()).collect::<Result<Vec<Found>>>()?;
-        Ok(SearchReply { hits, n_candidates: candidates.len(), elapsed_ms: started.elapsed().as_secs_f64() * 1e3 })
+        Ok(SearchReply { hits, n_candidates, elapsed_ms: started.elapsed().as_secs_f64() * 1e3 })
     }
 
     /// What is like an item, itself left out.
@@ -271,45 +266,64 @@ impl Library {
     }
 
     /// The rows a request may be answered with; all when absent.
-    fn allowed(
-        &self,
-        reader: &Connection,
-        live: &Live,
-        request: &SearchRequest,
-        own: &BTreeSet<i64>,
-    ) -> Result<Option<RowSet>> {
-        let mut conditions: Vec<String> = Vec::new();
-        let mut values: Vec<Value> = Vec::new();
+    fn allowed(&self, reader: &Connection, live: &Live, request: &SearchRequest) -> Result<Option<RowSet>> {
+        let mut allowed: Option<RowSet> = None;
         if !request.kinds.is_empty() {
-            conditions.push(format!("i.kind IN ({})", vec!["?"; request.kinds.len()].join(", ")));
-            values.extend(request.kinds.iter().map(|k| Value::Text(k.as_str().to_owned())));
+            let mut rows = RowSet::new(live.items.len());
+            let of_kinds = request.kinds.iter().filter_map(|kind| live.by_kind.get(kind));
+            of_kinds.for_each(|(of_kind, _)| each_row(of_kind, |row| rows.insert(row)));
+            allowed = Some(rows);
         }
         if let Some(filter) = &request.filter {
-            let (sql, bound) = filter.sql();
-            conditions.push(sql.to_owned());
-            values.extend_from_slice(bound);
+            let (condition, values) = filter.sql();
+            let sql = format!("SELECT s.id FROM items i JOIN segments s ON s.item = i.id WHERE {condition}");
+            let list = || -> rusqlite::Result<Vec<u64>> {
+                let mut statement = reader.prepare(&sql)?;
+                statement.query_map(params_from_iter(values), |row| row.get::<_, i64>(0).map(|id| id as u64))?.collect()
+            };
+            let mut ids = list().map_err(self.store.err("cannot filter"))?;
+            ids.sort_unstable();
+            let rows = live.index.rows_of(&ids);
+            allowed = Some(allowed.map_or_else(|| rows.clone(), |of_kinds| intersection(&of_kinds, &rows)));
         }
-        if !own.is_empty() {
-            conditions.push(format!("i.id NOT IN ({})", vec!["?"; own.len()].join(", ")));
-            values.extend(own.iter().map(|id| Value::Integer(*id)));
+        Ok(allowed)
+    }
+}
+
+/// Items among which is searched. Only a filter needs them counted anew.
+fn n_items(live: &Live, request: &SearchRequest, allowed: Option<&RowSet>, own: &BTreeSet<i64>) -> usize {
+    if let Some(rows) = allowed.filter(|_| request.filter.is_some()) {
+        let mut items = HashSet::new();
+        each_row(rows, |row| _ = items.insert(live.items[row]));
+        return items.difference(&own.iter().copied().collect()).count();
+    }
+    let of_kind = |kind: &Modality| request.kinds.is_empty() || request.kinds.contains(kind);
+    let counted = live.by_kind.iter().filter(|(kind, _)| of_kind(kind));
+    let is_own = |rows: &RowSet, item: &i64| {
+        let mut found = false;
+        each_row(rows, |row| found |= live.items[row] == *item);
+        found
+    };
+    counted.map(|(_, (rows, n))| n - own.iter().filter(|item| is_own(rows, item)).count()).sum()
+}
+
+fn each_row(rows: &RowSet, mut f: impl FnMut(usize)) {
+    for (at, word) in rows.words().iter().enumerate() {
+        let mut left = *word;
+        while left != 0 {
+            f(at * 64 + left.trailing_zeros() as usize);
+            left &= left - 1;
         }
-        if conditions.is_empty() {
-            return Ok(None);
-        }
-        let sql = format!("SELECT s.id FROM items i JOIN segments s ON s.item = i.id WHERE {}", conditions.join(" AND "));
-        let list = || -> rusqlite::Result<Vec<u64>> {
-            let mut statement = reader.prepare(&sql)?;
-            statement.query_map(params_from_iter(&values), |row| row.get::<_, i64>(0).map(|id| id as u64))?.collect()
-        };
-        let mut ids = list().map_err(self.store.err("cannot filter"))?;
-        ids.sort_unstable();
-        Ok(Some(live.index.rows_of(&ids)))
     }
 }
 
 fn intersection(a: &RowSet, b: &RowSet) -> RowSet {
     let mut both = RowSet::new(a.n_rows());
-    (0..a.n_rows()).filter(|row| a.contains(*row) && b.contains(*row)).for_each(|row| both.insert(row));
+    each_row(a, |row| {
+        if b.contains(row) {
+            both.insert(row);
+        }
+    });
     both
 }
 
@@ -357,16 +371,16 @@ impl<'a> Weighed<'a> {
         Weighed { metric: space.metric(), modality, parts, figures, combined }
     }
 
-    /// The best row of each of the best `k` items.
-    fn best_items(&self, live: &Live, rows: &RowSet, n_rows: usize, k: usize) -> Result<Vec<Candidate>> {
+    /// The best row of each of the best `k` items, those asked with left out.
+    fn best_items(&self, live: &Live, rows: &RowSet, n_rows: usize, k: usize, own: &BTreeSet<i64>) -> Result<Vec<Candidate>> {
         let query = Vectors::new(self.combined.clone(), self.combined.len());
         let query = query.map_err(|source| EngineError::Numbers { what: "the query's vector".to_owned(), source })?;
         let options = SearchOptions { allow: Some(rows) };
         // Items have one row as a rule; where the best rows belong to few items, more are asked for.
-        let mut n_asked = k.min(n_rows);
+        let mut n_asked = k.saturating_add(own.len()).min(n_rows);
         loop {
             let hits = live.index.search(&query, n_asked, &options)?.pop().unwrap_or_default();
-            let mut seen = HashSet::new();
+            let mut seen: HashSet<i64> = own.iter().copied().collect();
             let mut rows = hits.iter().filter_map(|hit| live.index.row_of(hit.id).map(|row| (row, hit.score.get())));
             let firsts: Vec<(usize, f32)> = rows.by_ref().filter(|(row, _)| seen.insert(live.items[*row])).take(k).collect();
             if firsts.len() >= k || n_asked >= n_rows {

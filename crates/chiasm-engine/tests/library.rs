@@ -216,6 +216,7 @@ fn a_stopped_run_keeps_whole_batches_and_the_next_does_the_rest() {
 fn one_writer_at_a_time_and_readers_go_on() {
     let set = set(0..24);
     let second = Library::open(set.library.dir(), &models()).unwrap();
+    let waits = IndexOptions { wait: true, ..IndexOptions::default() };
     std::thread::scope(|scope| {
         let files = std::slice::from_ref(&set.files);
         struct Hold<'a>(&'a Library, std::sync::Mutex<bool>);
@@ -243,7 +244,6 @@ fn one_writer_at_a_time_and_readers_go_on() {
             set.library.index(files, &IndexOptions::default(), &Hold(&second, Default::default()), &Cancel::default())
         });
         assert_eq!(first.join().unwrap().unwrap().n_new, 120);
-        let waits = IndexOptions { wait: true, ..IndexOptions::default() };
         let (a, b) = (
             scope.spawn(|| set.library.index(files, &waits, &NoProgress, &Cancel::default())),
             second.index(files, &waits, &NoProgress, &Cancel::default()),

@@ -32,7 +32,7 @@ pub fn write_png(path: &Path, i: usize) {
     // A few pixels that differ, so that no two things have the same bytes.
     let image = image::RgbImage::from_fn(64, 48, |x, y| {
         let inside = (12..36).contains(&y) && if left { (6..30).contains(&x) } else { (34..58).contains(&x) };
-        let noise = ((x as usize * 7 + y as usize * 13 + i * 31) % 9) as u8;
+        let noise = ((x as usize * 7 + y as usize * 13 + i * 31) % 11) as u8;
         image::Rgb(if inside { colour.map(|c| c.saturating_sub(noise)) } else { [120 + noise; 3] })
     });
     image.save(path).unwrap();
