@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
-use chiasm_engine::{IndexOptions, IndexReport, Library, Limits, Space};
+use chiasm_engine::{EngineError, IndexOptions, IndexReport, Library, Limits, Space};
 use clap::Args;
 
 use crate::locate::{FOLDER, LibraryArg, nearest};
@@ -47,7 +48,7 @@ pub(crate) fn run(args: &IndexArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     for root in &args.roots {
         std::fs::metadata(root).map_err(|e| anyhow::Error::new(e).context(format!("cannot index {}", shown(root))))?;
     }
-    let (library, is_new) = open(args)?;
+    let (library, is_new) = open(args, ui)?;
     let report = library.index(&args.roots, &options, ui, &ui.cancel)?;
     if ui.json {
         let mut document = serde_json::to_value(&report)?;
@@ -75,7 +76,7 @@ pub(crate) fn run(args: &IndexArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
 }
 
 /// The library to fill, and whether it was made just now.
-fn open(args: &IndexArgs) -> anyhow::Result<(Library, bool)> {
+fn open(args: &IndexArgs, ui: &Ui) -> anyhow::Result<(Library, bool)> {
     let models = args.library.dirs();
     let dir = match (&args.library.library, args.roots.as_slice()) {
         (Some(dir), _) => dir.clone(),
@@ -90,13 +91,26 @@ fn open(args: &IndexArgs) -> anyhow::Result<(Library, bool)> {
     match &args.space {
         Some(file) => {
             let space = Space::load(file, &models)?;
-            Ok((Library::open_or_create(&dir, &space, &models)?, !exists))
+            Ok((open_or_create(&dir, &space, args, ui)?, !exists))
         }
         None if exists => Ok((Library::open(&dir, &models)?, false)),
         None => Err(hinted(
             format!("there is no library at {} yet, and a new one needs a space to be built in", shown(&dir)),
             "give one with `--space FILE`; `chiasm space fit` learns one",
         )),
+    }
+}
+
+/// Opens or makes the library; with `--wait`, also when another process is making it at this moment.
+fn open_or_create(dir: &Path, space: &Space, args: &IndexArgs, ui: &Ui) -> anyhow::Result<Library> {
+    loop {
+        match Library::open_or_create(dir, space, &args.library.dirs()) {
+            Err(EngineError::Locked { .. } | EngineError::LibraryExists { .. }) if args.wait => {
+                ui.cancel.check()?;
+                std::thread::sleep(Duration::from_millis(50));
+            }
+            other => return Ok(other?),
+        }
     }
 }
 

@@ -101,7 +101,7 @@ fn answer(library: &Library, query: Query, args: &AnswerArgs, ui: &Ui) -> anyhow
 /// How far a hit stands out from what unrelated items score.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Strength {
-    /// Fewer than one hit in twenty searches comes this close by chance.
+    /// Fewer than one hit in ten searches comes this close by chance.
     Strong,
     /// Fewer than one such hit a search by chance.
     Fair,
@@ -115,7 +115,7 @@ impl Strength {
     fn of(hit: &Found) -> Self {
         match hit.chance {
             None => Strength::Unknown,
-            Some(expected) if expected < 0.05 => Strength::Strong,
+            Some(expected) if expected < 0.1 => Strength::Strong,
             Some(expected) if expected < 1.0 => Strength::Fair,
             Some(_) => Strength::Weak,
         }
@@ -202,9 +202,7 @@ fn show(reply: &SearchReply, pictures: Option<Protocol>, ui: &Ui) -> anyhow::Res
     if reply.hits.is_empty() {
         ui.remark(format!("nothing found among {} candidates", reply.n_candidates));
     } else if stands_out(reply) == Some(false) {
-        ui.remark(
-            "nothing here stands out: an unrelated query would find items as close as these, so they are probably unrelated",
-        );
+        ui.remark("nothing here stands out: by chance alone some items of this library come as close as the first of these");
     }
     ui.remark(format!("{} candidates, {:.1} ms", reply.n_candidates, reply.elapsed_ms));
     Ok(())

@@ -101,7 +101,6 @@ impl Ui {
         });
     }
 
-
     /// Writes data to stdout. A reader that has gone away comes back as an [`io::Error`], which `main` takes for a quiet end.
     pub(crate) fn print(&self, text: impl Display) -> io::Result<()> {
         let mut out = io::stdout().lock();

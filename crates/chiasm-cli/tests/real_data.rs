@@ -79,13 +79,13 @@ fn ready_embeddings_give_the_known_figures_exactly() {
 fn photos_and_captions_find_each_other() {
     let (Some(flickr), Some(models)) = (test_data("flickr8k"), test_data("small_models")) else { return };
     let dir = tempfile::tempdir().unwrap();
-    let photos = photos(dir.path(), &flickr, 120, 50);
+    let photos = photos(dir.path(), &flickr, 100, 50);
     let models = text(&models);
     let fit = ["space", "fit", "--image", "mobilenet_v2", "--text", "all-MiniLM-L6-v2", "--method", "cca", "--folds", "2"];
     let (table, images) = (text(&photos.fit), text(&photos.images));
     let pairs = ["--pairs", &table, "--images", &images, "-o", "photos.space", "--models", &models, "--json"];
     let fitted = chiasm(dir.path(), &[&fit[..], &pairs].concat()).code(0).json();
-    assert_eq!(fitted["space"]["report"]["n_pairs"], 600);
+    assert_eq!(fitted["space"]["report"]["n_pairs"], 500);
 
     let folder = text(&photos.folder);
     let index = ["index", &folder, "--space", "photos.space", "--library", "lib", "--models", &models, "--json"];

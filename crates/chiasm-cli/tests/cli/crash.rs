@@ -14,8 +14,8 @@ use crate::common::{FIXTURE, Reply, chiasm, command, some_files};
 /// Moments of the kill.
 const KILLS: u64 = 100;
 /// However slow the machine, the test ends: the moments tried by then must do, and it says how many they were.
-const PATIENCE: Duration = Duration::from_secs(100);
-const SCENES: usize = 24;
+const PATIENCE: Duration = Duration::from_secs(60);
+const SCENES: usize = 12;
 
 /// A full-period generator modulo 2^64 (Knuth's MMIX), of which the upper bits are used: moments need no better chance.
 fn draw(state: &mut u64, below: u64) -> u64 {
@@ -76,8 +76,11 @@ fn kill_9_at_a_hundred_moments_loses_nothing_stored() {
             return 0;
         }
         let verified = chiasm(dir.path(), &["verify", "--json", "--library", &lib]);
-        if verified.code != 0 && reported == 0 && verified.err.contains("no chiasm library") {
-            return 0; // Killed while it was being made: nothing was promised yet.
+        if verified.code != 0
+            && reported == 0
+            && (verified.err.contains("no library") || verified.err.contains("no chiasm library"))
+        {
+            return 0; // Killed while it was being made: nothing was promised yet, and the next run makes it.
         }
         assert_eq!(verified.code(0).json()["problems"], Value::Array(Vec::new()), "killed after {at} ms");
         let info = chiasm(dir.path(), &["info", "--json", "--library", &lib]).code(0).json();
