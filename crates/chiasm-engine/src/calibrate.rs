@@ -6,7 +6,7 @@
 //! the number of answers that would score so by chance: (vectors searched) x P(unrelated score >= s).
 //!
 //! P is the measured share above s down to about ten of the measured scores, and beyond that falls on exponentially at the slope
-//! of the last measured stretch, a slower fall than a normal law has. Some of the pairs measured are related after all (two dogs).
+//! of the last measured stretches, a slower fall than a normal law has. Some of the pairs measured are related after all (two dogs).
 //! Both make `chance` too large rather than too small.
 
 use chiasm_core::{Metric, Modality};
@@ -23,6 +23,8 @@ pub(crate) fn closeness(metric: Metric, a: &[f32], b: &[f32]) -> f32 {
 
 /// Shares of unrelated scores at which the tail is kept.
 const TAIL: [f64; 13] = [0.5, 0.3, 0.2, 0.1, 0.05, 0.02, 0.01, 5e-3, 2e-3, 1e-3, 5e-4, 2e-4, 1e-4];
+/// The slope beyond the last point is that of so many stretches before it: one alone hangs on a handful of scores.
+const SLOPE_POINTS: usize = 4;
 /// Scores that must lie above a point of the tail for it to be kept.
 const MIN_ABOVE: f64 = 10.0;
 /// Fewer scores than this say nothing of a distribution.
@@ -114,7 +116,7 @@ impl PairScores {
         if score >= last.0 {
             return match self.tail.len() {
                 0 | 1 => last.1,
-                n => line(&self.tail[n - 2], last),
+                n => line(&self.tail[n.saturating_sub(1 + SLOPE_POINTS)], last),
             };
         }
         let after = self.tail.partition_point(|(at, _)| *at <= score);

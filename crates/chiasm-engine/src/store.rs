@@ -120,6 +120,11 @@ impl Store {
         Ok(Reader { store: self, connection: Some(connection) })
     }
 
+    /// A connection that has not read anything yet.
+    pub(crate) fn fresh_reader(&self) -> Result<Reader<'_>> {
+        Ok(Reader { store: self, connection: Some(open_readable(&self.library)?) })
+    }
+
     /// A connection to write with; the caller holds the [`crate::lock::WriteLock`].
     pub(crate) fn writer(&self) -> Result<Writer> {
         Ok(Writer { library: self.library.clone(), connection: open_writable(&self.library, false)? })

@@ -58,7 +58,9 @@ impl Library {
     pub fn verify(&self, deep: bool) -> Result<VerifyReport> {
         let started = Instant::now();
         let mut report = VerifyReport::default();
-        let mut reader = self.store.reader()?;
+        // A connection of its own: on one that has looked up words before, SQLite's check of the word index compares with what
+        // that connection remembers, and calls every later change damage.
+        let mut reader = self.store.fresh_reader()?;
         let err = self.store.err("cannot verify");
         let tx = reader.transaction().map_err(&err)?;
         structure(&tx, &mut report).map_err(&err)?;

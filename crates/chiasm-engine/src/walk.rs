@@ -118,7 +118,7 @@ pub(crate) fn walk(
             match entry {
                 Ok(entry) if entry.file_type().is_dir() => {}
                 Ok(entry) => {
-                    look(entry.path(), views, &mut walked);
+                    look(entry.path(), entry.path_is_symlink(), views, &mut walked);
                     progress.advance(1);
                 }
                 Err(error) => {
@@ -143,8 +143,11 @@ fn is_library(folder: &Path) -> bool {
     folder.join(crate::store::FILE_NAME).is_file() && folder.join(crate::library::SPACE_FILE).is_file()
 }
 
-fn look(path: &Path, views: &[Modality], walked: &mut Walked) {
+fn look(path: &Path, is_link: bool, views: &[Modality], walked: &mut Walked) {
     let mut skip = |reason: String| *walked.skipped.entry(reason).or_insert(0) += 1;
+    if is_link && path.is_dir() {
+        return skip("link to a folder".to_owned());
+    }
     let Some(modality) = modality_of(path) else {
         return skip(match path.extension() {
             Some(extension) => format!("not media: .{}", extension.to_string_lossy().to_lowercase()),
@@ -162,9 +165,6 @@ fn look(path: &Path, views: &[Modality], walked: &mut Walked) {
             return;
         }
     };
-    if metadata.is_dir() {
-        return skip("link to a folder".to_owned());
-    }
     if !metadata.is_file() {
         let reason = "is a pipe, socket or device, expected a regular file".to_owned();
         return walked.refused.push(Refusal { path: path.to_owned(), reason });

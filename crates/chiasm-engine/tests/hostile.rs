@@ -60,7 +60,7 @@ fn a_hostile_folder_is_taken_in_as_far_as_it_can_be() {
     std::fs::write(at("not what it says.jpg"), &std::fs::read(at("sounds/000.wav")).unwrap()[..]).unwrap();
     std::fs::write(at("program.exe"), b"MZ").unwrap();
     std::fs::write(at(".hidden.png"), &whole).unwrap();
-    write_wav(&at("long.wav"), 3, 65.0);
+    write_wav(&at("recording.wav"), 3, 65.0);
     let mut expected_new = 10 + 3 + 2;
     #[cfg(unix)]
     {
@@ -95,7 +95,7 @@ fn a_hostile_folder_is_taken_in_as_far_as_it_can_be() {
     // 10 things, whole, 照片, the long text, the long sound; the sound that calls itself a picture and the link are copies.
     assert_eq!((report.n_new, report.n_copies), (expected_new - 1, 2), "{report:?}");
     assert!(set.has("照片 一.png") && set.has("two\nlines.png"));
-    let long = set.library.item(set.id("long.wav")).unwrap();
+    let long = set.library.item(set.id("recording.wav")).unwrap();
     assert!(long.n_segments >= 6, "{long:?}");
 
     let again = set.index();

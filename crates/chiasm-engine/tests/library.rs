@@ -201,7 +201,7 @@ fn a_long_text_is_found_by_its_passage() {
 fn a_stopped_run_keeps_whole_batches_and_the_next_does_the_rest() {
     let set = set(0..24);
     let cancel = Cancel::default();
-    let stop = StopAfter { steps: AtomicU64::new(0), limit: 40, cancel: cancel.clone() };
+    let stop = StopAfter { on: Default::default(), steps: AtomicU64::new(0), limit: 40, cancel: cancel.clone() };
     let report = set.library.index(std::slice::from_ref(&set.files), &IndexOptions::default(), &stop, &cancel).unwrap();
     assert!(report.cancelled);
     let stored = set.library.info().unwrap().n_items;
@@ -335,7 +335,7 @@ fn verify_tells_damage_and_files_that_changed() {
     assert_eq!((report.outdated.len(), report.n_files_hashed), (2, 20), "{report:?}");
     let db = rusqlite::Connection::open(set.library.dir().join("library.db")).unwrap();
     db.execute("UPDATE vectors SET vector = zeroblob(5) WHERE segment = 1", []).unwrap();
-    db.execute("UPDATE vectors SET vector = x'0000c07f' || substr(vector, 5) WHERE segment = 2", []).unwrap();
+    db.execute("UPDATE vectors SET vector = CAST(x'0000c07f' || substr(vector, 5) AS BLOB) WHERE segment = 2", []).unwrap();
     db.execute("DELETE FROM paths WHERE item = 3", []).unwrap();
     let report = set.library.verify(false).unwrap();
     let told = format!("{:?}", report.problems);

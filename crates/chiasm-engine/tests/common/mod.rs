@@ -1,9 +1,10 @@
 //! A handful of things in four modalities, each told by its colour, pitch, words and rhythm, and a space fitted on them.
+#![allow(unreachable_pub, reason = "shared by test files, each of which is a crate")]
 #![allow(dead_code, reason = "each test file uses a part")]
 
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use chiasm_core::{Cancel, Modality, NoProgress, Progress};
 use chiasm_engine::{FitRequest, IndexOptions, IndexReport, Library, ModelDirs, Space, fit_space};
@@ -154,8 +155,9 @@ impl Set {
     }
 }
 
-/// Stops the work after some steps.
+/// Stops the work after some steps of the stage `index`.
 pub struct StopAfter {
+    pub on: AtomicBool,
     pub steps: AtomicU64,
     pub limit: u64,
     pub cancel: Cancel,
@@ -163,13 +165,11 @@ pub struct StopAfter {
 
 impl Progress for StopAfter {
     fn start(&self, stage: &str, _n_steps: Option<u64>) {
-        if stage == "index" {
-            self.steps.store(0, Ordering::Relaxed);
-        }
+        self.on.store(stage == "index", Ordering::Relaxed);
     }
 
     fn advance(&self, n_steps: u64) {
-        if self.steps.fetch_add(n_steps, Ordering::Relaxed) + n_steps >= self.limit {
+        if self.on.load(Ordering::Relaxed) && self.steps.fetch_add(n_steps, Ordering::Relaxed) + n_steps >= self.limit {
             self.cancel.cancel();
         }
     }
