@@ -38,8 +38,9 @@ Five ways to say what belongs together:
 R@K is the share of queries with a relevant item among the first K (hit@K is the same word); recall@K is the share of the
 relevant items that are there.")]
 pub(crate) struct EvalArgs {
+    // No conflict with `library`: that one may come from the environment, and what is given here goes before it.
     /// Encode the pairs in this space
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["library", "run"])]
+    #[arg(long, value_name = "FILE", conflicts_with = "run")]
     space: Option<PathBuf>,
     /// Ask this library [else, where no space or run is given: the nearest `.chiasm` here or above]
     #[arg(long, value_name = "PATH", env = "CHIASM_LIBRARY", hide_env_values = true)]
@@ -63,7 +64,7 @@ pub(crate) struct EvalArgs {
     #[arg(long, conflicts_with_all = ["pairs", "queries", "run", "space"])]
     by_name: bool,
     /// Evaluate this run, in TREC's form
-    #[arg(long, value_name = "FILE", requires = "qrels", conflicts_with_all = ["pairs", "library"])]
+    #[arg(long, value_name = "FILE", requires = "qrels", conflicts_with = "pairs")]
     run: Option<PathBuf>,
     /// Deal the pairs into galleries of this many things each and pool their queries, so that figures over sets of different
     /// sizes can be compared
