@@ -1,6 +1,8 @@
 //! The main job on real photos, captions and sounds with the real small networks, on parts small enough for every test run.
 //! The whole of it, with its figures held against floors, is `.ci/figures`.
 
+#![allow(clippy::print_stdout)] // A test's own lines: what was measured, what was skipped and why.
+
 #[path = "cli/common.rs"]
 mod common;
 
