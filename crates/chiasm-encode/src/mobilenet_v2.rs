@@ -94,13 +94,13 @@ impl Config {
             )
         })?;
         let mut channels = 3;
-        for layer in &config.layers {
+        for (at, layer) in config.layers.iter().enumerate() {
             let fault = if layer.kind == "global_average_pool" {
                 (layer.out_channels != channels).then(|| format!("out_channels is {}, expected {channels}", layer.out_channels))
             } else if layer.in_channels != channels {
                 Some(format!("in_channels is {}, the layer before gives {channels}", layer.in_channels))
-            } else if layer.kind == "inverted_residual" && (layer.kernel != 3 || !(1..=2).contains(&layer.stride)) {
-                Some(format!("kernel {} and stride {}, expected 3 and 1 or 2", layer.kernel, layer.stride))
+            } else if !windows_fit(layer, at == 0) {
+                Some(format!("a {} with kernel {} and stride {} does not belong here", layer.kind, layer.kernel, layer.stride))
             } else if layer.residual && (layer.stride != 1 || layer.in_channels != layer.out_channels) {
                 Some("a residual needs stride 1 and as many channels out as in".to_owned())
             } else {
@@ -114,6 +114,18 @@ impl Config {
 
     fn n_classes(&self) -> usize {
         self.layers.last().map_or(0, |layer| layer.out_channels)
+    }
+}
+
+/// Whether a layer's kernel and stride are such as the code below computes: the first convolution has a window, the last has
+/// none, the blocks have 3x3.
+fn windows_fit(layer: &Layer, first: bool) -> bool {
+    let strides = (1..=2).contains(&layer.stride);
+    match layer.kind.as_str() {
+        "conv" if first => strides && (1..=7).contains(&layer.kernel),
+        "conv" => layer.kernel == 1 && layer.stride == 1,
+        "inverted_residual" => strides && layer.kernel == 3,
+        _ => true,
     }
 }
 

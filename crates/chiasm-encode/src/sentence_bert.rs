@@ -332,3 +332,45 @@ fn groups(texts: &[Vec<u32>], at_a_time: usize) -> Vec<Vec<&[u32]>> {
     }
     groups
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::PathBuf;
+
+    #[test]
+    fn token_ids_are_the_references() {
+        let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
+        let data = std::env::var_os("CHIASM_TEST_DATA").map_or_else(|| PathBuf::from(default), PathBuf::from);
+        let folder = data.join("small_models/all-MiniLM-L6-v2");
+        if !folder.is_dir() {
+            assert!(std::env::var_os("CI").is_none(), "no test data at {}", folder.display());
+            println!("skipped: no test data at {}", folder.display());
+            return;
+        }
+        #[derive(Deserialize)]
+        struct Row {
+            text: String,
+            tokens: Vec<u32>,
+        }
+        let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/goldens/encode/minilm_50.json");
+        let rows: Vec<Row> = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+        let model = SentenceBert::open(&folder, "all-MiniLM-L6-v2").unwrap();
+        assert_eq!(rows.len(), 50);
+        for row in &rows {
+            assert_eq!(model.tokens(&row.text).unwrap().as_ref(), Some(&row.tokens), "{}", row.text);
+        }
+        // One of them is longer than the model can take, and is cut there.
+        assert_eq!(rows.iter().map(|row| row.tokens.len()).max(), Some(256));
+    }
+
+    #[test]
+    fn groups_keep_the_order_and_lose_nothing() {
+        let texts: Vec<Vec<u32>> = [3, 5, 300, 4, 4].iter().enumerate().map(|(i, n)| vec![i as u32; *n]).collect();
+        for at_a_time in [0, 1, 8, 1000] {
+            let together: Vec<Vec<u32>> = groups(&texts, at_a_time).concat().into_iter().map(<[u32]>::to_vec).collect();
+            assert_eq!(together, texts);
+        }
+        assert_eq!(groups(&texts, 8).iter().map(Vec::len).collect::<Vec<_>>(), [2, 1, 2]);
+    }
+}

@@ -1,0 +1,264 @@
+//! Models that are absent, damaged or of another kind are refused by name; input that means nothing is refused too.
+
+use std::path::{Path, PathBuf};
+
+use chiasm_core::{EncodeError, Image, Media, Modality, Waveform};
+use chiasm_encode::{ModelDirs, OpenError, catalogue, class_names, open};
+
+/// The folder of trained networks; `None`, with a line that says so, where it is not. On CI it must be there.
+fn small_models() -> Option<PathBuf> {
+    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
+    let folder =
+        std::env::var_os("CHIASM_TEST_DATA").map_or_else(|| PathBuf::from(default), PathBuf::from).join("small_models");
+    if folder.is_dir() {
+        return Some(folder);
+    }
+    assert!(std::env::var_os("CI").is_none(), "no test data at {}", folder.display());
+    println!("skipped: no test data at {}", folder.display());
+    None
+}
+
+fn refusal(name: &str, dir: &Path) -> String {
+    let error = open(name, &ModelDirs::new(vec![dir.to_owned()])).err().map(|e| e.to_string());
+    error.unwrap_or_else(|| panic!("{name} opened"))
+}
+
+/// A copy of a model's files, to be damaged.
+fn copy(from: &Path, files: &[&str]) -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    for file in files {
+        let to = dir.path().join(file);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        // Through memory: the originals may be read-only, and a copy would be too.
+        std::fs::write(to, std::fs::read(from.join(file)).unwrap()).unwrap();
+    }
+    dir
+}
+
+fn replace(path: &Path, old: &str, new: &str) {
+    let text = std::fs::read_to_string(path).unwrap();
+    assert!(text.contains(old), "{old} is not in {}", path.display());
+    std::fs::write(path, text.replacen(old, new, 1)).unwrap();
+}
+
+/// Overwrites the first number of a tensor that is stored in half precision.
+fn poison(path: &Path, tensor: &str, half: u16) {
+    let mut bytes = std::fs::read(path).unwrap();
+    let header_len = u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let header: serde_json::Value = serde_json::from_slice(&bytes[8..8 + header_len]).unwrap();
+    assert_eq!(header[tensor]["dtype"], "F16");
+    let at = 8 + header_len + header[tensor]["data_offsets"][0].as_u64().unwrap() as usize;
+    bytes[at..at + 2].copy_from_slice(&half.to_le_bytes());
+    std::fs::write(path, bytes).unwrap();
+}
+
+fn cut(path: &Path, keep: usize) {
+    let bytes = std::fs::read(path).unwrap();
+    std::fs::write(path, &bytes[..keep]).unwrap();
+}
+
+#[test]
+fn absent_models_say_where_they_were_sought_and_the_ways_out() {
+    let empty = tempfile::tempdir().unwrap();
+    for name in ["mobilenet_v2", "mobilenet_v2:classes", "yamnet", "all-MiniLM-L6-v2"] {
+        let message = refusal(name, empty.path());
+        for part in [name, &empty.path().display().to_string(), "--models DIR", "CHIASM_MODELS", "path"] {
+            assert!(message.contains(part), "{part} is not in: {message}");
+        }
+    }
+    assert!(refusal("resnet_9000", empty.path()).contains("no encoder is called `resnet_9000`: the names are mobilenet_v2,"));
+    assert!(refusal("./nowhere/net.json", empty.path()).contains("there is no such file or folder"));
+    assert!(refusal(&empty.path().display().to_string(), empty.path()).contains("modules.json"));
+    let other = empty.path().join("other.json");
+    std::fs::write(&other, r#"{"name": "squeezenet"}"#).unwrap();
+    assert!(refusal(&other.display().to_string(), empty.path()).contains("its name is `squeezenet`"));
+    std::fs::write(&other, "[1, 2").unwrap();
+    assert!(refusal(&other.display().to_string(), empty.path()).contains("other.json: "));
+}
+
+#[test]
+fn the_catalogue_tells_the_truth() {
+    let Some(folder) = small_models() else { return };
+    let models = ModelDirs::new(vec![folder]);
+    for info in catalogue() {
+        let encoder = open(info.name, &models).unwrap();
+        assert_eq!((encoder.name(), encoder.modality(), encoder.dim()), (info.name, info.modality, info.dim));
+        assert!(encoder.fingerprint().len() == 64 && encoder.fingerprint().bytes().all(|b| b.is_ascii_hexdigit()));
+        assert_eq!(open(info.name, &models).unwrap().fingerprint(), encoder.fingerprint());
+        match class_names(info.name, &models) {
+            Ok(names) => assert!(info.has_classes() && names.len() == info.dim && names.iter().all(|name| !name.is_empty())),
+            Err(OpenError::NoClasses { .. }) => assert!(!info.has_classes()),
+            Err(e) => panic!("{}: {e}", info.name),
+        }
+    }
+}
+
+#[test]
+fn a_path_opens_what_a_name_opens() {
+    let Some(folder) = small_models() else { return };
+    let (by_name, none) = (ModelDirs::new(vec![folder.clone()]), ModelDirs::default());
+    for (name, file) in [
+        ("mobilenet_v2:classes", "mobilenet_v2.json:classes"),
+        ("yamnet", "yamnet.json"),
+        ("all-MiniLM-L6-v2", "all-MiniLM-L6-v2"),
+    ] {
+        let path = folder.join(file).display().to_string();
+        let encoder = open(&path, &none).unwrap();
+        assert_eq!(encoder.name(), path);
+        assert_eq!(encoder.fingerprint(), open(name, &by_name).unwrap().fingerprint());
+    }
+}
+
+#[test]
+fn damaged_image_and_sound_models_are_refused_by_name() {
+    let Some(folder) = small_models() else { return };
+    let fresh = || copy(&folder, &["mobilenet_v2.json", "mobilenet_v2.safetensors", "yamnet.json", "yamnet.safetensors"]);
+    let dir = fresh();
+    let (json, weights) = (dir.path().join("mobilenet_v2.json"), dir.path().join("mobilenet_v2.safetensors"));
+
+    poison(&weights, "block.3.expand.weight", 0x7e00);
+    let message = refusal("mobilenet_v2", dir.path());
+    assert!(message.contains("`block.3.expand.weight`") && message.contains("NaN at place 0"), "{message}");
+    poison(&weights, "block.3.expand.weight", 0x7c00);
+    assert!(refusal("mobilenet_v2", dir.path()).contains("inf at place 0"));
+    cut(&weights, 1_000_000);
+    assert!(refusal("mobilenet_v2", dir.path()).contains("mobilenet_v2.safetensors is no whole safetensors file"));
+    cut(&weights, 5);
+    assert!(refusal("mobilenet_v2", dir.path()).contains("no whole safetensors file"));
+    std::fs::remove_file(&weights).unwrap();
+    assert!(refusal("mobilenet_v2", dir.path()).contains("cannot read the weights"));
+    // YAMNet's weights in the place of MobileNet's.
+    std::fs::copy(dir.path().join("yamnet.safetensors"), &weights).unwrap();
+    assert!(refusal("mobilenet_v2", dir.path()).contains("no tensor `stem.weight`"));
+
+    // Descriptions whose numbers do not chain, do not fit the weights, or would lead out of the folder.
+    for (old, new, part) in [
+        (r#""out_channels": 24"#, r#""out_channels": 25"#, "in_channels is 24, the layer before gives 25"),
+        (r#""hidden_channels": 96"#, r#""hidden_channels": 97"#, "`block.1.expand.weight`"),
+        (r#""stride": 2"#, r#""stride": 0"#, "layer `stem`: a conv with kernel 3 and stride 0"),
+        (r#""kind": "inverted_residual""#, r#""kind": "transformer""#, "the layers are"),
+        (r#""weights": "mobilenet_v2.safetensors""#, r#""weights": "../secret.safetensors""#, "no plain file name"),
+        (r#""std": 128.0"#, r#""std": 0.0"#, "std"),
+        ("224,\n   224", "224,\n   99999999", "at most 4096 pixels"),
+    ] {
+        let dir = fresh();
+        replace(&dir.path().join("mobilenet_v2.json"), old, new);
+        let message = refusal("mobilenet_v2", dir.path());
+        assert!(message.contains(part), "{new}: {message}");
+    }
+    std::fs::write(&json, "{}").unwrap();
+    assert!(refusal("mobilenet_v2", dir.path()).contains("mobilenet_v2.json: missing field"));
+    for (old, new, part) in [
+        (r#""out_channels": 521"#, r#""out_channels": 520"#, "`classifier.weight`"),
+        (r#""mel_max_hz": 7500.0"#, r#""mel_max_hz": 7000.0"#, "mel filters"),
+        (r#""patch_samples": 15600"#, r#""patch_samples": 16000"#, "patch_frames"),
+        (r#""patch_samples": 15600"#, r#""patch_samples": 99999999999"#, "patch_samples"),
+        (r#""patch_hop_samples": 7680"#, r#""patch_hop_samples": 0"#, "patch_hop_samples"),
+        (r#""fft": 512"#, r#""fft": 99999999999"#, "fft"),
+        (r#""hop_samples": 160"#, r#""hop_samples": 0"#, "hop"),
+    ] {
+        let dir = fresh();
+        replace(&dir.path().join("yamnet.json"), old, new);
+        let message = refusal("yamnet", dir.path());
+        assert!(message.contains(part), "{new}: {message}");
+    }
+    // Class names that are too few, or absent.
+    let dir = fresh();
+    let models = ModelDirs::new(vec![dir.path().to_owned()]);
+    assert!(matches!(class_names("mobilenet_v2:classes", &models), Err(OpenError::Io { .. })));
+    std::fs::write(dir.path().join("imagenet_labels.txt"), "background\ntench\n").unwrap();
+    assert!(
+        class_names("mobilenet_v2:classes", &models).unwrap_err().to_string().contains("2 class names, the network has 1001")
+    );
+    std::fs::write(dir.path().join("yamnet_class_map.csv"), "index,mid\n0,x\n").unwrap();
+    assert!(class_names("yamnet:classes", &models).unwrap_err().to_string().contains("no column `display_name`"));
+}
+
+#[test]
+fn damaged_sentence_models_are_refused_by_name() {
+    let Some(folder) = small_models() else { return };
+    let files = [
+        "config.json",
+        "modules.json",
+        "sentence_bert_config.json",
+        "1_Pooling/config.json",
+        "tokenizer.json",
+        "model.safetensors",
+    ];
+    let dir = tempfile::tempdir().unwrap();
+    let model = dir.path().join("all-MiniLM-L6-v2");
+    let restore = |file: &str| {
+        let to = model.join(file);
+        std::fs::create_dir_all(to.parent().unwrap()).unwrap();
+        std::fs::write(to, std::fs::read(folder.join("all-MiniLM-L6-v2").join(file)).unwrap()).unwrap();
+    };
+    files.iter().for_each(|file| restore(file));
+
+    for (file, old, new, part) in [
+        ("config.json", r#""hidden_size": 384"#, r#""hidden_size": 383"#, "attention heads"),
+        ("config.json", r#""num_attention_heads": 12"#, r#""num_attention_heads": 0"#, "attention heads"),
+        (
+            "config.json",
+            r#""intermediate_size": 1536"#,
+            r#""intermediate_size": 1537"#,
+            "`encoder.layer.0.intermediate.dense.weight`",
+        ),
+        ("config.json", r#""num_hidden_layers": 6"#, r#""num_hidden_layers": 7"#, "no tensor `encoder.layer.6."),
+        (
+            "config.json",
+            r#""num_hidden_layers": 6"#,
+            r#""num_hidden_layers": 5"#,
+            "has tensors that the model does not: encoder.layer.5.",
+        ),
+        ("config.json", r#""vocab_size": 30522"#, r#""vocab_size": 30000"#, "a vocabulary of 30000"),
+        ("config.json", r#""model_type": "bert""#, r#""model_type": "roberta""#, "model_type is `roberta`, expected `bert`"),
+        ("config.json", r#""hidden_act": "gelu""#, r#""hidden_act": "relu""#, "hidden_act is `relu`"),
+        ("modules.json", "models.Normalize", "models.Dense", "Transformer, Pooling, Dense"),
+        (
+            "1_Pooling/config.json",
+            r#""pooling_mode_cls_token": false"#,
+            r#""pooling_mode_cls_token": true"#,
+            "pooling_mode_mean_tokens alone",
+        ),
+        ("sentence_bert_config.json", "256", "513", "max_seq_length is 513"),
+        ("sentence_bert_config.json", "256", "0", "max_seq_length is 0"),
+        ("tokenizer.json", r#""version":"1.0""#, r#""version":"#, "tokenizer.json: "),
+    ] {
+        replace(&model.join(file), old, new);
+        let message = refusal("all-MiniLM-L6-v2", dir.path());
+        assert!(message.contains(part), "{new}: {message}");
+        restore(file);
+    }
+    poison(&model.join("model.safetensors"), "embeddings.word_embeddings.weight", 0x7e00);
+    assert!(refusal("all-MiniLM-L6-v2", dir.path()).contains("`embeddings.word_embeddings.weight`"));
+    cut(&model.join("model.safetensors"), 20_000_000);
+    assert!(refusal("all-MiniLM-L6-v2", dir.path()).contains("no whole safetensors file"));
+    for file in files {
+        std::fs::remove_file(model.join(file)).unwrap();
+        let message = refusal("all-MiniLM-L6-v2", dir.path());
+        assert!(message.contains(file), "without {file}: {message}");
+        restore(file);
+    }
+}
+
+#[test]
+fn what_means_nothing_is_refused_with_its_place() {
+    let Some(folder) = small_models() else { return };
+    let models = ModelDirs::new(vec![folder]);
+    let minilm = open("all-MiniLM-L6-v2", &models).unwrap();
+    let good = Media::Text("good".to_owned());
+    // Nothing, blanks of several kinds, and what the tokeniser throws away.
+    for empty in ["", "   ", "\t\r\n", "\u{3000}\u{a0}", "\u{200b}\u{0}"] {
+        let error = minilm.encode(&[good.clone(), Media::Text(empty.to_owned())]).unwrap_err();
+        assert!(matches!(error, EncodeError::Unencodable { item: 1, .. }), "{empty:?}: {error}");
+    }
+    let yamnet = open("yamnet", &models).unwrap();
+    let silence = |n| Media::Audio(Waveform { sample_rate_hz: 16_000, samples: vec![0.0; n] });
+    assert!(matches!(yamnet.encode(&[silence(5), silence(0)]).unwrap_err(), EncodeError::Unencodable { item: 1, .. }));
+    assert!(yamnet.encode(&[silence(1)]).unwrap().row(0).iter().all(|v| v.is_finite()));
+    let error = yamnet.encode(&[silence(5), good]).unwrap_err();
+    assert!(matches!(error, EncodeError::Modality { item: 1, got: Modality::Text, expected: Modality::Audio, .. }));
+    // The smallest picture there is.
+    let dot = Media::Image(Image { width: 1, height: 1, rgb: vec![255, 0, 0] });
+    assert_eq!(open("mobilenet_v2", &models).unwrap().encode(&[dot]).unwrap().n(), 1);
+}
