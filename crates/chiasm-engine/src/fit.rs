@@ -424,10 +424,7 @@ fn figures(figures: &Figures, kinds: &[Modality]) -> Vec<FoldFigures> {
 
 /// A stop is a stop wherever it was noticed.
 fn stopped(error: FitError) -> EngineError {
-    match error {
-        FitError::Cancelled(stop) => EngineError::Cancelled(stop),
-        other => EngineError::Fit(other),
-    }
+    if let FitError::Cancelled(stop) = error { EngineError::Cancelled(stop) } else { EngineError::Fit(error) }
 }
 
 /// Embeds what a table names, each distinct file and text once, and lays it out as rows: one per line and text column.

@@ -319,7 +319,7 @@ impl Run<'_> {
         kinds.into_iter().try_for_each(|kind| self.space.warm_up(kind))?;
         self.files(&files)?;
         self.captions(roots, walked)?;
-        self.gone(roots, walked)
+        self.gone(walked)
     }
 
     /// Remembers what was indexed, and what could not be looked at.
@@ -734,7 +734,7 @@ impl Run<'_> {
     }
 
     /// Takes out what is no longer there.
-    fn gone(&mut self, roots: &[PathBuf], walked: &Walked) -> Result<()> {
+    fn gone(&mut self, walked: &Walked) -> Result<()> {
         self.cancel.check()?;
         let found: HashSet<Vec<u8>> = walked
             .files
@@ -752,7 +752,6 @@ impl Run<'_> {
         paths.sort();
         let mut refusals: Vec<&Vec<u8>> = self.known.refusals.keys().filter(|p| is_gone(p)).collect();
         refusals.sort();
-        let _ = roots;
         let orphans = "SELECT count(*) FROM items WHERE NOT EXISTS (SELECT 1 FROM paths p WHERE p.item = items.id)";
         let err = EngineError::store("cannot read the catalogue", Path::new(""));
         let n_orphans: i64 = self.known.writer.connection().query_row(orphans, [], |row| row.get(0)).map_err(&err)?;
@@ -806,26 +805,30 @@ fn embed(space: &Space, media: &[(&Media, &[Span])]) -> Result<Vec<Embedded>> {
                 }
                 Err(error) => error,
             };
-            let at_fault = match &error {
-                EngineError::Encode(EncodeError::Unencodable { item, .. }) => Some(*item),
-                EngineError::Encode(EncodeError::NotFinite { cause: ShapeError::NotFinite { row, .. }, .. })
-                | EngineError::Project(ProjectError::Shape(ShapeError::NotFinite { row, .. })) => Some(*row),
-                _ => None,
-            };
-            let Some((item, _)) = at_fault.and_then(|at| chunk.get(at)).copied() else {
+            let Some((item, _)) = at_fault(&error).and_then(|at| chunk.get(at)).copied() else {
                 return Err(error);
             };
-            let reason = match error {
-                EngineError::Encode(EncodeError::Unencodable { encoder, reason, .. }) => {
-                    format!("cannot be encoded by {encoder}: {reason}")
-                }
-                other => format!("cannot be encoded: {other}"),
+            let reason = if let EngineError::Encode(EncodeError::Unencodable { encoder, reason, .. }) = error {
+                format!("cannot be encoded by {encoder}: {reason}")
+            } else {
+                format!("cannot be encoded: {error}")
             };
             out[item] = Err(reason);
             chunk.retain(|(i, _)| *i != item);
         }
     }
     Ok(out)
+}
+
+/// Place in the batch of the one item that an error speaks of.
+#[expect(clippy::wildcard_enum_match_arm, reason = "every other error, present or future, is of the whole batch")]
+fn at_fault(error: &EngineError) -> Option<usize> {
+    match error {
+        EngineError::Encode(EncodeError::Unencodable { item, .. }) => Some(*item),
+        EngineError::Encode(EncodeError::NotFinite { cause: ShapeError::NotFinite { row, .. }, .. })
+        | EngineError::Project(ProjectError::Shape(ShapeError::NotFinite { row, .. })) => Some(*row),
+        _ => None,
+    }
 }
 
 fn part(media: &Media, span: Span) -> Media {
@@ -887,10 +890,7 @@ pub(crate) fn add_segments(
             Span::Time { start_s, end_s } => (Some("s"), Some(*start_s), Some(*end_s)),
             Span::Bytes { start, end } => (Some("byte"), Some(*start as f64), Some(*end as f64)),
         };
-        let body = match part_text(media, *span) {
-            Some(text) => Some(text),
-            None => None,
-        };
+        let body = part_text(media, *span);
         add_segment(tx, item, caption, media.modality(), (unit, start, end), vector, body.as_deref())?;
     }
     Ok(())

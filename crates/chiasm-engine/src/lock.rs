@@ -70,10 +70,8 @@ mod tests {
     fn the_second_writer_hears_of_the_first_and_may_wait() {
         let dir = tempfile::tempdir().unwrap();
         let first = WriteLock::take(dir.path()).unwrap();
-        match WriteLock::take(dir.path()).unwrap_err() {
-            EngineError::Locked { holder, .. } => assert_eq!(holder, Some(std::process::id())),
-            other => panic!("{other}"),
-        }
+        let error = WriteLock::take(dir.path()).unwrap_err();
+        assert!(matches!(error, EngineError::Locked { holder: Some(pid), .. } if pid == std::process::id()), "{error}");
         let cancel = Cancel::default();
         std::thread::scope(|s| {
             let second = s.spawn(|| WriteLock::wait(dir.path(), &Cancel::default(), |_| {}));

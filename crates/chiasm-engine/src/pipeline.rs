@@ -99,6 +99,7 @@ fn read_at_rest(path: &Path, limits: &Limits) -> Result<(Vec<u8>, Stat, bool), R
 }
 
 /// What a receiver is told.
+#[expect(clippy::large_enum_variant, reason = "one lives at a time, on the stack, and nearly all are files")]
 pub(crate) enum Event {
     /// The next file, by its place.
     File(usize, Result<Content, Refused>),

@@ -109,10 +109,14 @@ impl Library {
         const CURE: &str = "delete the file: it is made anew with the next search";
         let (index, stamp) = match ExactIndex::open(&path) {
             Ok(opened) => opened,
-            Err(e) => return Ok(report.add(e.to_string(), CURE)),
+            Err(e) => {
+                report.add(e.to_string(), CURE);
+                return Ok(());
+            }
         };
         if let Err(e) = index.verify() {
-            return Ok(report.add(e.to_string(), CURE));
+            report.add(e.to_string(), CURE);
+            return Ok(());
         }
         // Of another state: it would not be used, so there is nothing wrong with it.
         if stamp != live::stamp(db, store::generation(db)?)? {
@@ -127,7 +131,8 @@ impl Library {
             let vector = floats(row.get_ref(1)?.as_blob()?);
             let same = index.ids().get(at) == Some(&id) && close(index.vector(at), &vector, self.space.metric());
             if !same {
-                return Ok(report.add(format!("{} differs from the database at segment {id}", path.display()), CURE));
+                report.add(format!("{} differs from the database at segment {id}", path.display()), CURE);
+                return Ok(());
             }
             at += 1;
         }

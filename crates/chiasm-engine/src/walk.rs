@@ -111,7 +111,8 @@ pub(crate) fn walk(
         let entries = entries.filter_entry(|entry| {
             let hidden = entry.depth() > 0 && entry.file_name().as_encoded_bytes().starts_with(b".");
             skipped_hidden += usize::from(hidden);
-            !hidden && !(entry.file_type().is_dir() && is_library(entry.path()))
+            let library = entry.file_type().is_dir() && is_library(entry.path());
+            !hidden && !library
         });
         for entry in entries {
             cancel.check()?;

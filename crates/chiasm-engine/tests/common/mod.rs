@@ -29,7 +29,7 @@ pub fn words(i: usize) -> (String, String) {
 
 pub fn write_png(path: &Path, i: usize) {
     let (_, _, colour) = COLOURS[i % COLOURS.len()];
-    let left = i / COLOURS.len() % PLACES.len() == 0;
+    let left = (i / COLOURS.len()).is_multiple_of(PLACES.len());
     // A few pixels that differ, so that no two things have the same bytes.
     let image = image::RgbImage::from_fn(64, 48, |x, y| {
         let inside = (12..36).contains(&y) && if left { (6..30).contains(&x) } else { (34..58).contains(&x) };
@@ -44,7 +44,7 @@ pub fn write_wav(path: &Path, i: usize, seconds: f32) {
         hound::WavSpec { channels: 1, sample_rate: 16_000, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
     let mut writer = hound::WavWriter::create(path, spec).unwrap();
     let pitch = 220.0 * 2f32.powf((i % COLOURS.len()) as f32 / 3.0);
-    let beat = if i / COLOURS.len() % PLACES.len() == 0 { 2.0 } else { 6.0 };
+    let beat = if (i / COLOURS.len()).is_multiple_of(PLACES.len()) { 2.0 } else { 6.0 };
     for n in 0..(16_000.0 * seconds) as usize {
         let t = n as f32 / 16_000.0;
         let loud = 0.5 + 0.5 * (std::f32::consts::TAU * beat * t).sin();
@@ -56,7 +56,7 @@ pub fn write_wav(path: &Path, i: usize, seconds: f32) {
 
 pub fn write_csv(path: &Path, i: usize) {
     let frequency = 1.0 + (i % COLOURS.len()) as f32 * 2.0;
-    let trend = if i / COLOURS.len() % PLACES.len() == 0 { 1.0 } else { -1.0 };
+    let trend = if (i / COLOURS.len()).is_multiple_of(PLACES.len()) { 1.0 } else { -1.0 };
     let mut text = "x,y\n".to_owned();
     for n in 0..128 {
         let t = n as f32 / 128.0;
