@@ -345,7 +345,7 @@ mod tests {
         let folder = data.join("small_models/all-MiniLM-L6-v2");
         if !folder.is_dir() {
             assert!(std::env::var_os("CI").is_none(), "no test data at {}", folder.display());
-            println!("skipped: no test data at {}", folder.display());
+            eprintln!("skipped: no test data at {}", folder.display());
             return;
         }
         #[derive(Deserialize)]

@@ -14,7 +14,7 @@ fn small_models() -> Option<PathBuf> {
         return Some(folder);
     }
     assert!(std::env::var_os("CI").is_none(), "no test data at {}", folder.display());
-    println!("skipped: no test data at {}", folder.display());
+    eprintln!("skipped: no test data at {}", folder.display());
     None
 }
 
