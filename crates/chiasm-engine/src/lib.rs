@@ -19,6 +19,7 @@
 mod calibrate;
 mod catalogue;
 mod classify;
+mod crowding;
 mod error;
 mod filter;
 mod fit;

@@ -74,7 +74,7 @@ impl Live {
         let Rows { ids, items, modalities, kinds } = rows(&tx).map_err(&err)?;
         let index = match open_file(&path, stamp, &ids, space) {
             Some(index) => index,
-            None => make(&tx, &path, stamp, &ids, space, store)?,
+            None => make(&tx, &path, stamp, &ids, &modalities, space, store)?,
         };
         let mut by_modality: BTreeMap<Modality, RowSet> = BTreeMap::new();
         for (row, modality) in modalities.iter().enumerate() {
@@ -105,13 +105,19 @@ impl Live {
                     let n = references.len() / space.dim();
                     let step = n.div_ceil(MAX_QUERIES).max(1);
                     let queries: Vec<f32> = references.chunks_exact(space.dim()).step_by(step).flatten().copied().collect();
-                    PairScores::measure(&queries, &items, space.dim(), space.metric(), |_, _| true)
+                    let queries = Vectors::new(queries, space.dim()).expect("references are checked when a space is read");
+                    let queries = space.as_query(query, &queries).expect("references have the space's dimension");
+                    PairScores::measure(queries.data(), &items, space.ranking_dim(), space.ranking_metric(), |_, _| true)
                 }
                 // The library's own vectors in their place: two parts of one item are related.
                 None => {
                     let (of_query, queries) = self.sample(query, MAX_QUERIES);
                     let (of_item, _) = self.sample(item, MAX_ITEMS);
-                    PairScores::measure(&queries, &items, space.dim(), space.metric(), |i, j| of_query[i] != of_item[j])
+                    let own = |rows: &[f32]| -> Vec<f32> {
+                        rows.chunks_exact(space.ranking_dim()).flat_map(|row| &row[..space.dim()]).copied().collect()
+                    };
+                    let unrelated = |i: usize, j: usize| of_query[i] != of_item[j];
+                    PairScores::measure(&own(&queries), &own(&items), space.dim(), space.metric(), unrelated)
                 }
             }
         });
@@ -178,15 +184,24 @@ pub(crate) fn modality_at(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::R
 fn open_file(path: &Path, stamp: u64, ids: &[u64], space: &Space) -> Option<ExactIndex> {
     let n_bytes = std::fs::metadata(path).ok()?.len();
     let (index, found) = ExactIndex::open(path).ok()?;
-    let sound = found == stamp && index.dim() == space.dim() && index.metric() == space.metric() && index.ids() == ids;
+    let sound =
+        found == stamp && index.dim() == space.ranking_dim() && index.metric() == space.ranking_metric() && index.ids() == ids;
     (sound && (n_bytes > CHECK_WHOLE || index.verify().is_ok())).then_some(index)
 }
 
-fn make(tx: &Connection, path: &Path, stamp: u64, ids: &[u64], space: &Space, store: &Store) -> Result<ExactIndex> {
+fn make(
+    tx: &Connection,
+    path: &Path,
+    stamp: u64,
+    ids: &[u64],
+    modalities: &[Modality],
+    space: &Space,
+    store: &Store,
+) -> Result<ExactIndex> {
     // A full or read-only disk is no reason not to answer: the index is then made in memory alone.
-    if let Ok(mut writer) = IndexWriter::create(path, space.dim(), space.metric()) {
+    if let Ok(mut writer) = IndexWriter::create(path, space.ranking_dim(), space.ranking_metric()) {
         let mut sound = true;
-        each_chunk(tx, space, store, |ids, vectors| {
+        each_chunk(tx, modalities, space, store, |ids, vectors| {
             sound = sound && writer.push(ids, &vectors).is_ok();
             Ok(())
         })?;
@@ -198,23 +213,31 @@ fn make(tx: &Connection, path: &Path, stamp: u64, ids: &[u64], space: &Space, st
             return Ok(index);
         }
     }
-    let mut all = Vec::with_capacity(ids.len() * space.dim());
-    each_chunk(tx, space, store, |_, vectors| {
+    let mut all = Vec::with_capacity(ids.len() * space.ranking_dim());
+    each_chunk(tx, modalities, space, store, |_, vectors| {
         all.extend_from_slice(vectors.data());
         Ok(())
     })?;
     let damaged = |reason: String| EngineError::NotALibrary { path: store.library().to_owned(), reason };
-    let vectors = Vectors::new(all, space.dim()).map_err(|e| damaged(format!("its vectors: {e}: run `chiasm verify`")))?;
-    ExactIndex::build(ids, &vectors, space.metric()).map_err(|e| damaged(format!("{e}: run `chiasm verify`")))
+    let vectors =
+        Vectors::new(all, space.ranking_dim()).map_err(|e| damaged(format!("its vectors: {e}: run `chiasm verify`")))?;
+    ExactIndex::build(ids, &vectors, space.ranking_metric()).map_err(|e| damaged(format!("{e}: run `chiasm verify`")))
 }
 
-/// Every vector in order of its segment, some thousands at a time.
-fn each_chunk(tx: &Connection, space: &Space, store: &Store, mut f: impl FnMut(&[u64], Vectors) -> Result<()>) -> Result<()> {
+/// Every vector in order of its segment, laid out for ranking, some thousands at a time; `modalities` has one entry per segment.
+fn each_chunk(
+    tx: &Connection,
+    modalities: &[Modality],
+    space: &Space,
+    store: &Store,
+    mut f: impl FnMut(&[u64], Vectors) -> Result<()>,
+) -> Result<()> {
     let err = store.err("cannot read the vectors");
     let sql = "SELECT s.id, v.vector FROM segments s JOIN vectors v ON v.segment = s.id ORDER BY s.id";
     let mut statement = tx.prepare_cached(sql).map_err(&err)?;
     let mut rows = statement.query([]).map_err(&err)?;
     let (mut ids, mut numbers) = (Vec::new(), Vec::new());
+    let mut n_done = 0;
     let damaged = |id: u64, what: String| EngineError::NotALibrary {
         path: store.library().to_owned(),
         reason: format!("the vector of segment {id} {what}: run `chiasm verify`"),
@@ -233,7 +256,9 @@ fn each_chunk(tx: &Connection, space: &Space, store: &Store, mut f: impl FnMut(&
         if row.is_none() || ids.len() == CHUNK {
             if !ids.is_empty() {
                 let vectors = Vectors::new(std::mem::take(&mut numbers), space.dim());
-                f(&ids, vectors.map_err(|e| damaged(ids[0], format!("or one soon after it: {e}")))?)?;
+                let vectors = vectors.map_err(|e| damaged(ids[0], format!("or one soon after it: {e}")))?;
+                f(&ids, laid_out(space, &modalities[n_done..n_done + ids.len()], &vectors)?)?;
+                n_done += ids.len();
                 ids.clear();
             }
             if row.is_none() {
@@ -241,6 +266,24 @@ fn each_chunk(tx: &Connection, space: &Space, store: &Store, mut f: impl FnMut(&
             }
         }
     }
+}
+
+/// Rows of mixed kinds laid out for ranking, all rows of one kind at once.
+fn laid_out(space: &Space, modalities: &[Modality], vectors: &Vectors) -> Result<Vectors> {
+    let (dim, wide) = (vectors.dim(), space.ranking_dim());
+    let mut all = vec![0.0; vectors.n() * wide];
+    for kind in Modality::ALL {
+        let places: Vec<usize> = (0..vectors.n()).filter(|i| modalities[*i] == kind).collect();
+        if places.is_empty() {
+            continue;
+        }
+        let own = places.iter().flat_map(|i| vectors.row(*i).iter().copied()).collect();
+        let own = Vectors::new(own, dim).expect("rows of vectors that were checked");
+        for (row, place) in space.as_gallery(kind, &own)?.rows().zip(places) {
+            all[place * wide..(place + 1) * wide].copy_from_slice(row);
+        }
+    }
+    Ok(Vectors::new(all, wide).expect("rows of vectors that were checked"))
 }
 
 /// The live index of a library, shared by all threads that ask.

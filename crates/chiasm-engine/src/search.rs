@@ -102,7 +102,8 @@ pub struct Found {
     /// What of it matched: its own content, or `text` for a picture, sound or series whose caption matched.
     #[serde(serialize_with = "crate::serial::modality")]
     pub via: Modality,
-    /// Closeness of the query to the best part of the item, in the space's metric; for several parts their mean by weight.
+    /// Closeness of the query to the best part of the item, in the space's metric; for several parts their mean by weight. Ranks
+    /// follow it only roughly: see `docs/library-format.md` on crowding and calibration.
     pub score: f32,
     /// Standard deviations above unrelated pairs of these two kinds; absent when nothing was there to measure them on.
     pub z: Option<f32>,
@@ -122,7 +123,8 @@ pub struct Found {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct SearchReply {
     /// At most `k` of them. Ranked by `z` where all have one (closeness between different kinds of media lies in different
-    /// ranges, so scores of a picture and of a text cannot be compared as they are), else by `score`; ties by item number.
+    /// ranges, so scores of a picture and of a text cannot be compared as they are), else by `score` less the item's crowding;
+    /// ties by item number.
     pub hits: Vec<Found>,
     /// Items among which was searched, after kinds and filter.
     pub n_candidates: usize,
@@ -189,7 +191,7 @@ impl Library {
     }
 }
 
-/// One part of a query in the space.
+/// One part of a query, its vector laid out for ranking.
 struct Part {
     modality: Modality,
     weight: f32,
@@ -246,7 +248,9 @@ impl Library {
                 (*modality, checked.into_data())
             }
         };
-        Ok(Part { modality, weight: part.weight, vector })
+        let vector = Vectors::new(vector, self.space.dim());
+        let vector = vector.map_err(|source| EngineError::Numbers { what: "the query's vector".to_owned(), source })?;
+        Ok(Part { modality, weight: part.weight, vector: self.space.as_query(modality, &vector)?.into_data() })
     }
 
     /// The mean of an item's own vectors, those of its captions left out.
@@ -333,20 +337,25 @@ struct Candidate {
     item: i64,
     row: usize,
     via: Modality,
+    /// Closeness as it is told.
     score: f64,
+    /// The same less the item's crowding: what it is ranked by where there is no `z`, which is made from it.
+    uncrowded: f64,
     z: Option<f64>,
     chance: Option<f64>,
 }
 
 impl Candidate {
     fn rank(&self, calibrated: bool) -> f64 {
-        self.z.filter(|_| calibrated).unwrap_or(self.score)
+        self.z.filter(|_| calibrated).unwrap_or(self.uncrowded)
     }
 }
 
 /// A query as it is asked of rows of one modality.
 struct Weighed<'a> {
     metric: Metric,
+    /// Numbers of a vector without those that stand behind it for ranking.
+    dim: usize,
     modality: Modality,
     parts: &'a [Part],
     /// Scores of unrelated pairs for each part; absent when they are for one of them.
@@ -358,7 +367,7 @@ impl<'a> Weighed<'a> {
     fn new(library: &'a Library, live: &'a Live, parts: &'a [Part], modality: Modality) -> Self {
         let space = &library.space;
         let figures: Option<Vec<&PairScores>> = parts.iter().map(|p| live.calibration(space, p.modality, modality)).collect();
-        let mut combined = vec![0.0_f64; space.dim()];
+        let mut combined = vec![0.0_f64; space.ranking_dim()];
         for (i, part) in parts.iter().enumerate() {
             let deviation = figures.as_ref().map_or(1.0, |f| f[i].deviation);
             let weight = if parts.len() == 1 { 1.0 } else { f64::from(part.weight) / deviation };
@@ -368,7 +377,7 @@ impl<'a> Weighed<'a> {
         let norm = combined.iter().map(|c| c * c).sum::<f64>().sqrt();
         let scale = if parts.len() == 1 || norm == 0.0 { 1.0 } else { 1.0 / norm };
         let combined = combined.iter().map(|c| (c * scale) as f32).collect();
-        Weighed { metric: space.metric(), modality, parts, figures, combined }
+        Weighed { metric: space.ranking_metric(), dim: space.dim(), modality, parts, figures, combined }
     }
 
     /// The best row of each of the best `k` items, those asked with left out.
@@ -396,14 +405,18 @@ impl<'a> Weighed<'a> {
             _ => f64::from(closeness(self.metric, &part.vector, live.index.vector(row))),
         };
         let scores: Vec<f64> = self.parts.iter().map(one).collect();
+        let own =
+            |part: &Part| f64::from(closeness(self.metric, &part.vector[..self.dim], &live.index.vector(row)[..self.dim]));
+        let shown: Vec<f64> = self.parts.iter().map(own).collect();
         let weighted = |values: &mut dyn Iterator<Item = f64>| -> f64 {
             self.parts.iter().zip(values).map(|(p, v)| f64::from(p.weight) * v).sum()
         };
         let total: f64 = self.parts.iter().map(|p| f64::from(p.weight.abs())).sum();
-        let score = match self.parts {
-            [_] => scores[0],
-            _ => weighted(&mut scores.iter().copied()) / total,
+        let mean = |values: &[f64]| match values {
+            [one] => *one,
+            _ => weighted(&mut values.iter().copied()) / total,
         };
+        let (score, uncrowded) = (mean(&shown), mean(&scores));
         let z = self.figures.as_ref().map(|figures| {
             let mut zs = figures.iter().zip(&scores).map(|(f, s)| f.z(*s));
             match self.parts {
@@ -416,7 +429,7 @@ impl<'a> Weighed<'a> {
             (Some(figures), [_]) => Some(figures[0].share_above(scores[0]) * n_rows as f64),
             _ => None,
         };
-        Candidate { item: live.items[row], row, via: self.modality, score, z, chance }
+        Candidate { item: live.items[row], row, via: self.modality, score, uncrowded, z, chance }
     }
 }
 

@@ -7,9 +7,9 @@ use anyhow::{Context as _, bail};
 use chiasm_core::{Media, Modality, Progress as _, Vectors};
 use chiasm_engine::{Item, Library, Query, QueryMedia, SearchRequest};
 use chiasm_eval::trec::{Qrels, Retrieved, Run};
-use chiasm_eval::{EvalConfig, JudgeError, Judged, cross, evaluate};
+use chiasm_eval::{EvalConfig, JudgeError, Judged, evaluate};
 
-use super::pairs::{Column, Embedded, Thing, columns, embed};
+use super::pairs::{Column, Embedded, Thing, columns, embed, judge};
 use super::{EvalArgs, Outcome, read_qrels, root_of};
 use crate::ModelsArg;
 use crate::locate;
@@ -337,7 +337,7 @@ pub(super) fn pairs(table: &Path, args: &EvalArgs, config: &EvalConfig, ui: &Ui)
         for (text, embedded) in &texts {
             let questions = questions(text, &embedded.vectors, &of_group);
             merge(&mut outcome, asked.ask(&format!("{}->{}", text.name, column.name), questions, &[column.modality], config)?);
-            let mut report = cross::judge(back.side(), embedded.side(), space.metric())?.report(config);
+            let mut report = judge(space, &back, embedded)?.report(config);
             report.title = format!("{}->{}", column.name, text.name);
             outcome.reports.push(report);
         }

@@ -40,14 +40,18 @@ impl Thing {
 /// A column in the space.
 pub(super) struct Embedded {
     pub(super) name: String,
+    pub(super) modality: Modality,
     pub(super) vectors: Vectors,
     pub(super) groups: Vec<u32>,
 }
 
-impl Embedded {
-    pub(super) fn side(&self) -> cross::Side<'_> {
-        cross::Side { name: &self.name, vectors: &self.vectors, groups: &self.groups }
-    }
+/// One direction, ranked as a library ranks.
+pub(super) fn judge(space: &Space, query: &Embedded, gallery: &Embedded) -> anyhow::Result<cross::Direction> {
+    let queries = space.as_query(query.modality, &query.vectors)?;
+    let base = space.as_gallery(gallery.modality, &gallery.vectors)?;
+    let query = cross::Side { name: &query.name, vectors: &queries, groups: &query.groups };
+    let gallery = cross::Side { name: &gallery.name, vectors: &base, groups: &gallery.groups };
+    Ok(cross::judge(query, gallery, space.ranking_metric())?)
 }
 
 /// The columns of a table that hold media. A text stands once for each line; a file once for each group that names it, since the
@@ -124,7 +128,7 @@ pub(super) fn in_space(space: &Path, table: &Path, args: &EvalArgs, config: &Eva
     let n_sides = galleries[0].len();
     for from in 0..n_sides {
         for to in (0..n_sides).filter(|to| *to != from) {
-            let mut judged = galleries.iter().map(|sides| cross::judge(sides[from].side(), sides[to].side(), space.metric()));
+            let mut judged = galleries.iter().map(|sides| judge(&space, &sides[from], &sides[to]));
             let mut pooled = judged.next().expect("at least one gallery")?;
             for one in judged {
                 let one = one?;
@@ -160,7 +164,12 @@ fn deal(sides: &[Embedded], n: usize, outcome: &mut Outcome) -> anyhow::Result<V
         let kept: Vec<usize> = (0..side.groups.len()).filter(|i| gallery_of.get(&side.groups[*i]) == Some(&gallery)).collect();
         let data = kept.iter().flat_map(|i| side.vectors.row(*i)).copied().collect();
         let groups = kept.iter().map(|i| side.groups[*i]).collect();
-        Ok(Embedded { name: side.name.clone(), vectors: Vectors::new(data, side.vectors.dim())?, groups })
+        Ok(Embedded {
+            name: side.name.clone(),
+            modality: side.modality,
+            vectors: Vectors::new(data, side.vectors.dim())?,
+            groups,
+        })
     };
     (0..n_galleries).map(|gallery| sides.iter().map(|side| of_gallery(gallery, side)).collect()).collect()
 }
@@ -188,7 +197,8 @@ pub(super) fn embed(space: &Space, column: &Column, refused: &mut Vec<String>, u
     if groups.is_empty() {
         bail!("nothing in the column of {} could be encoded: {}", column.name, refused.first().map_or("it is empty", |r| r));
     }
-    Ok(Embedded { name: column.name.clone(), vectors: Vectors::new(data, space.dim())?, groups })
+    let vectors = Vectors::new(data, space.dim())?;
+    Ok(Embedded { name: column.name.clone(), modality: column.modality, vectors, groups })
 }
 
 /// Short media at once; those that the library would cut into parts one by one, as queries are.

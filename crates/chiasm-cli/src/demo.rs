@@ -1,0 +1,302 @@
+//! `chiasm demo`: makes a small world of real files, learns a space from part of it, makes a library, and looks for things in
+//! every direction. Needs no weights and no network.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context;
+use chiasm_core::{Media, Modality, Vectors};
+use chiasm_engine::{
+    FitRequest, Found, IndexOptions, Library, Limits, ModelDirs, Query, QueryMedia, SearchRequest, Space, fit_space, load_media,
+};
+use chiasm_eval::EvalConfig;
+use chiasm_eval::cross::{CrossTable, Side, judge};
+use chiasm_world::{Item, World, WorldConfig};
+use clap::Args;
+
+use crate::contact_sheet::{Card, Section, Sheet, relative_href};
+use crate::ui::{Paint, Ui, count, duration, escape, shown};
+
+/// Arguments of `chiasm demo`.
+#[derive(Args)]
+pub(crate) struct DemoArgs {
+    /// Where the world and its library are made
+    #[arg(long, value_name = "DIR", default_value = "chiasm-demo")]
+    dir: PathBuf,
+    /// Another seed, another world
+    #[arg(long, value_name = "N")]
+    seed: Option<u64>,
+    /// Fail unless every direction finds its own among the first ten this often on the held-out part, e.g. 0.3
+    #[arg(long, value_name = "R@10")]
+    require: Option<f64>,
+}
+
+/// Hits shown per question of the tour.
+const N_SHOWN: usize = 5;
+/// The encoders of the demo: descriptors that need no weights.
+const ENCODERS: [(Modality, &str); 4] = [
+    (Modality::Image, "colour-layout"),
+    (Modality::Text, "char-ngrams"),
+    (Modality::Audio, "mel-contour"),
+    (Modality::Series, "series-spectrum"),
+];
+
+/// `chiasm demo`
+pub(crate) fn run(args: &DemoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let began = Instant::now();
+    let mut config = WorldConfig::default();
+    config.seed = args.seed.unwrap_or(config.seed);
+    let world = chiasm_world::generate(&args.dir, &config, ui, &ui.cancel)?;
+    let (n_train, n_heldout) = (world.train().count(), world.heldout().count());
+    say(
+        ui,
+        &format!(
+            "A world of {} in {}: pictures, English and Chinese texts, sounds, motion series.\n\
+             {n_train} scenes to learn from, {n_heldout} held out, {} of these with a combination of colour and shape never shown in training.",
+            count(world.items.len() * ENCODERS.len() + world.items.len(), "file"),
+            shown(&args.dir),
+            world.heldout().filter(|item| item.unseen_combination).count(),
+        ),
+    )?;
+
+    let models = ModelDirs::new(Vec::new());
+    let request = FitRequest {
+        name: "demo".to_owned(),
+        encoders: ENCODERS.iter().map(|(modality, encoder)| (*modality, (*encoder).to_owned())).collect(),
+        method: "mcca".to_owned(),
+        pairs: Some(args.dir.join("train.csv")),
+        root: args.dir.clone(),
+        seed: config.seed,
+        ..FitRequest::default()
+    };
+    let fitted = fit_space(&request, &models, ui, &ui.cancel)?;
+    fitted.space.save(&args.dir.join("demo.space"))?;
+    say(
+        ui,
+        &format!(
+            "A space of {} dimensions learnt from the {n_train} scenes by multi-view CCA in {}.",
+            fitted.space.dim(),
+            duration(fitted.report.wall_s)
+        ),
+    )?;
+
+    let library = make_library(&args.dir, &fitted.space, ui)?;
+    let tour = tour(&world, &library, ui)?;
+    let figures = heldout_figures(&world, &fitted.space, ui)?;
+    let table = figures.to_string();
+    say(
+        ui,
+        &format!(
+            "\nHow the {n_heldout} held-out scenes find each other (a text is English or Chinese), chance in brackets:\n\n{table}"
+        ),
+    )?;
+
+    let page = args.dir.join("demo.html");
+    let sheet = Sheet {
+        title: "chiasm: anything finds anything".to_owned(),
+        intro: "A small generated world, and a space learnt from part of it. Each row is a question and what the library \
+                answered, best first; a tick marks the scene the question was taken from, which was never learnt from."
+            .to_owned(),
+        sections: tour,
+        tables: vec![("Held-out retrieval, every direction, beside chance".to_owned(), table)],
+    };
+    std::fs::write(&page, sheet.to_html()).with_context(|| format!("cannot write {}", shown(&page)))?;
+
+    if ui.json {
+        ui.print_json(&serde_json::json!({
+            "world": args.dir, "library": library.dir(), "page": page, "wall_s": began.elapsed().as_secs_f64(),
+            "heldout": figures,
+        }))?;
+    }
+    farewell(args, &world, &library, &page, began, ui)?;
+    check_floor(args.require, &figures)
+}
+
+/// A line of the story; with `--json` stdout belongs to the document, so the story is left out.
+fn say(ui: &Ui, text: &str) -> anyhow::Result<()> {
+    if !ui.json {
+        ui.print(format_args!("{text}\n"))?;
+    }
+    Ok(())
+}
+
+fn make_library(dir: &Path, space: &Space, ui: &Ui) -> anyhow::Result<Library> {
+    let place = dir.join(".chiasm");
+    // A library of an earlier run may belong to another space; it holds nothing that is not made again here.
+    if place.exists() {
+        std::fs::remove_dir_all(&place).with_context(|| format!("cannot replace the earlier library {}", shown(&place)))?;
+    }
+    let library = Library::create(&place, space)?;
+    let folders = ["pictures", "sounds", "texts", "series"].map(|folder| dir.join(folder));
+    let report = library.index(&folders, &IndexOptions::default(), ui, &ui.cancel)?;
+    ui.cancel.check()?;
+    say(ui, &format!("A library of {} in {}.", count(report.n_new, "item"), duration(report.wall_s)))?;
+    Ok(library)
+}
+
+/// The questions: each takes the first held-out scenes as they come, none is picked for its answer.
+fn tour(world: &World, library: &Library, ui: &Ui) -> anyhow::Result<Vec<Section>> {
+    let mut seen = world.heldout().filter(|item| !item.unseen_combination);
+    let mut unseen = world.heldout().filter(|item| item.unseen_combination);
+    let mut next = || seen.next().context("the world holds too few held-out scenes");
+    let questions = [
+        ("text → picture", next()?, Asked::Text, Modality::Image),
+        ("Chinese text → picture", next()?, Asked::Chinese, Modality::Image),
+        ("picture → sound", next()?, Asked::Picture, Modality::Audio),
+        ("sound → picture", next()?, Asked::Sound, Modality::Image),
+        ("series → text", next()?, Asked::Series, Modality::Text),
+        (
+            "a combination never seen in training: text → picture",
+            unseen.next().context("the world holds no unseen combination")?,
+            Asked::Text,
+            Modality::Image,
+        ),
+    ];
+    questions.into_iter().map(|(title, item, asked, kind)| ask(title, item, asked, kind, world, library, ui)).collect()
+}
+
+/// Which face of a scene is the question.
+#[derive(Clone, Copy)]
+enum Asked {
+    Text,
+    Chinese,
+    Picture,
+    Sound,
+    Series,
+}
+
+fn ask(
+    title: &str,
+    item: &Item,
+    asked: Asked,
+    kind: Modality,
+    world: &World,
+    library: &Library,
+    ui: &Ui,
+) -> anyhow::Result<Section> {
+    let (media, file) = match asked {
+        Asked::Text => (Media::Text(item.text.clone()), None),
+        Asked::Chinese => (Media::Text(item.text_zh.clone()), None),
+        Asked::Picture => from_file(world, &item.image)?,
+        Asked::Sound => from_file(world, &item.audio)?,
+        Asked::Series => from_file(world, &item.series)?,
+    };
+    let query = Card {
+        kind: media.modality(),
+        href: file.as_deref().and_then(|f| relative_href(&world.dir, f)),
+        text: match asked {
+            Asked::Chinese => item.text_zh.clone(),
+            Asked::Text | Asked::Picture | Asked::Sound | Asked::Series => item.text.clone(),
+        },
+        channels: channels(&media),
+        score: None,
+        right: None,
+    };
+    let request =
+        SearchRequest { query: Query::of(QueryMedia::Media(media)), k: N_SHOWN, kinds: vec![kind], ..SearchRequest::default() };
+    let reply = library.search(&request)?;
+
+    let shown_query = match &file {
+        Some(file) => format!("{}  ({})", shown(file.strip_prefix(&world.dir).unwrap_or(file)), item.text),
+        None => format!("\"{}\"", query.text),
+    };
+    say(ui, &format!("\n{}  {}", ui.paint(Paint::Bold, title), escape(&shown_query)))?;
+    let mut hits = Vec::with_capacity(reply.hits.len());
+    for (i, hit) in reply.hits.iter().enumerate() {
+        let found = scene_of(hit, world);
+        let right = found.is_some_and(|f| f.number == item.number);
+        let caption = found.map_or("", |f| f.text.as_str());
+        let text = if kind == Modality::Text { hit.snippet.clone().unwrap_or_default() } else { caption.to_owned() };
+        let place = hit.path.strip_prefix(world.dir.canonicalize().as_deref().unwrap_or(&world.dir)).unwrap_or(&hit.path);
+        let mark = if right { ui.paint(Paint::Good, "✓") } else { " ".to_owned() };
+        say(ui, &format!("  {}. {:.3} {mark} {:<22} {}", i + 1, hit.score, shown(place), escape(&text)))?;
+        let href = relative_href(Path::new(""), place);
+        hits.push(Card { kind, href, text, channels: Vec::new(), score: Some(hit.score), right: Some(right) });
+    }
+    Ok(Section { title: title.to_owned(), query, hits })
+}
+
+fn from_file(world: &World, file: &Path) -> anyhow::Result<(Media, Option<PathBuf>)> {
+    let path = world.dir.join(file);
+    Ok((load_media(&path, &Limits::default())?, Some(path)))
+}
+
+/// The channels of a series; nothing for other media.
+fn channels(media: &Media) -> Vec<Vec<f32>> {
+    let Media::Series(series) = media else { return Vec::new() };
+    (0..series.n_channels).map(|c| series.values.iter().skip(c).step_by(series.n_channels).copied().collect()).collect()
+}
+
+/// The scene a hit belongs to, by its file name: `pictures/0042.png`, `texts/0042.en.txt`.
+fn scene_of<'a>(hit: &Found, world: &'a World) -> Option<&'a Item> {
+    let number: usize = hit.path.file_name()?.to_str()?.split('.').next()?.parse().ok()?;
+    world.items.iter().find(|item| item.number == number)
+}
+
+/// Every ordered pair of kinds on the held-out scenes: the gallery is the held-out part alone, as in the field's tables.
+fn heldout_figures(world: &World, space: &Space, ui: &Ui) -> anyhow::Result<CrossTable> {
+    let mut sets: Vec<(Modality, Vectors, Vec<u32>)> = Vec::new();
+    for modality in Modality::ALL {
+        let mut media = Vec::new();
+        let mut scenes = Vec::new();
+        for item in world.heldout() {
+            ui.cancel.check()?;
+            let number = u32::try_from(item.number).context("a scene number beyond u32")?;
+            let mut add = |m: Media| {
+                media.push(m);
+                scenes.push(number);
+            };
+            match modality {
+                Modality::Image => add(from_file(world, &item.image)?.0),
+                Modality::Audio => add(from_file(world, &item.audio)?.0),
+                Modality::Series => add(from_file(world, &item.series)?.0),
+                Modality::Text => {
+                    add(Media::Text(item.text.clone()));
+                    add(Media::Text(item.text_zh.clone()));
+                }
+            }
+        }
+        sets.push((modality, space.embed(&media)?, scenes));
+    }
+    let config = EvalConfig::default();
+    let mut reports = Vec::new();
+    for (from, queries, query_scenes) in &sets {
+        for (to, base, base_scenes) in sets.iter().filter(|(to, ..)| to != from) {
+            // Laid out as a library ranks them.
+            let (queries, base) = (space.as_query(*from, queries)?, space.as_gallery(*to, base)?);
+            let query = Side { name: from.as_str(), vectors: &queries, groups: query_scenes };
+            let gallery = Side { name: to.as_str(), vectors: &base, groups: base_scenes };
+            reports.push(judge(query, gallery, space.ranking_metric())?.report(&config));
+        }
+    }
+    Ok(CrossTable { reports })
+}
+
+fn check_floor(floor: Option<f64>, figures: &CrossTable) -> anyhow::Result<ExitCode> {
+    let Some(floor) = floor else { return Ok(ExitCode::SUCCESS) };
+    for report in &figures.reports {
+        let got = report.value("R@10").context("the report lacks R@10")?;
+        anyhow::ensure!(got >= floor, "{}: R@10 is {got:.3} on the held-out part, required is {floor:.3}", report.title);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn farewell(args: &DemoArgs, world: &World, library: &Library, page: &Path, began: Instant, ui: &Ui) -> anyhow::Result<()> {
+    let place = shown(library.dir());
+    let sound = world.heldout().next().map(|item| world.dir.join(&item.audio)).unwrap_or_default();
+    let program = if std::env::var_os("CARGO").is_some() { "cargo run --release --" } else { "chiasm" };
+    say(
+        ui,
+        &format!(
+            "\nAll in {}. Look at the hits: {}\nThe library lies in {place}. Try next:\n\
+             \x20 {program} search --library {place} \"two small red stars\"\n\
+             \x20 {program} search --library {place} --audio {} --kind image\n\
+             \x20 {program} index --library {place} {}",
+            duration(began.elapsed().as_secs_f64()),
+            shown(page),
+            shown(&sound),
+            shown(&args.dir.join("pictures")),
+        ),
+    )
+}
