@@ -1,8 +1,10 @@
 //! What happens to single numbers, and to rows of scores.
 
-use std::f32::consts::FRAC_2_SQRT_PI;
+use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use crate::simd::widest;
+use pulp::NullaryFnOnce;
+
+use crate::simd::{sum, widest};
 
 /// A function applied to every output of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,17 +20,44 @@ pub enum Activation {
 }
 
 impl Activation {
-    /// Applies it in place.
-    pub fn apply(self, x: &mut [f32]) {
-        match self {
-            Activation::None => {}
-            Activation::Relu => x.iter_mut().for_each(|v| *v = v.max(0.0)),
-            Activation::Relu6 => x.iter_mut().for_each(|v| *v = v.clamp(0.0, 6.0)),
-            Activation::Gelu => {
-                widest(|| x.iter_mut().for_each(|v| *v = 0.5 * *v * (1.0 + erf(*v * std::f32::consts::FRAC_1_SQRT_2))))
-            }
+    /// Adds `bias` to every row of `x`, `[n, bias.len()]`, and applies the function, in place.
+    pub(crate) fn after_bias(self, x: &mut [f32], bias: &[f32]) {
+        widest(AfterBias { activation: self, x, bias });
+    }
+}
+
+struct AfterBias<'a> {
+    activation: Activation,
+    x: &'a mut [f32],
+    bias: &'a [f32],
+}
+
+impl NullaryFnOnce for AfterBias<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        match self.activation {
+            Activation::None => each(self.x, self.bias, |v| v),
+            Activation::Relu => each(self.x, self.bias, |v| v.max(0.0)),
+            Activation::Relu6 => each(self.x, self.bias, |v| v.clamp(0.0, 6.0)),
+            Activation::Gelu => each(self.x, self.bias, gelu),
         }
     }
+}
+
+#[inline(always)]
+fn each(x: &mut [f32], bias: &[f32], f: impl Fn(f32) -> f32) {
+    for row in x.chunks_exact_mut(bias.len()) {
+        for (v, b) in row.iter_mut().zip(bias) {
+            *v = f(*v + b);
+        }
+    }
+}
+
+#[inline(always)]
+fn gelu(x: f32) -> f32 {
+    0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2))
 }
 
 /// The error function, within 3e-7 relative: `x P(x^2) / Q(x^2)` on |x| < 4, beyond which it is 1 in `f32`.
@@ -66,14 +95,30 @@ pub(crate) fn exp_of_negative(x: f32) -> f32 {
 
 /// Turns every row of `dim` scores into probabilities that sum to 1, in place.
 pub fn softmax(x: &mut [f32], dim: usize) {
-    widest(|| {
-        for row in x.chunks_exact_mut(dim) {
+    widest(Softmax { x, dim });
+}
+
+struct Softmax<'a> {
+    x: &'a mut [f32],
+    dim: usize,
+}
+
+impl NullaryFnOnce for Softmax<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for row in self.x.chunks_exact_mut(self.dim) {
             let max = row.iter().fold(f32::NEG_INFINITY, |max, v| max.max(*v));
-            row.iter_mut().for_each(|v| *v = exp_of_negative(*v - max));
-            let inverse = 1.0 / crate::simd::sum(row);
-            row.iter_mut().for_each(|v| *v *= inverse);
+            for v in row.iter_mut() {
+                *v = exp_of_negative(*v - max);
+            }
+            let inverse = 1.0 / sum(row);
+            for v in row.iter_mut() {
+                *v *= inverse;
+            }
         }
-    });
+    }
 }
 
 /// `1 / (1 + e^-x)` for every number, in place.
@@ -120,11 +165,12 @@ mod tests {
     #[test]
     fn activations_at_their_corners() {
         let mut x = [-7.0, -0.5, 0.0, 0.5, 7.0];
-        Activation::Relu6.apply(&mut x);
+        Activation::Relu6.after_bias(&mut x, &[0.0]);
         assert_eq!(x, [0.0, 0.0, 0.0, 0.5, 6.0]);
-        let mut x = [-20.0, 0.0, 20.0];
-        Activation::Gelu.apply(&mut x);
-        assert_eq!(x, [0.0, 0.0, 20.0]);
+        let mut x = [-20.0, 0.0, 10.0, -21.0, -1.0, 20.0];
+        Activation::Gelu.after_bias(&mut x, &[0.0, 1.0, 10.0]);
+        assert_eq!((x[0], x[2], x[3], x[4], x[5]), (0.0, 20.0, 0.0, 0.0, 30.0));
+        assert!((x[1] - 0.841_344_7).abs() < 1e-7);
         let mut x = [1000.0, 1000.0, -1000.0, 3.0, 3.0, 3.0];
         softmax(&mut x, 3);
         assert_eq!(x[..3], [0.5, 0.5, 0.0]);

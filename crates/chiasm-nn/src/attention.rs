@@ -1,7 +1,7 @@
 //! Multi-head self-attention.
 
 use crate::activation::{Activation, softmax};
-use crate::gemm::{Strided, add_product};
+use crate::gemm::{Strided, product};
 use crate::linear::Linear;
 use crate::weights::{Weights, WeightsError};
 
@@ -43,7 +43,6 @@ impl SelfAttention {
         assert_eq!(lengths.iter().sum::<usize>() * dim, x.len(), "lengths of the sequences");
         let AttentionScratch { qkv, scores } = scratch;
         self.qkv.forward(x, qkv);
-        out.clear();
         out.resize(x.len(), 0.0);
         let width = dim / self.n_heads;
         let mut first = 0;
@@ -52,11 +51,10 @@ impl SelfAttention {
             let out = &mut out[first * dim..(first + n) * dim];
             for head in 0..self.n_heads {
                 let part = |which: usize| Strided::rows(&qkv[which * dim + head * width..], n, width, 3 * dim);
-                scores.clear();
                 scores.resize(n * n, 0.0);
-                add_product(scores, n, part(0), part(1).transposed());
+                product(scores, n, part(0), part(1).transposed());
                 softmax(scores, n);
-                add_product(&mut out[head * width..], dim, Strided::rows(scores, n, n, n), part(2));
+                product(&mut out[head * width..], dim, Strided::rows(scores, n, n, n), part(2));
             }
             first += n;
         }

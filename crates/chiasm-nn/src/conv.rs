@@ -2,13 +2,11 @@
 //!
 //! A 1x1 convolution in this layout is a [`crate::Linear`] over pixels; here are the others.
 
+use pulp::Simd;
+
 use crate::activation::Activation;
 use crate::linear::Linear;
-use crate::simd::widest;
 use crate::weights::{Weights, WeightsError};
-
-/// Channels that a depthwise convolution sums at a time: as many as fit one AVX-512 or two AVX2 registers.
-const LANES: usize = 16;
 
 /// A picture of numbers, `[height, width, channels]`.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -149,45 +147,66 @@ impl Depthwise3x3 {
         let (height, top, _) = same_padding(x.height, 3, self.stride);
         let (width, left, _) = same_padding(x.width, 3, self.stride);
         out.reshape(height, width, self.channels);
-        widest(|| {
-            for (at, pixel) in out.data.chunks_exact_mut(self.channels).enumerate() {
-                let (y0, x0) = (at / width * self.stride, at % width * self.stride);
-                let rows = top.saturating_sub(y0)..3.min(x.height + top - y0);
-                let cols = left.saturating_sub(x0)..3.min(x.width + left - x0);
-                // Taps over the picture: where their weights and their pixels begin.
-                let mut over = [(0, 0); 9];
-                let mut n_over = 0;
-                for ky in rows {
-                    for kx in cols.clone() {
-                        let from = (y0 + ky - top) * x.width + x0 + kx - left;
-                        over[n_over] = ((ky * 3 + kx) * self.channels, from * self.channels);
-                        n_over += 1;
-                    }
-                }
-                self.pixel(&over[..n_over], &x.data, pixel);
-            }
-        });
-        self.activation.apply(&mut out.data);
+        pulp::Arch::new().dispatch(Pixels { conv: self, x, out, top, left });
     }
+}
 
-    /// One position of the output: the bias, then the taps in order.
+/// The positions of the output, one after the other, in vectors of whatever width the machine has.
+struct Pixels<'a> {
+    conv: &'a Depthwise3x3,
+    x: &'a FeatureMap,
+    out: &'a mut FeatureMap,
+    top: usize,
+    left: usize,
+}
+
+impl pulp::WithSimd for Pixels<'_> {
+    type Output = ();
+
     #[inline(always)]
-    fn pixel(&self, over: &[(usize, usize)], x: &[f32], out: &mut [f32]) {
-        let mut c = 0;
-        while c + LANES <= self.channels {
-            let mut sum = [0.0; LANES];
-            sum.copy_from_slice(&self.bias[c..c + LANES]);
-            for (tap, from) in over {
-                let (taps, x) = (&self.taps[tap + c..][..LANES], &x[from + c..][..LANES]);
-                for lane in 0..LANES {
-                    sum[lane] += taps[lane] * x[lane];
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { conv, x, out, top, left } = self;
+        let (n, width) = (conv.channels, out.width);
+        let (low, high) = match conv.activation {
+            Activation::Relu => (0.0, f32::INFINITY),
+            Activation::Relu6 => (0.0, 6.0),
+            Activation::None | Activation::Gelu => (f32::NEG_INFINITY, f32::INFINITY),
+        };
+        let (lows, highs) = (simd.splat_f32s(low), simd.splat_f32s(high));
+        let (bias, bias_rest) = S::as_simd_f32s(&conv.bias);
+        for (at, pixel) in out.data.chunks_exact_mut(n).enumerate() {
+            let (y0, x0) = (at / width * conv.stride, at % width * conv.stride);
+            // The taps that lie over the picture, in order: their weights and the pixels under them.
+            let (mut taps, mut under): ([&[f32]; 9], [&[f32]; 9]) = ([&[]; 9], [&[]; 9]);
+            let mut n_over = 0;
+            for ky in top.saturating_sub(y0)..3.min(x.height + top - y0) {
+                for kx in left.saturating_sub(x0)..3.min(x.width + left - x0) {
+                    let position = (y0 + ky - top) * x.width + x0 + kx - left;
+                    taps[n_over] = &conv.taps[(ky * 3 + kx) * n..][..n];
+                    under[n_over] = &x.data[position * n..][..n];
+                    n_over += 1;
                 }
             }
-            out[c..c + LANES].copy_from_slice(&sum);
-            c += LANES;
+            let (pixel, pixel_rest) = S::as_mut_simd_f32s(pixel);
+            let (taps_vectors, under_vectors) = (taps.map(|v| S::as_simd_f32s(v).0), under.map(|v| S::as_simd_f32s(v).0));
+            for (c, out) in pixel.iter_mut().enumerate() {
+                let mut sum = bias[c];
+                for (w, x) in taps_vectors[..n_over].iter().zip(&under_vectors[..n_over]) {
+                    sum = simd.mul_add_f32s(w[c], x[c], sum);
+                }
+                *out = simd.min_f32s(simd.max_f32s(sum, lows), highs);
+            }
+            let done = n - pixel_rest.len();
+            for (c, out) in pixel_rest.iter_mut().enumerate() {
+                let mut sum = bias_rest[c];
+                for (w, x) in taps[..n_over].iter().zip(&under[..n_over]) {
+                    sum += w[done + c] * x[done + c];
+                }
+                *out = sum.max(low).min(high);
+            }
         }
-        for c in c..self.channels {
-            out[c] = over.iter().fold(self.bias[c], |sum, (tap, from)| sum + self.taps[tap + c] * x[from + c]);
+        if conv.activation == Activation::Gelu {
+            conv.activation.after_bias(&mut out.data, &vec![0.0; n]);
         }
     }
 }

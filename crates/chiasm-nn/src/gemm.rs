@@ -28,13 +28,13 @@ impl<'a> Strided<'a> {
     }
 }
 
-/// `c += a b` on this thread, with `c` row-major and its rows `c_stride` apart.
+/// `c = a b` on this thread, with `c` row-major and its rows `c_stride` apart.
 ///
 /// Row `i` of `c` depends on row `i` of `a` alone, and its bits do not depend on how many rows `a` has from two upwards: the
 /// kernels sum each element over `k` in one order fixed by `k`. A single row takes another path inside `gemm`
 /// (matrix-vector), which sums differently; [`crate::Linear`] keeps clear of it.
 #[allow(unsafe_code)]
-pub(crate) fn add_product(c: &mut [f32], c_stride: usize, a: Strided<'_>, b: Strided<'_>) {
+pub(crate) fn product(c: &mut [f32], c_stride: usize, a: Strided<'_>, b: Strided<'_>) {
     let (m, k, n) = (a.rows, a.cols, b.cols);
     assert_eq!(k, b.rows, "inner dimensions of a matrix product");
     if m == 0 || n == 0 {
@@ -52,14 +52,14 @@ pub(crate) fn add_product(c: &mut [f32], c_stride: usize, a: Strided<'_>, b: Str
             c.as_mut_ptr(),
             1,
             c_stride as isize,
-            true,
+            false,
             a.data.as_ptr(),
             a.col_stride as isize,
             a.row_stride as isize,
             b.data.as_ptr(),
             b.col_stride as isize,
             b.row_stride as isize,
-            1.0,
+            0.0,
             1.0,
             false,
             false,

@@ -1,10 +1,10 @@
 //! Dense layers.
 
 use crate::activation::Activation;
-use crate::gemm::{Strided, add_product};
+use crate::gemm::{Strided, product};
 use crate::weights::{Weights, WeightsError};
 
-/// Rows per matrix product: a block of results stays in the cache from the bias through the product to the activation.
+/// Rows per matrix product: a block of results stays in the cache from the product to the activation.
 const BLOCK_ROWS: usize = 256;
 
 /// `y = act(x W + b)`, also a 1x1 convolution over pixels that are stored channels last.
@@ -100,10 +100,9 @@ impl Linear {
     }
 
     fn block(&self, x: &[f32], out: &mut [f32]) {
-        out.chunks_exact_mut(self.n_out).for_each(|row| row.copy_from_slice(&self.bias));
         let x = Strided::rows(x, x.len() / self.n_in, self.n_in, self.n_in);
-        add_product(out, self.n_out, x, Strided::rows(&self.weight, self.n_in, self.n_out, self.n_out));
-        self.activation.apply(out);
+        product(out, self.n_out, x, Strided::rows(&self.weight, self.n_in, self.n_out, self.n_out));
+        self.activation.after_bias(out, &self.bias);
     }
 }
 

@@ -1,5 +1,7 @@
 //! Normalisation.
 
+use pulp::NullaryFnOnce;
+
 use crate::simd::{sum, sum_of_squares, widest};
 use crate::weights::{Weights, WeightsError};
 
@@ -26,19 +28,34 @@ impl LayerNorm {
 
     /// Normalises the rows of `x`, `[n, dim]`, in place.
     pub fn forward(&self, x: &mut [f32]) {
-        let dim = self.scale.len();
-        widest(|| {
-            for row in x.chunks_exact_mut(dim) {
-                // The mean is taken away before squaring: the one-pass formula loses the variance of rows far from zero.
-                let mean = sum(row) / dim as f32;
-                row.iter_mut().for_each(|v| *v -= mean);
-                let variance = sum_of_squares(row) / dim as f32;
-                let inverse = 1.0 / (variance + self.eps).sqrt();
-                for ((v, scale), shift) in row.iter_mut().zip(&self.scale).zip(&self.shift) {
-                    *v = *v * inverse * scale + shift;
-                }
+        widest(Forward { norm: self, x });
+    }
+}
+
+struct Forward<'a> {
+    norm: &'a LayerNorm,
+    x: &'a mut [f32],
+}
+
+impl NullaryFnOnce for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let LayerNorm { scale, shift, eps } = self.norm;
+        let dim = scale.len();
+        for row in self.x.chunks_exact_mut(dim) {
+            // The mean is taken away before squaring: the one-pass formula loses the variance of rows far from zero.
+            let mean = sum(row) / dim as f32;
+            for v in row.iter_mut() {
+                *v -= mean;
             }
-        });
+            let variance = sum_of_squares(row) / dim as f32;
+            let inverse = 1.0 / (variance + eps).sqrt();
+            for ((v, scale), shift) in row.iter_mut().zip(scale).zip(shift) {
+                *v = *v * inverse * scale + shift;
+            }
+        }
     }
 }
 

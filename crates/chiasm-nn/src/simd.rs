@@ -3,10 +3,12 @@
 /// Lanes of the partial sums in [`sum`], fixed so that the result is the same on every machine.
 const LANES: usize = 16;
 
-/// Runs `loops` compiled for AVX-512, AVX2, NEON or plain code, chosen at run time. Products and sums are never fused here,
-/// so the numbers are the same whichever is chosen.
+/// Runs `loops` compiled for AVX-512, AVX2, NEON or plain code, chosen at run time.
+///
+/// What is passed is a struct whose `call` is marked `#[inline(always)]`: only what is inlined is compiled for the wider
+/// instructions, and a closure too large to be inlined would silently stay scalar.
 #[inline(always)]
-pub(crate) fn widest<R>(loops: impl FnOnce() -> R) -> R {
+pub(crate) fn widest<L: pulp::NullaryFnOnce>(loops: L) -> L::Output {
     pulp::Arch::new().dispatch(loops)
 }
 
