@@ -200,16 +200,25 @@ fn describe_report(report: &FitReport, ui: &Ui) -> String {
         text += &format!("{:<16} {:>14} {:>14} {:>14} {:>9} {:>9}\n", "", "R@1", "R@5", "R@10", "queries", "among");
     }
     for f in &report.figures {
-        let cell = |r: f64, k: f64| format!("{:>5.1} ({:>4.1})", 100.0 * r, 100.0 * (k / f.n_gallery.max(k)));
+        // A thing may stand in the gallery several times over, as a picture's five captions do.
+        let n_things = report.n_groups as f64 / report.n_folds.max(1) as f64;
+        let chance = |k| chance_of_hit(k, f.n_gallery, f.n_gallery / n_things.max(1.0));
+        let cell = |r: f64, k: u32| format!("{:>5.1} ({:>4.1})", 100.0 * r, 100.0 * chance(k));
         text += &format!(
             "{:<16} {:>14} {:>14} {:>14} {:>9} {:>9.0}\n",
             format!("{}->{}", f.query, f.item),
-            cell(f.r_at_1, 1.0),
-            cell(f.r_at_5, 5.0),
-            cell(f.r_at_10, 10.0),
+            cell(f.r_at_1, 1),
+            cell(f.r_at_5, 5),
+            cell(f.r_at_10, 10),
             f.n_queries,
             f.n_gallery,
         );
     }
     text
+}
+
+/// Probability that a random order of `n` items has one of `n_relevant` among its first `k`.
+fn chance_of_hit(k: u32, n: f64, n_relevant: f64) -> f64 {
+    let missed: f64 = (0..k).map(|i| ((n - n_relevant - f64::from(i)) / (n - f64::from(i)).max(1.0)).clamp(0.0, 1.0)).product();
+    1.0 - missed
 }
