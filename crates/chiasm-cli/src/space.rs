@@ -69,6 +69,8 @@ enum Method {
     Cca,
     /// Of two views or more
     Mcca,
+    /// Partial least squares: greatest covariance instead of correlation
+    Pls,
     /// Ridge regression from one view to the other
     Ridge,
     /// No pairs: likeliest classes, each at its name's place among the texts
@@ -113,6 +115,7 @@ fn fit(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     let method = match args.method {
         Method::Cca => "cca",
         Method::Mcca => "mcca",
+        Method::Pls => "pls",
         Method::Ridge => "ridge",
         Method::Conse => "conse",
     };

@@ -36,7 +36,7 @@ pub struct FitRequest {
     pub name: String,
     /// Encoder by modality, as `chiasm model list` names them, or paths.
     pub encoders: BTreeMap<Modality, String>,
-    /// `cca`, `mcca`, `ridge`, or `conse`, which needs no pairs.
+    /// `cca`, `mcca`, `pls`, `ridge`, or `conse`, which needs no pairs.
     pub method: String,
     /// The table of pairs, see [`crate::PairTable`]; for `conse` alone it may be absent.
     pub pairs: Option<PathBuf>,

@@ -68,7 +68,7 @@ pub struct WorldConfig {
 }
 
 impl Default for WorldConfig {
-    /// 480 scenes to learn from and 120 to be judged by: 3,000 files, about 45 MB.
+    /// 480 scenes to learn from and 120 to be judged by: 3,000 files, about 62 MB.
     fn default() -> Self {
         Self { seed: 1, n_train: 480, n_heldout: 120 }
     }
