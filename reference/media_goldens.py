@@ -3,8 +3,8 @@
 Pinned: Python 3.11, pillow 12.0.0, numpy 2.4.6, scipy 1.17.1, av 18.1.0 (FFmpeg inside), soundfile 0.14.0. Seed 7.
 All content is synthetic. Run from the repository's root:
 
-    python -m venv /tmp/ref && /tmp/ref/bin/pip install pillow==12.0.0 numpy==2.4.6 scipy==1.17.1 av==18.1.0 soundfile==0.14.0
-    /tmp/ref/bin/python reference/media_goldens.py
+    python -m venv .venv && .venv/bin/pip install pillow==12.0.0 numpy==2.4.6 scipy==1.17.1 av==18.1.0 soundfile==0.14.0
+    .venv/bin/python reference/media_goldens.py
 """
 
 import struct

@@ -137,7 +137,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("pairs.csv");
         std::fs::write(&path, content).unwrap();
-        PairTable::read(&path, Path::new("/root"))
+        PairTable::read(&path, Path::new("/photos"))
     }
 
     #[test]
@@ -146,7 +146,7 @@ mod tests {
         assert_eq!(table.groups, [0, 1, 0]);
         assert_eq!(
             table.files,
-            [(Modality::Image, ["a", "b", "a"].map(|n| Some(PathBuf::from(format!("/root/{n}.jpg")))).to_vec())]
+            [(Modality::Image, ["a", "b", "a"].map(|n| Some(PathBuf::from(format!("/photos/{n}.jpg")))).to_vec())]
         );
         assert_eq!(table.texts[0].texts, ["one, two", "three", "四"]);
         assert_eq!(table.modalities(), [Modality::Image, Modality::Text]);
