@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chiasm_engine::{EngineError, IndexOptions, IndexReport, Library, Limits, Space};
+use chiasm_engine::{Cut, EngineError, IndexOptions, IndexReport, Library, Limits, Space};
 use clap::Args;
 
 use crate::locate::{FOLDER, LibraryArg, nearest};
@@ -28,7 +28,8 @@ pub(crate) struct IndexArgs {
     /// Read every file anew, even those whose size and time have not changed
     #[arg(long)]
     reread: bool,
-    /// Change how much one file may ask for: max_file_bytes, max_pixels, max_audio_samples, max_text_bytes, max_series_values
+    /// Change how much one file may ask for: max_file_bytes, max_pixels, max_audio_samples, max_text_bytes, max_series_values,
+    /// max_segments (parts of one long text or sound; each costs an embedding)
     #[arg(long = "limit", value_name = "NAME=N")]
     limits: Vec<String>,
     #[command(flatten)]
@@ -37,8 +38,10 @@ pub(crate) struct IndexArgs {
 
 /// `chiasm index`
 pub(crate) fn run(args: &IndexArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let (limits, cut) = limits(&args.limits)?;
     let options = IndexOptions {
-        limits: limits(&args.limits)?,
+        limits,
+        cut,
         captions: !args.no_captions,
         wait: args.wait,
         reread: args.reread,
@@ -122,8 +125,9 @@ fn folder(root: &Path) -> &Path {
     root.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
-fn limits(given: &[String]) -> anyhow::Result<Limits> {
+fn limits(given: &[String]) -> anyhow::Result<(Limits, Cut)> {
     let mut limits = Limits::default();
+    let mut max_segments = Cut::default().max_segments as u64;
     for one in given {
         let (name, value) = one.split_once('=').ok_or_else(|| usage(format!("--limit {one}: expected NAME=N")))?;
         let field = match name {
@@ -132,11 +136,13 @@ fn limits(given: &[String]) -> anyhow::Result<Limits> {
             "max_audio_samples" => &mut limits.max_audio_samples,
             "max_text_bytes" => &mut limits.max_text_bytes,
             "max_series_values" => &mut limits.max_series_values,
+            "max_segments" => &mut max_segments,
             _ => return Err(usage(format!("--limit {one}: `{name}` is no limit; see `chiasm index --help`"))),
         };
         *field = value.parse().map_err(|e| usage(format!("--limit {one}: `{value}` is no number: {e}")))?;
     }
-    Ok(limits)
+    let max_segments = usize::try_from(max_segments).unwrap_or(usize::MAX);
+    Ok((limits, Cut { max_segments, ..Cut::default() }))
 }
 
 /// One line of what happened, leaving out what did not.
@@ -176,8 +182,9 @@ mod tests {
 
     #[test]
     fn limits_are_named() {
-        let changed = limits(&["max_pixels=5".to_owned(), "max_text_bytes=7".to_owned()]).unwrap();
-        assert_eq!((changed.max_pixels, changed.max_text_bytes), (5, 7));
+        let given = ["max_pixels=5", "max_text_bytes=7", "max_segments=9"].map(str::to_owned);
+        let (changed, cut) = limits(&given).unwrap();
+        assert_eq!((changed.max_pixels, changed.max_text_bytes, cut.max_segments), (5, 7, 9));
         for bad in ["max_pixels", "max_pixels=a", "max_pixels=-1", "pixels=3"] {
             assert!(limits(&[bad.to_owned()]).is_err(), "{bad}");
         }

@@ -486,7 +486,11 @@ impl Run<'_> {
         let note = |text: String| Refusal { path: path.to_owned(), reason: text };
         self.report.notes.extend(metadata.notes.iter().map(|n| note(n.clone())));
         if cut.n_dropped > 0 {
-            self.report.notes.push(note(format!("{} parts beyond the first {} were left out", cut.n_dropped, cut.spans.len())));
+            self.report.notes.push(note(format!(
+                "{} parts beyond the first {} were left out: split it, or raise `max_segments`",
+                cut.n_dropped,
+                cut.spans.len()
+            )));
         }
         decode_no_more(hash);
         let fate = if before.is_some() { Fate::Updated } else { Fate::New };

@@ -16,13 +16,15 @@ pub struct Cut {
     /// Characters of a text passage at most. Default 900: about 200 tokens of English, within the 256 of small sentence
     /// encoders.
     pub text_max_chars: usize,
-    /// Parts of one item at most; the parts beyond are counted in [`Spans::n_dropped`]. Default 20,000.
+    /// Parts of one item at most; the parts beyond are counted in [`Spans::n_dropped`]. Default 2,000:
+    /// about 1.8 MB of text (a long book has 1), or five hours of sound. Each part costs an embedding, so this also bounds the time
+    /// that one file may take.
     pub max_segments: usize,
 }
 
 impl Default for Cut {
     fn default() -> Self {
-        Cut { audio_whole_s: 30.0, audio_window_s: 10.0, audio_hop_s: 10.0, text_max_chars: 900, max_segments: 20_000 }
+        Cut { audio_whole_s: 30.0, audio_window_s: 10.0, audio_hop_s: 10.0, text_max_chars: 900, max_segments: 2_000 }
     }
 }
 

@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use chiasm_core::{Media, Modality, Span};
-use chiasm_media::{Cut, Limits, MediaError, decode, modality_of, read, read_npy_f32, segments, write_npy_f32};
+use chiasm_media::{Cut, Limits, MediaError, decode, modality_of, read, read_npy_f32, segments, spans, write_npy_f32};
 use common::{golden, golden_names, open, refusal, series, text};
 
 #[test]
@@ -59,8 +59,10 @@ fn what_is_no_text_is_refused() {
 fn five_megabytes_of_text_are_fine() {
     let story = "A dog ran over the grass. Then it slept.\n\n".repeat(5 << 20).split_at(5 << 20).0.to_owned();
     let media = open("a.txt", story.as_bytes()).unwrap().media;
-    let parts = segments(&media, &Cut::default());
+    let parts = segments(&media, &Cut { max_segments: 20_000, ..Cut::default() });
     assert!((5_000..20_000).contains(&parts.len()), "{}", parts.len());
+    let by_default = spans(&media, &Cut::default());
+    assert_eq!((by_default.spans.len(), by_default.spans.len() + by_default.n_dropped), (2_000, parts.len()));
 }
 
 #[test]
