@@ -198,7 +198,9 @@ mod tests {
 
     #[test]
     fn normalises_without_overflow_and_leaves_zeros() {
-        let mut v = Vectors::new(vec![3e30, 4e30, 0.0, 0.0], 2).unwrap();
+        // A power of two times 3 and 4: exact in f32, and the squares are beyond it.
+        let big = 2f32.powi(100);
+        let mut v = Vectors::new(vec![3.0 * big, 4.0 * big, 0.0, 0.0], 2).unwrap();
         v.normalise();
         assert_eq!(v.data(), [0.6, 0.8, 0.0, 0.0]);
     }
