@@ -17,7 +17,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("world", &["core"]),
     ("encode", &["core", "media", "nn"]),
     ("engine", &["core", "media", "encode", "align", "index"]),
-    ("cli", &["core", "media", "encode", "align", "index", "eval", "engine", "world"]),
+    ("bench", &["core", "media", "encode", "align", "index", "eval"]),
+    ("cli", &["bench", "core", "media", "encode", "align", "index", "eval", "engine", "world"]),
 ];
 
 /// Crates that a room must never draw in, whoever asks for them.

@@ -81,8 +81,7 @@ impl CcaConfig {
     /// # Errors
     /// See the [module](self).
     pub fn fit(&self, pairs: &Pairs<'_>, run: &Run<'_>) -> Result<PipelineSpace, FitError> {
-        pairs.check(self.name(), 2..=2)?;
-        reduced::fit(self, pairs, run)
+        Ok(reduced::fit(self, pairs, run)?.space)
     }
 }
 
@@ -104,21 +103,29 @@ impl Linear for CcaConfig {
         self.correlation_power
     }
 
-    fn solve(&self, reduced: &Reduced, views: &[ViewConfig]) -> Result<Solution, FitError> {
-        let whitening = reduced.whitening(views);
-        let [wx, wy] = &whitening[..] else { unreachable!("two views were checked") };
-        let mut t = reduced.cross(0, 1).submatrix(0, 0, wx.len(), wy.len()).to_owned();
-        linalg::scale_rows(&mut t, wx);
-        linalg::scale_cols(&mut t, wy);
-        let (mut a, correlations, mut b) = linalg::thin_svd(t.as_ref())?;
-        linalg::scale_rows(&mut a, wx);
-        linalg::scale_rows(&mut b, wy);
-        // Rounding can lift a correlation of 1 above it.
-        let correlations = correlations.into_iter().map(|c| c.min(1.0)).collect();
-        Ok(Solution { weights: vec![a, b], correlations })
+    fn solve(&self, reduced: &Reduced, views: &[ViewConfig], _run: &Run<'_>) -> Result<Solution, FitError> {
+        canonical(reduced, views)
     }
 
     fn parameters(&self) -> Vec<(String, String)> {
         reduced::parameters(&self.views, self.max_components, self.correlation_power)
     }
+}
+
+/// The canonical directions of two views in their axes.
+///
+/// # Errors
+/// [`FitError::Numeric`].
+pub(crate) fn canonical(reduced: &Reduced, views: &[ViewConfig]) -> Result<Solution, FitError> {
+    let whitening = reduced.whitening(views);
+    let [wx, wy] = &whitening[..] else { unreachable!("two views were checked") };
+    let mut t = reduced.cross(0, 1).submatrix(0, 0, wx.len(), wy.len()).to_owned();
+    linalg::scale_rows(&mut t, wx);
+    linalg::scale_cols(&mut t, wy);
+    let (mut a, correlations, mut b) = linalg::thin_svd(t.as_ref())?;
+    linalg::scale_rows(&mut a, wx);
+    linalg::scale_rows(&mut b, wy);
+    // Rounding can lift a correlation of 1 above it.
+    let correlations = correlations.into_iter().map(|c| c.min(1.0)).collect();
+    Ok(Solution::correlated(vec![a, b], correlations))
 }

@@ -4,7 +4,7 @@
 //! The groups are dealt to the folds at random; a space is fitted on all folds but one, and the rows of that one are searched
 //! with one another, in every direction. Rows of one group that are the same, number for number (a picture repeated for each
 //! of its captions), are one thing. A query is a hit at `k` when any row of its group is among the first `k`; equal scores
-//! count against it.
+//! count against it. With labels a right answer is a row that shares a class, and average precision is measured too.
 //!
 //! # Large sets
 //! Costs stay bounded: of more than 20,000 rows a random 20,000 (whole groups) take part in the search, and of a fold's rows at most
@@ -13,7 +13,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
-use chiasm_core::{MatrixView, SharedSpace};
+use chiasm_core::{MatrixView, Metric, NoProgress, SharedSpace};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -24,7 +24,7 @@ use crate::linalg::{self, Mat, product};
 use crate::method::MethodConfig;
 use crate::pipeline::PipelineSpace;
 use crate::preprocess::{Preprocess, ViewConfig};
-use crate::reduced::{Basis, Reduced, pick_rows};
+use crate::reduced::{Axes, Basis, COMPONENTS, POWERS, Reduced, check_labels, pick_rows};
 
 const MAX_SEARCH_ROWS: usize = 20_000;
 const MAX_TEST_ROWS: usize = 2_000;
@@ -47,6 +47,8 @@ pub struct Direction {
     pub r5: f64,
     /// ... is among the first ten.
     pub r10: f64,
+    /// Mean average precision over the whole ranking (equal scores in the order of the rows), when the pairs have labels.
+    pub map: Option<f64>,
     /// Number of queries, over all folds.
     pub n_queries: usize,
     /// Number of distinct things in the gallery; the mean over the folds.
@@ -61,9 +63,10 @@ pub struct Figures {
 }
 
 impl Figures {
-    /// Mean of R@1, R@5 and R@10 over all directions, 0 to 1: what hyper-parameters are chosen by.
+    /// What hyper-parameters are chosen by, 0 to 1: over all directions the mean of MAP when there are labels, else of R@1, R@5 and
+    /// R@10.
     pub fn mean(&self) -> f64 {
-        let sum: f64 = self.directions.iter().map(|d| (d.r1 + d.r5 + d.r10) / 3.0).sum();
+        let sum: f64 = self.directions.iter().map(|d| d.map.unwrap_or((d.r1 + d.r5 + d.r10) / 3.0)).sum();
         sum / self.directions.len() as f64
     }
 
@@ -72,9 +75,20 @@ impl Figures {
         let direction = |d: usize| {
             let all: Vec<&Direction> = folds.iter().map(|f| &f.directions[d]).collect();
             let n_queries: usize = all.iter().map(|d| d.n_queries).sum();
-            let mean = |f: fn(&Direction) -> f64| all.iter().map(|d| f(d) * d.n_queries as f64).sum::<f64>() / n_queries as f64;
+            // Without a query that has a right answer there is nothing to find.
+            let over = n_queries.max(1) as f64;
+            let mean = |f: fn(&Direction) -> f64| all.iter().map(|d| f(d) * d.n_queries as f64).sum::<f64>() / over;
             let n_gallery = all.iter().map(|d| d.n_gallery).sum::<f64>() / all.len() as f64;
-            Direction { r1: mean(|d| d.r1), r5: mean(|d| d.r5), r10: mean(|d| d.r10), n_queries, n_gallery, ..all[0].clone() }
+            let map = all[0].map.map(|_| mean(|d| d.map.unwrap_or(0.0)));
+            Direction {
+                r1: mean(|d| d.r1),
+                r5: mean(|d| d.r5),
+                r10: mean(|d| d.r10),
+                map,
+                n_queries,
+                n_gallery,
+                ..all[0].clone()
+            }
         };
         Figures { directions: (0..folds[0].directions.len()).map(direction).collect() }
     }
@@ -116,6 +130,7 @@ pub fn cross_validate(grid: &[MethodConfig], pairs: &Pairs<'_>, folds: usize, ru
     let mut max_axes = Some(1);
     for config in grid {
         pairs.check(config.name(), config.n_views())?;
+        check_labels(config.linear(), pairs)?;
         for view in config.linear().views(pairs.views.len())? {
             max_axes = max_axes.zip(view.pca_dim).map(|(a, b)| a.max(b));
         }
@@ -148,22 +163,24 @@ pub fn evaluate(space: &PipelineSpace, pairs: &Pairs<'_>) -> Result<Figures, Fit
         let out = space.project(view, *x).map_err(|e| FitError::Project { view, cause: e })?;
         projected.push(Mat::from_fn(out.n(), out.dim(), |i, j| f64::from(out.row(i)[j])));
     }
-    Ok(retrieve(&mut projected, &things(pairs, &rows), pairs, &rows))
+    Ok(retrieve(&projected, space.metric(), &things(pairs, &rows), pairs, &rows))
 }
 
 /// Hyper-parameters by coordinate descent from a start that suits most data: ridges of each view's mean variance, coordinates
 /// weighted by their correlation.
 pub(crate) fn search(start: MethodConfig, pairs: &Pairs<'_>, folds: usize, run: &Run<'_>) -> Result<Chosen, FitError> {
     pairs.check(start.name(), start.n_views())?;
+    check_labels(start.linear(), pairs)?;
     let n_views = pairs.views.len();
     let choices: Vec<Vec<Preprocess>> = pairs.views.iter().map(|x| Preprocess::choices(*x)).collect();
     // Many views make one large eigenproblem per candidate, so each starts with fewer axes.
     let (widest, start_axes) = if n_views == 2 { (MAX_AXES, 256) } else { (128, 128) };
     let axes: Vec<Option<usize>> = pairs.views.iter().map(|x| (x.dim() > widest).then_some(start_axes)).collect();
-    let view = |v: usize| ViewConfig { preprocess: choices[v][0], pca_dim: axes[v], ridge: 1.0 };
+    let view = |v: usize| ViewConfig { preprocess: choices[v][0], kernel: None, pca_dim: axes[v], ridge: 1.0 };
     let views: Vec<ViewConfig> = (0..n_views).map(view).collect();
     let mut table = Table::new(&start, pairs, folds, Some(MAX_AXES), run)?;
     run.progress.start("cross-validation", None);
+    #[expect(clippy::wildcard_enum_match_arm, reason = "every method but these four names its own neighbours")]
     let best = match start {
         MethodConfig::Ridge(config) => {
             let mut at = MethodConfig::Ridge(crate::RidgeConfig { preprocess: [choices[0][0], choices[1][0]], ..config });
@@ -209,15 +226,37 @@ pub(crate) fn search(start: MethodConfig, pairs: &Pairs<'_>, folds: usize, run: 
             table.descend(&mut at, &choices)?;
             at
         }
+        other => {
+            let mut at = other;
+            if let MethodConfig::Kcca(config) = &mut at {
+                for kernel in &mut config.kernels {
+                    kernel.max_exact_rows = kernel.max_exact_rows.min(MAX_SEARCH_ANCHORS);
+                    kernel.max_anchors = kernel.max_anchors.min(MAX_SEARCH_ANCHORS);
+                }
+            }
+            for _round in 0..2 {
+                let mut moved = false;
+                for field in 0..at.linear().neighbours(&choices).len() {
+                    moved |= table.best_of(&mut at, |at| at.linear().neighbours(&choices).swap_remove(field))?;
+                }
+                if !moved {
+                    break;
+                }
+            }
+            table.try_config(&at)?;
+            at
+        }
     };
     run.progress.finish();
     let at = table.place(&best).expect("the best one was tried");
     Ok(table.choose(at))
 }
 
+/// Anchors that stand for the rows of a kernel method whose hyper-parameters are looked for: each candidate decomposes matrices of that
+/// size. The choice keeps them, since the best regularisation goes with the number of anchors.
+const MAX_SEARCH_ANCHORS: usize = 500;
+
 const AXES: [usize; 4] = [64, 128, 256, 512];
-const POWERS: [f64; 5] = [0.0, 0.5, 1.0, 2.0, 4.0];
-const COMPONENTS: [usize; 6] = [16, 32, 64, 128, 256, 512];
 /// Step of a walk over ridges, and how far it goes at most.
 const STRIDE: f64 = 3.162_277_660_168_379_5;
 const RIDGES: std::ops::RangeInclusive<f64> = 1e-7..=1e4;
@@ -225,10 +264,10 @@ const RIDGES: std::ops::RangeInclusive<f64> = 1e-7..=1e4;
 /// A configuration changed in one of the fields that CCA and its kin share.
 fn changed(config: &MethodConfig, change: impl Fn(&mut [ViewConfig], &mut usize, &mut f64)) -> MethodConfig {
     let mut next = config.clone();
-    match &mut next {
-        MethodConfig::Cca(c) => change(&mut c.views, &mut c.max_components, &mut c.correlation_power),
-        MethodConfig::Mcca(c) => change(&mut c.views, &mut c.max_components, &mut c.correlation_power),
-        MethodConfig::Pls(_) | MethodConfig::Ridge(_) => {}
+    if let MethodConfig::Cca(c) = &mut next {
+        change(&mut c.views, &mut c.max_components, &mut c.correlation_power);
+    } else if let MethodConfig::Mcca(c) = &mut next {
+        change(&mut c.views, &mut c.max_components, &mut c.correlation_power);
     }
     next
 }
@@ -307,14 +346,9 @@ impl<'a> Table<'a> {
         let (_, solved) = self.solved.as_ref().expect("solved above");
         let figures = |(fold, solved): (&Fold, &Solved)| {
             let k = solved.solution.kept(method.max_components());
-            let factors = solved.solution.factors(k, method.correlation_power());
-            let weighted = |z: &Mat| {
-                let mut z = z.subcols(0, k).to_owned();
-                linalg::scale_cols(&mut z, &factors);
-                z
-            };
-            let mut rows: Vec<Mat> = solved.test.iter().map(weighted).collect();
-            retrieve(&mut rows, &fold.things, self.pairs, &fold.test)
+            let finish = |(v, z): (usize, &Mat)| solved.solution.finish(v, z, k, method.correlation_power());
+            let rows: Vec<Mat> = solved.test.iter().enumerate().map(finish).collect();
+            retrieve(&rows, method.metric(), &fold.things, self.pairs, &fold.test)
         };
         let figures: Vec<Figures> = self.folds.par_iter().zip(solved).map(figures).collect();
         let figures = Figures::pool(&figures);
@@ -327,14 +361,27 @@ impl<'a> Table<'a> {
     /// Makes `self.solved` that of the configuration.
     fn solve(&mut self, config: &MethodConfig, views: &[ViewConfig]) -> Result<(), FitError> {
         let from = if let MethodConfig::Ridge(c) = config { c.from } else { 0 };
-        let key = format!("{} {from} {views:?}", config.name());
+        // Of a linear method only the coordinates kept and their weights may change without a new solution.
+        let by_views = matches!(
+            config,
+            MethodConfig::Cca(_)
+                | MethodConfig::Mcca(_)
+                | MethodConfig::Gcca(_)
+                | MethodConfig::Kcca(_)
+                | MethodConfig::Pls(_)
+                | MethodConfig::Ridge(_)
+        );
+        let own = if by_views { String::new() } else { format!("{config:?}") };
+        let key = format!("{} {from} {views:?} {own}", config.name());
         if self.solved.as_ref().is_some_and(|(k, _)| *k == key) {
             return Ok(());
         }
-        self.reduce(views)?;
+        self.reduce(views, config.linear().in_columns())?;
         let (_, in_axes) = self.reduced.as_ref().expect("reduced above");
+        // The folds report nothing of their own: the search has one bar.
+        let run = &Run { progress: &NoProgress, ..*self.run };
         let solve = |fold: &FoldInAxes| {
-            let solution = config.linear().solve(&fold.reduced, views)?;
+            let solution = config.linear().solve(&fold.reduced, views, run)?;
             let test = fold.test.iter().zip(&solution.weights);
             let test = test.map(|(z, w)| product(z.subcols(0, w.nrows()), w.as_ref())).collect();
             Ok(Solved { solution, test })
@@ -345,20 +392,21 @@ impl<'a> Table<'a> {
     }
 
     /// Makes `self.reduced` that of the views' preprocessing.
-    fn reduce(&mut self, views: &[ViewConfig]) -> Result<(), FitError> {
-        let words: Vec<String> = views.iter().map(|v| v.preprocess.describe()).collect();
+    fn reduce(&mut self, views: &[ViewConfig], in_columns: bool) -> Result<(), FitError> {
+        let axes = if in_columns { Axes::Columns } else { Axes::Principal(self.max_axes) };
+        let words: Vec<String> = views.iter().map(|v| format!("{}, {axes:?}", v.entry())).collect();
         let key = words.join(", ");
         if self.reduced.as_ref().is_some_and(|(k, _)| *k == key) {
             return Ok(());
         }
-        let (pairs, run, max_axes) = (self.pairs, self.run, self.max_axes);
+        let (pairs, run) = (self.pairs, self.run);
         let missing: Vec<(usize, usize)> = (0..self.folds.len())
             .flat_map(|f| (0..views.len()).map(move |v| (f, v)))
             .filter(|(f, v)| !self.bases.contains_key(&(*f, *v, words[*v].clone())))
             .collect();
         let folds = &self.folds;
         let learn = |(f, v): (usize, usize)| {
-            let basis = Basis::learn(v, pairs.views[v], &folds[f].train, views[v].preprocess, max_axes, run)?;
+            let basis = Basis::learn(v, pairs.views[v], &folds[f].train, &views[v], axes, run)?;
             Ok(((f, v, words[v].clone()), Arc::new(basis)))
         };
         let learned: Vec<_> = missing.into_par_iter().map(learn).collect::<Result<_, FitError>>()?;
@@ -371,8 +419,9 @@ impl<'a> Table<'a> {
                 bases.iter().zip(&pairs.views).map(|(basis, x)| basis.coordinates(*x, rows)).collect()
             };
             let train = rows(&fold.train);
+            let labels = pairs.labels.map(|labels| labels.pick(&fold.train));
             let all: Vec<usize> = (0..fold.train.len()).collect();
-            Ok(FoldInAxes { test: rows(&fold.test), reduced: Reduced::new(bases, &train, &all) })
+            Ok(FoldInAxes { test: rows(&fold.test), reduced: Reduced::new(bases, &train, &all, labels.as_ref()) })
         });
         let in_axes = in_axes.collect::<Result<Vec<_>, FitError>>()?;
         self.reduced = Some((key, in_axes));
@@ -473,12 +522,17 @@ impl<'a> Table<'a> {
 }
 
 fn in_range(config: &MethodConfig) -> bool {
-    match config {
-        MethodConfig::Cca(c) => c.views.iter().all(|v| RIDGES.contains(&v.ridge)),
-        MethodConfig::Mcca(c) => c.views.iter().all(|v| RIDGES.contains(&v.ridge)),
-        MethodConfig::Pls(_) => true,
-        MethodConfig::Ridge(c) => RIDGES.contains(&c.ridge),
+    if let MethodConfig::Ridge(c) = config {
+        return RIDGES.contains(&c.ridge);
     }
+    let views: &[ViewConfig] = if let MethodConfig::Cca(c) = config {
+        &c.views
+    } else if let MethodConfig::Mcca(c) = config {
+        &c.views
+    } else {
+        &[]
+    };
+    views.iter().all(|v| RIDGES.contains(&v.ridge))
 }
 
 /// Deals whole groups to the folds.
@@ -531,42 +585,67 @@ fn things(pairs: &Pairs<'_>, rows: &[usize]) -> Vec<Vec<usize>> {
     pairs.views.iter().map(distinct).collect()
 }
 
-/// Searches the rows of every view with those of every other. `projected[v]` has a row for each of `rows`.
-fn retrieve(projected: &mut [Mat], things: &[Vec<usize>], pairs: &Pairs<'_>, rows: &[usize]) -> Figures {
-    let views: Vec<(Mat, Vec<u32>)> = projected
+/// Searches the rows of every view with those of every other. `projected[v]` has a row for each of `rows`. Methods are compared by the
+/// cosine or the inner product; none by a distance.
+fn retrieve(projected: &[Mat], metric: Metric, things: &[Vec<usize>], pairs: &Pairs<'_>, rows: &[usize]) -> Figures {
+    let views: Vec<(Mat, Vec<usize>)> = projected
         .iter()
         .zip(things)
         .map(|(z, places)| {
             let mut z = pick_rows(z, places);
-            let norms: Vec<f64> = (0..z.nrows()).map(|i| z.row(i).norm_l2()).collect();
-            let scale: Vec<f64> = norms.iter().map(|n| if *n > 0.0 { 1.0 / n } else { 0.0 }).collect();
-            linalg::scale_rows(&mut z, &scale);
-            (z, places.iter().map(|p| pairs.group(rows[*p])).collect())
+            if metric == Metric::Cosine {
+                let norms: Vec<f64> = (0..z.nrows()).map(|i| z.row(i).norm_l2()).collect();
+                let scale: Vec<f64> = norms.iter().map(|n| if *n > 0.0 { 1.0 / n } else { 0.0 }).collect();
+                linalg::scale_rows(&mut z, &scale);
+            }
+            (z, places.iter().map(|p| rows[*p]).collect())
         })
         .collect();
+    let belong = |a: usize, b: usize| match pairs.labels {
+        Some(labels) => labels.share(a, labels, b),
+        None => pairs.group(a) == pairs.group(b),
+    };
     let mut directions = Vec::new();
-    for (from, (queries, query_groups)) in views.iter().enumerate() {
-        for (to, (gallery, gallery_groups)) in views.iter().enumerate() {
+    for (from, (queries, query_rows)) in views.iter().enumerate() {
+        for (to, (gallery, gallery_rows)) in views.iter().enumerate() {
             if from == to {
                 continue;
             }
             // Gallery by rows, so that each query's scores lie side by side.
             let scores = product(gallery.as_ref(), queries.transpose());
-            let ahead: Vec<usize> = (0..query_groups.len())
+            // How many wrong answers stand before the first right one, and the average precision; none for a query without a
+            // right answer (an unlabelled row).
+            let judged: Vec<(usize, f64)> = (0..query_rows.len())
                 .into_par_iter()
-                .map(|q| {
-                    let of_group = |mine: bool| {
-                        let all = scores.col(q).iter().zip(gallery_groups);
-                        all.filter(move |(_, g)| (**g == query_groups[q]) == mine).map(|(s, _)| *s)
-                    };
-                    let best = of_group(true).fold(f64::NEG_INFINITY, f64::max);
-                    of_group(false).filter(|s| *s >= best).count()
+                .filter_map(|q| {
+                    let scores = scores.col(q);
+                    let right: Vec<bool> = gallery_rows.iter().map(|row| belong(query_rows[q], *row)).collect();
+                    let of = |mine: bool| scores.iter().zip(&right).filter(move |(_, r)| **r == mine).map(|(s, _)| *s);
+                    let best = of(true).fold(f64::NEG_INFINITY, f64::max);
+                    let ahead = of(false).filter(|s| *s >= best).count();
+                    let precision = if pairs.labels.is_some() { average_precision(scores, &right) } else { 0.0 };
+                    right.contains(&true).then_some((ahead, precision))
                 })
                 .collect();
-            let share = |k: usize| ahead.iter().filter(|a| **a < k).count() as f64 / ahead.len() as f64;
-            let (n_queries, n_gallery) = (ahead.len(), gallery_groups.len() as f64);
-            directions.push(Direction { from, to, r1: share(1), r5: share(5), r10: share(10), n_queries, n_gallery });
+            let n_queries = judged.len();
+            let over = |sum: f64| sum / n_queries.max(1) as f64;
+            let share = |k: usize| over(judged.iter().filter(|(ahead, _)| *ahead < k).count() as f64);
+            let map = pairs.labels.map(|_| over(judged.iter().map(|(_, ap)| ap).sum()));
+            let n_gallery = gallery_rows.len() as f64;
+            directions.push(Direction { from, to, r1: share(1), r5: share(5), r10: share(10), map, n_queries, n_gallery });
         }
     }
     Figures { directions }
+}
+
+/// Equal scores in the order of the rows.
+fn average_precision(scores: faer::ColRef<'_, f64>, right: &[bool]) -> f64 {
+    let mut order: Vec<usize> = (0..right.len()).collect();
+    order.sort_by(|a, b| scores[*b].total_cmp(&scores[*a]));
+    let (mut found, mut sum) = (0.0, 0.0);
+    for (place, _) in order.iter().enumerate().filter(|(_, row)| right[**row]) {
+        found += 1.0;
+        sum += found / (place + 1) as f64;
+    }
+    if found > 0.0 { sum / found } else { 0.0 }
 }

@@ -1,6 +1,6 @@
 //! What every method takes, and why it may refuse.
 
-use chiasm_core::{Cancel, Cancelled, MatrixView, Progress, ProjectError, ShapeError};
+use chiasm_core::{Cancel, Cancelled, Labels, MatrixView, Progress, ProjectError, ShapeError};
 
 /// Paired rows of two or more views: row `i` of every view belongs together.
 #[derive(Clone, Debug)]
@@ -11,17 +11,25 @@ pub struct Pairs<'a> {
     /// one group are all right answers to one another and never stand on both sides of a split. Each row is its own group when
     /// absent.
     pub groups: Option<&'a [u32]>,
+    /// The classes of each row, for methods that learn from them; a row of no class is unlabelled. With labels, two rows are right
+    /// answers to one another when they share a class.
+    pub labels: Option<&'a Labels>,
 }
 
 impl<'a> Pairs<'a> {
     /// Pairs in which each row is its own group.
     pub fn new(views: Vec<MatrixView<'a>>) -> Self {
-        Self { views, groups: None }
+        Self { views, groups: None, labels: None }
     }
 
     /// The same with groups.
     pub fn with_groups(views: Vec<MatrixView<'a>>, groups: &'a [u32]) -> Self {
-        Self { views, groups: Some(groups) }
+        Self { views, groups: Some(groups), labels: None }
+    }
+
+    /// Pairs in which each row is its own group, with their classes.
+    pub fn with_labels(views: Vec<MatrixView<'a>>, labels: &'a Labels) -> Self {
+        Self { views, groups: None, labels: Some(labels) }
     }
 
     /// Number of rows of the first view; 0 without views.
@@ -56,6 +64,11 @@ impl<'a> Pairs<'a> {
             && groups.len() != n
         {
             return Err(FitError::Groups { got: groups.len(), expected: n });
+        }
+        if let Some(labels) = self.labels
+            && labels.n() != n
+        {
+            return Err(FitError::Labels { got: labels.n(), expected: n });
         }
         for (view, x) in self.views.iter().enumerate() {
             x.check_finite().map_err(|cause| FitError::Input { view, cause })?;
@@ -107,6 +120,22 @@ pub enum FitError {
         got: usize,
         /// Rows given.
         expected: usize,
+    },
+    /// Not the labels of these rows.
+    #[error("labels of {got} rows for {expected} rows: give the classes of each row, or none for a row")]
+    Labels {
+        /// Rows that the labels speak of.
+        got: usize,
+        /// Rows given.
+        expected: usize,
+    },
+    /// A method that learns from classes got none, or only one.
+    #[error("{method} learns from classes, and {got}: give labels of at least two classes")]
+    NoLabels {
+        /// The method.
+        method: &'static str,
+        /// What came.
+        got: &'static str,
     },
     /// Too few pairs, or too few groups for the folds.
     #[error("{got} pairs are too few {what}: at least {least} are needed")]

@@ -5,6 +5,8 @@
 
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
+use faer::linalg::cholesky::llt::solve::solve_in_place;
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::linalg::matmul::matmul;
 use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
@@ -85,6 +87,92 @@ pub(crate) fn thin_svd(a: MatRef<'_, f64>) -> Result<(Mat, Vec<f64>, Mat), FitEr
     Ok((u, s.column_vector().iter().copied().collect(), v))
 }
 
+/// `a^{-1} b` for a symmetric positive definite `a` (its lower half is read), by Cholesky.
+///
+/// # Errors
+/// [`FitError::Numeric`] when `a` is not positive definite, or numbers are not finite.
+pub(crate) fn solve_positive(a: &Mat, b: &Mat) -> Result<Mat, FitError> {
+    const WHAT: FitError = FitError::Numeric { what: "a Cholesky decomposition" };
+    if !all_finite(a.as_ref()) || !all_finite(b.as_ref()) {
+        return Err(WHAT);
+    }
+    let n = a.nrows();
+    let (mut l, mut x) = (a.clone(), b.clone());
+    let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(n, Par::Seq, Default::default()));
+    let stack = MemStack::new(&mut memory);
+    cholesky_in_place(l.as_mut(), Default::default(), Par::Seq, stack, Default::default()).map_err(|_| WHAT)?;
+    solve_in_place(l.as_ref(), x.as_mut(), Par::Seq, stack);
+    Ok(x)
+}
+
+/// `W` with `W' (a + ridge I) W = I`, for a symmetric `a`: eigenvectors over the roots of their eigenvalues, greatest first.
+/// Directions in which `a` has next to nothing are left out, so that without a ridge nothing is divided by zero.
+///
+/// # Errors
+/// [`FitError::Numeric`] for numbers that are not finite.
+pub(crate) fn whitener(a: MatRef<'_, f64>, ridge: f64) -> Result<Mat, FitError> {
+    let (values, vectors) = eigen(a)?;
+    let floor = values.first().copied().unwrap_or(0.0).max(0.0) * 1e-10;
+    let kept = values.iter().take_while(|v| **v > floor).count();
+    let mut w = vectors.subcols(0, kept).to_owned();
+    scale_cols(&mut w, &values[..kept].iter().map(|v| 1.0 / (v + ridge).sqrt()).collect::<Vec<_>>());
+    Ok(w)
+}
+
+/// A symmetric matrix made of blocks, one for each two views; what is not set is 0.
+pub(crate) struct Blocks {
+    starts: Vec<usize>,
+    widths: Vec<usize>,
+    /// Its lower half.
+    m: Mat,
+}
+
+impl Blocks {
+    pub(crate) fn new(widths: Vec<usize>) -> Self {
+        let starts = widths.iter().scan(0, |end, w| Some(std::mem::replace(end, *end + w))).collect();
+        let total = widths.iter().sum();
+        Self { starts, widths, m: Mat::zeros(total, total) }
+    }
+
+    /// Sets block `(v, w)`, and with it `(w, v)`.
+    pub(crate) fn set(&mut self, v: usize, w: usize, block: MatRef<'_, f64>) {
+        // The decomposition reads the lower half.
+        let (v, w, block) = if v >= w { (v, w, block) } else { (w, v, block.transpose()) };
+        self.m.as_mut().submatrix_mut(self.starts[v], self.starts[w], self.widths[v], self.widths[w]).copy_from(block);
+    }
+
+    /// Eigenvalues, greatest first, and for each view its part of the vectors, of `a w = lambda b w` with `b` positive definite.
+    ///
+    /// # Errors
+    /// [`FitError::Numeric`].
+    pub(crate) fn generalised(a: &Self, b: &Self) -> Result<(Vec<f64>, Vec<Mat>), FitError> {
+        let full = |m: &Mat| Mat::from_fn(m.nrows(), m.ncols(), |i, j| if i >= j { m[(i, j)] } else { m[(j, i)] });
+        // To a diagonal of 1 first, so that a view of small numbers is not taken for one that does not vary.
+        let units: Vec<f64> =
+            (0..b.m.nrows()).map(|i| b.m[(i, i)]).map(|d| if d > 0.0 { 1.0 / d.sqrt() } else { 0.0 }).collect();
+        let mut scaled = b.m.clone();
+        scale_rows(&mut scaled, &units);
+        scale_cols(&mut scaled, &units);
+        let mut w = whitener(scaled.as_ref(), 0.0)?;
+        scale_rows(&mut w, &units);
+        let whitened = product(product(w.transpose(), full(&a.m).as_ref()).as_ref(), w.as_ref());
+        let (values, vectors) = eigen(whitened.as_ref())?;
+        let vectors = product(w.as_ref(), vectors.as_ref());
+        let part = |(start, width): (&usize, &usize)| vectors.subrows(*start, *width).to_owned();
+        Ok((values, a.starts.iter().zip(&a.widths).map(part).collect()))
+    }
+
+    /// Eigenvalues, greatest first, and for each view its part of the eigenvectors, `[width, total]`.
+    ///
+    /// # Errors
+    /// [`FitError::Numeric`].
+    pub(crate) fn eigen(&self) -> Result<(Vec<f64>, Vec<Mat>), FitError> {
+        let (values, vectors) = eigen(self.m.as_ref())?;
+        let part = |(start, width): (&usize, &usize)| vectors.subrows(*start, *width).to_owned();
+        Ok((values, self.starts.iter().zip(&self.widths).map(part).collect()))
+    }
+}
+
 /// Multiplies row `i` of `a` by `factors[i]`.
 pub(crate) fn scale_rows(a: &mut Mat, factors: &[f64]) {
     for j in 0..a.ncols() {
@@ -150,6 +238,32 @@ mod tests {
             scale_cols(&mut scaled, &values);
             assert!(largest_difference(&product(scaled.as_ref(), vectors.transpose()), &gram) < 1e-9);
         }
+    }
+
+    #[test]
+    fn positive_systems_are_solved_and_whitened() {
+        let a = matrix(30, 7);
+        let mut gram = product(a.transpose(), a.as_ref());
+        (0..7).for_each(|i| gram[(i, i)] += 0.5);
+        let b = matrix(7, 3);
+        let x = solve_positive(&gram, &b).unwrap();
+        assert!(largest_difference(&product(gram.as_ref(), x.as_ref()), &b) < 1e-9);
+        let plain = product(a.transpose(), a.as_ref());
+        let w = whitener(plain.as_ref(), 0.5).unwrap();
+        let one = product(product(w.transpose(), gram.as_ref()).as_ref(), w.as_ref());
+        assert!(largest_difference(&one, &Mat::identity(7, 7)) < 1e-9);
+        assert!(solve_positive(&Mat::zeros(2, 2), &matrix(2, 1)).is_err(), "not positive");
+    }
+
+    #[test]
+    fn blocks_make_one_matrix() {
+        let mut blocks = Blocks::new(vec![1, 2]);
+        let off = Mat::from_fn(1, 2, |_, j| [3.0, 4.0][j]);
+        blocks.set(0, 1, off.as_ref());
+        let (values, parts) = blocks.eigen().unwrap();
+        // The only eigenvalues of [[0, b], [b', 0]] that are not 0 are |b| and -|b|.
+        assert!((values[0] - 5.0).abs() < 1e-12 && values[1].abs() < 1e-12 && (values[2] + 5.0).abs() < 1e-12);
+        assert_eq!((parts[0].nrows(), parts[1].nrows()), (1, 2));
     }
 
     #[test]

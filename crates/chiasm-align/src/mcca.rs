@@ -41,14 +41,13 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::ops::RangeInclusive;
+
 use crate::fit::{FitError, Pairs, Run};
-use crate::linalg::{self, Mat};
+use crate::linalg;
 use crate::pipeline::PipelineSpace;
 use crate::preprocess::ViewConfig;
 use crate::reduced::{self, Linear, Reduced, Solution};
-
-/// More coordinates than this are never worked out; a shared space of that many is no use to a search.
-const MAX_COORDINATES: usize = 1024;
 
 /// How multi-view canonical correlation analysis is done.
 #[derive(Clone, Debug, PartialEq)]
@@ -74,8 +73,7 @@ impl MccaConfig {
     /// # Errors
     /// See the [module](self).
     pub fn fit(&self, pairs: &Pairs<'_>, run: &Run<'_>) -> Result<PipelineSpace, FitError> {
-        pairs.check(self.name(), 2..=usize::MAX)?;
-        reduced::fit(self, pairs, run)
+        Ok(reduced::fit(self, pairs, run)?.space)
     }
 }
 
@@ -84,16 +82,13 @@ impl Linear for MccaConfig {
         "mcca"
     }
 
+    fn n_views(&self) -> RangeInclusive<usize> {
+        2..=usize::MAX
+    }
+
     fn views(&self, n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
         reduced::check(&self.views, self.max_components, self.correlation_power)?;
-        match &self.views[..] {
-            [all] => Ok(vec![*all; n_views]),
-            views if views.len() == n_views => Ok(views.to_vec()),
-            views => {
-                let expected = "give one configuration for each view, or one for all";
-                Err(FitError::Config { name: "number of view configurations", value: views.len().to_string(), expected })
-            }
-        }
+        reduced::one_for_each(&self.views, n_views)
     }
 
     fn max_components(&self) -> usize {
@@ -104,42 +99,24 @@ impl Linear for MccaConfig {
         self.correlation_power
     }
 
-    fn solve(&self, reduced: &Reduced, views: &[ViewConfig]) -> Result<Solution, FitError> {
+    fn solve(&self, reduced: &Reduced, views: &[ViewConfig], _run: &Run<'_>) -> Result<Solution, FitError> {
         let whitening = reduced.whitening(views);
-        let starts: Vec<usize> = whitening
-            .iter()
-            .scan(0, |end, w| {
-                let start = *end;
-                *end += w.len();
-                Some(start)
-            })
-            .collect();
-        let total: usize = whitening.iter().map(Vec::len).sum();
         let n_views = views.len();
-        let mut m = Mat::zeros(total, total);
-        for v in 0..n_views {
-            for other in v + 1..n_views {
-                let mut block = reduced.cross(v, other).submatrix(0, 0, whitening[v].len(), whitening[other].len()).to_owned();
-                linalg::scale_rows(&mut block, &whitening[v]);
-                linalg::scale_cols(&mut block, &whitening[other]);
-                // The decomposition reads the lower half.
-                let lower = block.transpose();
-                m.as_mut().submatrix_mut(starts[other], starts[v], lower.nrows(), lower.ncols()).copy_from(lower);
-            }
-        }
-        let (values, vectors) = linalg::eigen(m.as_ref())?;
+        let (values, vectors) = reduced.whitened(&whitening).eigen()?;
         // A coordinate may rest on some of the views only, so there can be more of them than the narrowest view has columns.
-        let k = values.iter().take(MAX_COORDINATES).take_while(|mu| **mu > 0.0).count();
-        let weights = (0..n_views)
-            .map(|v| {
-                let mut w = vectors.submatrix(starts[v], 0, whitening[v].len(), k).to_owned();
-                linalg::scale_rows(&mut w, &whitening[v]);
+        let k = values.iter().take(reduced::MAX_COORDINATES).take_while(|mu| **mu > 0.0).count();
+        let weights = vectors
+            .iter()
+            .zip(&whitening)
+            .map(|(vectors, whitening)| {
+                let mut w = vectors.subcols(0, k).to_owned();
+                linalg::scale_rows(&mut w, whitening);
                 linalg::scale_cols(&mut w, &vec![(n_views as f64).sqrt(); k]);
                 w
             })
             .collect();
         let correlations = values[..k].iter().map(|mu| (mu / (n_views as f64 - 1.0)).min(1.0)).collect();
-        Ok(Solution { weights, correlations })
+        Ok(Solution::correlated(weights, correlations))
     }
 
     fn parameters(&self) -> Vec<(String, String)> {

@@ -3,8 +3,13 @@
 use crate::cv::{self, Chosen};
 use crate::fit::{FitError, Pairs, Run};
 use crate::pipeline::PipelineSpace;
-use crate::reduced::Linear;
-use crate::{CcaConfig, MccaConfig, PlsConfig, RidgeConfig};
+use crate::reduced::{self, Fitted, Linear};
+use crate::{
+    Cca3vConfig, CcaConfig, ClusterCcaConfig, CmfhConfig, CvhConfig, GccaConfig, GmldaConfig, GmmfaConfig, HadamardConfig,
+    JfsslConfig, KccaConfig, LabelRidgeConfig, LcfsConfig, MccaConfig, MvdaConfig, PlsConfig, ProcrustesConfig, RidgeConfig,
+    ScmBits, ScmConfig, ScmHashConfig, SephConfig, SmConfig, SshConfig,
+};
+use crate::{CmsshConfig, DchConfig, FshConfig, ImhConfig};
 
 /// A method with its hyper-parameters. The only list of methods.
 #[derive(Clone, Debug, PartialEq)]
@@ -17,12 +22,88 @@ pub enum MethodConfig {
     Pls(PlsConfig),
     /// Ridge regression from one view to the other.
     Ridge(RidgeConfig),
+    /// Collective matrix factorisation hashing.
+    Cmfh(CmfhConfig),
+    /// Cross-view hashing.
+    Cvh(CvhConfig),
+    /// Semi-supervised hashing.
+    Ssh(SshConfig),
+    /// Hashing to a Hadamard codebook.
+    Hadamard(HadamardConfig),
+    /// Semantics-preserving hashing.
+    Seph(SephConfig),
+    /// Hashing by semantic correlation maximisation.
+    ScmHash(ScmHashConfig),
+    /// MAXVAR generalised canonical correlation analysis of two or more views.
+    Gcca(GccaConfig),
+    /// Kernel canonical correlation analysis.
+    Kcca(KccaConfig),
+    /// Orthogonal Procrustes.
+    Procrustes(ProcrustesConfig),
+    /// Canonical correlation analysis with the labels as third view.
+    Cca3v(Cca3vConfig),
+    /// Cluster canonical correlation analysis.
+    ClusterCca(ClusterCcaConfig),
+    /// Ridge regression of each view to the labels.
+    LabelRidge(LabelRidgeConfig),
+    /// Generalised multiview linear discriminant analysis.
+    Gmlda(GmldaConfig),
+    /// Generalised multiview marginal Fisher analysis.
+    Gmmfa(GmmfaConfig),
+    /// Multi-view discriminant analysis.
+    Mvda(MvdaConfig),
+    /// Cross-modality similarity-sensitive hashing, by classes or by pairs.
+    Cmssh(CmsshConfig),
+    /// Discrete cross-modal hashing.
+    Dch(DchConfig),
+    /// Fusion similarity hashing.
+    Fsh(FshConfig),
+    /// Inter-media hashing.
+    Imh(ImhConfig),
+    /// Semantic matching.
+    Sm(SmConfig),
+    /// Semantic correlation matching.
+    Scm(ScmConfig),
+    /// Joint feature selection and subspace learning.
+    Jfssl(JfsslConfig),
+    /// Learning coupled feature spaces.
+    Lcfs(LcfsConfig),
 }
 
 impl MethodConfig {
     /// The methods' names. (ConSE learns from no pairs, so it is not among them: [`crate::conse`].)
     pub fn names() -> &'static [&'static str] {
-        &["cca", "mcca", "pls", "ridge"]
+        &[
+            "cca",
+            "mcca",
+            "pls",
+            "ridge",
+            "cmfh",
+            "cvh",
+            "ssh",
+            "hadamard",
+            "seph",
+            "scm-seq",
+            "scm-orth",
+            "gcca",
+            "kcca",
+            "procrustes",
+            "cca-3v",
+            "cluster-cca",
+            "label-ridge",
+            "gmlda",
+            "gmmfa",
+            "mvda",
+            "sm",
+            "scm",
+            "jfssl",
+            "lcfs",
+            "cmssh",
+            "cmssh-pairs",
+            "dch",
+            "fsh",
+            "imh",
+        ]
     }
 
     /// The method of that name with its default hyper-parameters.
@@ -35,16 +116,38 @@ impl MethodConfig {
             "mcca" => Ok(MethodConfig::Mcca(MccaConfig::default())),
             "pls" => Ok(MethodConfig::Pls(PlsConfig::default())),
             "ridge" => Ok(MethodConfig::Ridge(RidgeConfig::default())),
+            "cmfh" => Ok(MethodConfig::Cmfh(CmfhConfig::default())),
+            "cvh" => Ok(MethodConfig::Cvh(CvhConfig::default())),
+            "ssh" => Ok(MethodConfig::Ssh(SshConfig::default())),
+            "hadamard" => Ok(MethodConfig::Hadamard(HadamardConfig::default())),
+            "seph" => Ok(MethodConfig::Seph(SephConfig::default())),
+            "scm-seq" => Ok(MethodConfig::ScmHash(ScmHashConfig::default())),
+            "scm-orth" => Ok(MethodConfig::ScmHash(ScmHashConfig { order: ScmBits::Orthogonal, ..ScmHashConfig::default() })),
+            "gcca" => Ok(MethodConfig::Gcca(GccaConfig::default())),
+            "kcca" => Ok(MethodConfig::Kcca(KccaConfig::default())),
+            "procrustes" => Ok(MethodConfig::Procrustes(ProcrustesConfig::default())),
+            "cca-3v" => Ok(MethodConfig::Cca3v(Cca3vConfig::default())),
+            "cluster-cca" => Ok(MethodConfig::ClusterCca(ClusterCcaConfig::default())),
+            "label-ridge" => Ok(MethodConfig::LabelRidge(LabelRidgeConfig::default())),
+            "gmlda" => Ok(MethodConfig::Gmlda(GmldaConfig::default())),
+            "gmmfa" => Ok(MethodConfig::Gmmfa(GmmfaConfig::default())),
+            "mvda" => Ok(MethodConfig::Mvda(MvdaConfig::default())),
+            "sm" => Ok(MethodConfig::Sm(SmConfig::default())),
+            "scm" => Ok(MethodConfig::Scm(ScmConfig::default())),
+            "jfssl" => Ok(MethodConfig::Jfssl(JfsslConfig::default())),
+            "lcfs" => Ok(MethodConfig::Lcfs(LcfsConfig::default())),
+            "cmssh" => Ok(MethodConfig::Cmssh(CmsshConfig::default())),
+            "cmssh-pairs" => Ok(MethodConfig::Cmssh(CmsshConfig { by_class: false, ..CmsshConfig::default() })),
+            "dch" => Ok(MethodConfig::Dch(DchConfig::default())),
+            "fsh" => Ok(MethodConfig::Fsh(FshConfig::default())),
+            "imh" => Ok(MethodConfig::Imh(ImhConfig::default())),
             _ => Err(FitError::UnknownMethod { got: name.to_owned() }),
         }
     }
 
     /// How many views it can take.
     pub fn n_views(&self) -> std::ops::RangeInclusive<usize> {
-        match self {
-            MethodConfig::Cca(_) | MethodConfig::Pls(_) | MethodConfig::Ridge(_) => 2..=2,
-            MethodConfig::Mcca(_) => 2..=usize::MAX,
-        }
+        self.linear().n_views()
     }
 
     /// Its name.
@@ -57,17 +160,25 @@ impl MethodConfig {
         self.linear().parameters()
     }
 
+    /// Whether it learns from classes, so that [`Pairs::labels`] must be there.
+    pub fn needs_labels(&self) -> bool {
+        self.linear().needs_labels()
+    }
+
     /// Fits a space with these hyper-parameters.
     ///
     /// # Errors
     /// [`FitError`]; the method's file says which and when.
     pub fn fit(&self, pairs: &Pairs<'_>, run: &Run<'_>) -> Result<PipelineSpace, FitError> {
-        match self {
-            MethodConfig::Cca(config) => config.fit(pairs, run),
-            MethodConfig::Mcca(config) => config.fit(pairs, run),
-            MethodConfig::Pls(config) => config.fit(pairs, run),
-            MethodConfig::Ridge(config) => config.fit(pairs, run),
-        }
+        Ok(self.fit_with_codes(pairs, run)?.space)
+    }
+
+    /// The same, with the codes that some hashing methods learn for the pairs themselves.
+    ///
+    /// # Errors
+    /// Those of [`MethodConfig::fit`].
+    pub fn fit_with_codes(&self, pairs: &Pairs<'_>, run: &Run<'_>) -> Result<Fitted, FitError> {
+        reduced::fit(self.linear(), pairs, run)
     }
 
     /// Chooses the method's hyper-parameters by `folds`-fold cross-validation on the pairs given (groups stay whole), and says
@@ -79,12 +190,79 @@ impl MethodConfig {
         cv::search(Self::from_name(name)?, pairs, folds, run)
     }
 
+    /// The same from hyper-parameters of one's own: those the method tries are changed where that helps, the others stay.
+    ///
+    /// # Errors
+    /// Those of [`MethodConfig::auto`].
+    pub fn auto_from(self, pairs: &Pairs<'_>, folds: usize, run: &Run<'_>) -> Result<Chosen, FitError> {
+        cv::search(self, pairs, folds, run)
+    }
+
+    /// The method with so many coordinates at most, or bits; methods whose coordinates are given (classes, the other view's columns) stay
+    /// as they are.
+    #[must_use]
+    pub fn with_components(mut self, n: usize) -> Self {
+        match &mut self {
+            MethodConfig::Cca(config) => config.max_components = n,
+            MethodConfig::Mcca(config) => config.max_components = n,
+            MethodConfig::Pls(config) => config.max_components = n,
+            MethodConfig::Gcca(config) => config.max_components = n,
+            MethodConfig::Kcca(config) => config.max_components = n,
+            MethodConfig::Procrustes(config) => config.max_components = n,
+            MethodConfig::Cca3v(config) => config.max_components = n,
+            MethodConfig::ClusterCca(config) => config.max_components = n,
+            MethodConfig::Gmlda(config) => config.max_components = n,
+            MethodConfig::Gmmfa(config) => config.max_components = n,
+            MethodConfig::Mvda(config) => config.max_components = n,
+            MethodConfig::Scm(config) => config.max_components = n,
+            MethodConfig::ScmHash(config) => config.bits = n,
+            MethodConfig::Cmfh(config) => config.bits = n,
+            MethodConfig::Cvh(config) => config.bits = n,
+            MethodConfig::Ssh(config) => config.bits = n,
+            MethodConfig::Hadamard(config) => config.bits = n,
+            MethodConfig::Seph(config) => config.bits = n,
+            MethodConfig::Cmssh(config) => config.bits = n,
+            MethodConfig::Dch(config) => config.bits = n,
+            MethodConfig::Fsh(config) => config.bits = n,
+            MethodConfig::Imh(config) => config.bits = n,
+            MethodConfig::Ridge(_)
+            | MethodConfig::LabelRidge(_)
+            | MethodConfig::Sm(_)
+            | MethodConfig::Jfssl(_)
+            | MethodConfig::Lcfs(_) => {}
+        }
+        self
+    }
+
     pub(crate) fn linear(&self) -> &dyn Linear {
         match self {
             MethodConfig::Cca(config) => config,
             MethodConfig::Mcca(config) => config,
             MethodConfig::Pls(config) => config,
             MethodConfig::Ridge(config) => config,
+            MethodConfig::Cmfh(config) => config,
+            MethodConfig::Cvh(config) => config,
+            MethodConfig::Ssh(config) => config,
+            MethodConfig::Hadamard(config) => config,
+            MethodConfig::Seph(config) => config,
+            MethodConfig::ScmHash(config) => config,
+            MethodConfig::Gcca(config) => config,
+            MethodConfig::Kcca(config) => config,
+            MethodConfig::Procrustes(config) => config,
+            MethodConfig::Cca3v(config) => config,
+            MethodConfig::ClusterCca(config) => config,
+            MethodConfig::LabelRidge(config) => config,
+            MethodConfig::Gmlda(config) => config,
+            MethodConfig::Gmmfa(config) => config,
+            MethodConfig::Mvda(config) => config,
+            MethodConfig::Cmssh(config) => config,
+            MethodConfig::Dch(config) => config,
+            MethodConfig::Fsh(config) => config,
+            MethodConfig::Imh(config) => config,
+            MethodConfig::Sm(config) => config,
+            MethodConfig::Scm(config) => config,
+            MethodConfig::Jfssl(config) => config,
+            MethodConfig::Lcfs(config) => config,
         }
     }
 }

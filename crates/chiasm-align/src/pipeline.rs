@@ -17,12 +17,16 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::Kernel;
+
 /// The greatest number of dimensions, of an input or of a space, that is believed.
 pub(crate) const MAX_DIM: usize = 1 << 20;
 const MAX_STEPS: usize = 64;
 const MAX_VIEWS: usize = 64;
 const FORMAT: u32 = 1;
 const METADATA_KEY: &str = "chiasm";
+/// Before the names of tensors that the steps do not know of.
+const BESIDE: &str = "beside.";
 /// Rows that share one pass over the weights of a linear step.
 const ROWS_PER_TASK: usize = 16;
 
@@ -65,6 +69,26 @@ pub enum Step {
     TopClasses {
         /// How many to keep, at least 1.
         k: usize,
+    },
+    /// `k(x, a)` for each anchor `a`.
+    Kernel {
+        /// Which kernel.
+        kernel: Kernel,
+        /// Its width, see [`Kernel`]; above 0.
+        gamma: f32,
+        /// Rows to compare with, `[n_anchors, n_in]` row-major.
+        anchors: Vec<f32>,
+        /// How many.
+        n_anchors: usize,
+    },
+    /// `exp(x) / sum exp(x)`: scores to class probabilities.
+    Softmax,
+    /// 1 for a number of at least 0, else -1: a binary code, one bit a column.
+    Sign,
+    /// Scales each block of columns to unit length by itself, so that no block outweighs another: early fusion.
+    UnitBlocks {
+        /// Columns of each block, in order.
+        widths: Vec<usize>,
     },
 }
 
@@ -109,7 +133,27 @@ impl Step {
                 Ok(*n_out)
             }
             Step::TopClasses { k: 0 } => bad("it keeps 0 classes, at least 1 is needed".to_owned()),
-            Step::TopClasses { .. } => Ok(n_in),
+            Step::TopClasses { .. } | Step::Softmax | Step::Sign => Ok(n_in),
+            Step::Kernel { gamma, anchors, n_anchors, .. } => {
+                if *n_anchors == 0 || *n_anchors > MAX_DIM {
+                    return bad(format!("it has {n_anchors} anchors, 1 to {MAX_DIM} are possible"));
+                }
+                if n_in.checked_mul(*n_anchors) != Some(anchors.len()) {
+                    return bad(format!("`anchors` has {} numbers for {n_anchors} x {n_in}", anchors.len()));
+                }
+                if !(*gamma > 0.0 && gamma.is_finite()) {
+                    return bad(format!("gamma is {gamma}, it must be above 0"));
+                }
+                finite("anchors", anchors)?;
+                Ok(*n_anchors)
+            }
+            Step::UnitBlocks { widths } => {
+                let sum = widths.iter().try_fold(0usize, |sum, w| sum.checked_add(*w));
+                if sum != Some(n_in) || widths.contains(&0) {
+                    return bad(format!("its blocks are {widths:?} columns wide, {n_in} columns come in"));
+                }
+                Ok(n_in)
+            }
         }
     }
 
@@ -123,6 +167,10 @@ impl Step {
             Step::Linear { .. } => "linear",
             Step::Unit => "unit",
             Step::TopClasses { .. } => "top_classes",
+            Step::Kernel { .. } => "kernel",
+            Step::Softmax => "softmax",
+            Step::Sign => "sign",
+            Step::UnitBlocks { .. } => "unit_blocks",
         }
     }
 
@@ -138,8 +186,39 @@ impl Step {
             Step::Unit => rows.chunks_exact_mut(n_in).for_each(unit),
             Step::TopClasses { k } => rows.chunks_exact_mut(n_in).for_each(|row| top_classes(row, *k)),
             Step::Linear { weights, bias, n_out } => return linear(&rows, n_in, weights, bias, *n_out),
+            Step::Kernel { kernel, gamma, anchors, .. } => {
+                let against = |row| anchors.chunks_exact(n_in).map(move |a| kernel.value(f64::from(*gamma), row, a) as f32);
+                return rows.chunks_exact(n_in).flat_map(against).collect();
+            }
+            Step::Softmax => rows.chunks_exact_mut(n_in).for_each(softmax),
+            Step::Sign => rows.iter_mut().for_each(|x| *x = if *x >= 0.0 { 1.0 } else { -1.0 }),
+            Step::UnitBlocks { widths } => rows.chunks_exact_mut(n_in).for_each(|row| {
+                let mut rest = row;
+                for width in widths {
+                    let (block, after) = rest.split_at_mut(*width);
+                    unit(block);
+                    rest = after;
+                }
+            }),
         }
         rows
+    }
+
+    /// Width of the output of a step whose shape was checked.
+    fn width_after(&self, n_in: usize) -> usize {
+        match self {
+            Step::Linear { n_out, .. } => *n_out,
+            Step::Kernel { n_anchors, .. } => *n_anchors,
+            Step::Power { .. }
+            | Step::LogIdf { .. }
+            | Step::Center { .. }
+            | Step::Scale { .. }
+            | Step::Unit
+            | Step::TopClasses { .. }
+            | Step::Softmax
+            | Step::Sign
+            | Step::UnitBlocks { .. } => n_in,
+        }
     }
 }
 
@@ -155,6 +234,14 @@ pub(crate) fn unit(row: &mut [f32]) {
     if norm > 0.0 {
         row.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
     }
+}
+
+/// In f64; the greatest score is taken off first, so that no exponential overflows.
+fn softmax(row: &mut [f32]) {
+    let greatest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let of = |x: f32| (f64::from(x) - f64::from(greatest)).exp();
+    let sum: f64 = row.iter().map(|x| of(*x)).sum();
+    row.iter_mut().for_each(|x| *x = (of(*x) / sum) as f32);
 }
 
 fn top_classes(row: &mut [f32], k: usize) {
@@ -326,6 +413,12 @@ impl PipelineSpace {
         &self.about
     }
 
+    /// Bits of a code, when the space is one of binary codes: its views end in [`Step::Sign`].
+    pub fn n_bits(&self) -> Option<usize> {
+        let binary = |v: &View| v.steps.iter().rev().find(|s| **s != Step::Unit) == Some(&Step::Sign);
+        self.views.iter().all(binary).then_some(self.dim)
+    }
+
     /// Adds a view that comes in *through* another: its rows of `input_dim` columns go through `steps`, which must end in what
     /// `view` takes, and then through all of that view's steps. So sounds whose classes have names join a space of pictures
     /// and texts through text: [`crate::conse::steps`] and then the text view.
@@ -357,6 +450,12 @@ impl PipelineSpace {
 
     /// The file of this space; the same space always gives the same bytes.
     pub fn to_bytes(&self) -> Vec<u8> {
+        self.to_bytes_beside(&Beside::default())
+    }
+
+    /// The file of this space with what its owner keeps beside it; [`PipelineSpace::from_bytes`] passes over that, and
+    /// [`Beside::from_bytes`] reads it.
+    pub fn to_bytes_beside(&self, beside: &Beside) -> Vec<u8> {
         let mut tensors: Vec<(String, Vec<u8>, Vec<usize>)> = Vec::new();
         let views = self.views.iter().enumerate().map(|(v, view)| {
             let mut keep = |s: usize, name: &str, shape: Vec<usize>, numbers: &[f32]| {
@@ -375,11 +474,25 @@ impl PipelineSpace {
                 },
                 Step::Unit => StepRecord::Unit,
                 Step::TopClasses { k } => StepRecord::TopClasses { k: *k },
+                Step::Kernel { kernel, gamma, anchors, n_anchors } => StepRecord::Kernel {
+                    kernel: *kernel,
+                    gamma: *gamma,
+                    anchors: keep(s, "anchors", vec![*n_anchors, anchors.len() / n_anchors], anchors),
+                },
+                Step::Softmax => StepRecord::Softmax,
+                Step::Sign => StepRecord::Sign,
+                Step::UnitBlocks { widths } => StepRecord::UnitBlocks { widths: widths.clone() },
             });
             ViewRecord { input_dim: view.input_dim, steps: steps.collect() }
         });
         let views = views.collect();
-        let record = SpaceRecord { format: FORMAT, metric: self.metric.as_str().to_owned(), views, about: self.about.clone() };
+        let metric = self.metric.as_str().to_owned();
+        let beside_record = (!beside.record.is_null()).then(|| beside.record.clone());
+        let record = SpaceRecord { format: FORMAT, metric, views, about: self.about.clone(), beside: beside_record };
+        for (name, dim, numbers) in &beside.tensors {
+            let bytes = numbers.iter().flat_map(|x| x.to_le_bytes()).collect();
+            tensors.push((format!("{BESIDE}{name}"), bytes, vec![numbers.len() / dim, *dim]));
+        }
         let json = serde_json::to_string(&record).expect("a record of plain numbers and strings is always JSON");
         let views = tensors.iter().map(|(name, bytes, shape)| {
             let view = TensorView::new(Dtype::F32, shape.clone(), bytes).expect("the shape was made from the numbers");
@@ -442,6 +555,17 @@ impl PipelineSpace {
                     }
                     StepRecord::Unit => Step::Unit,
                     StepRecord::TopClasses { k } => Step::TopClasses { k },
+                    StepRecord::Kernel { kernel, gamma, anchors } => {
+                        let name = anchors;
+                        let (anchors, shape) = tensor(&name)?;
+                        let [n_anchors, _] = shape[..] else {
+                            return Err(bad(format!("tensor `{name}` has {} dimensions, expected 2", shape.len())));
+                        };
+                        Step::Kernel { kernel, gamma, anchors, n_anchors }
+                    }
+                    StepRecord::Softmax => Step::Softmax,
+                    StepRecord::Sign => Step::Sign,
+                    StepRecord::UnitBlocks { widths } => Step::UnitBlocks { widths },
                 });
             }
             views.push(View { input_dim: view.input_dim, steps });
@@ -493,9 +617,7 @@ pub(crate) fn apply_rows(steps: &[Step], rows: Vec<f32>, n_in: usize) -> Vec<f32
     let mut n_in = n_in;
     steps.iter().fold(rows, |rows, step| {
         let out = step.apply(rows, n_in);
-        if let Step::Linear { n_out, .. } = step {
-            n_in = *n_out;
-        }
+        n_in = step.width_after(n_in);
         out
     })
 }
@@ -511,6 +633,50 @@ struct SpaceRecord {
     metric: String,
     views: Vec<ViewRecord>,
     about: About,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    beside: Option<serde_json::Value>,
+}
+
+/// What the owner of a space keeps in its file: the names of its views, where it comes from, reference vectors.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Beside {
+    /// Any JSON; nothing when null.
+    pub record: serde_json::Value,
+    /// Name, columns, and rows of these.
+    pub tensors: Vec<(String, usize, Vec<f32>)>,
+}
+
+impl Beside {
+    /// What [`PipelineSpace::to_bytes_beside`] was given; tensors in the order of their names.
+    ///
+    /// # Errors
+    /// [`PipelineError::Bytes`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, PipelineError> {
+        let bad = |reason: String| PipelineError::Bytes { reason };
+        let (_, header) = SafeTensors::read_metadata(bytes).map_err(|e| bad(e.to_string()))?;
+        let json = header.metadata().as_ref().and_then(|m| m.get(METADATA_KEY));
+        let json = json.ok_or_else(|| bad(format!("its metadata has no key `{METADATA_KEY}`")))?;
+        let record: BesideRecord = serde_json::from_str(json).map_err(|e| bad(e.to_string()))?;
+        let mut tensors = Vec::new();
+        for (name, tensor) in SafeTensors::deserialize(bytes).map_err(|e| bad(e.to_string()))?.tensors() {
+            let Some(name) = name.strip_prefix(BESIDE) else { continue };
+            let [_, dim] = *tensor.shape() else {
+                return Err(bad(format!("tensor `{name}` has {} dimensions, expected 2", tensor.shape().len())));
+            };
+            if tensor.dtype() != Dtype::F32 || dim == 0 {
+                return Err(bad(format!("tensor `{name}` holds {:?} in {dim} columns, expected F32", tensor.dtype())));
+            }
+            let numbers = tensor.data().as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+            tensors.push((name.to_owned(), dim, numbers));
+        }
+        tensors.sort_by(|a, b| a.0.cmp(&b.0));
+        Ok(Self { record: record.beside.unwrap_or_default(), tensors })
+    }
+}
+
+#[derive(Deserialize)]
+struct BesideRecord {
+    beside: Option<serde_json::Value>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -530,6 +696,10 @@ enum StepRecord {
     Linear { weights: String, bias: Option<String> },
     Unit,
     TopClasses { k: usize },
+    Kernel { kernel: Kernel, gamma: f32, anchors: String },
+    Softmax,
+    Sign,
+    UnitBlocks { widths: Vec<usize> },
 }
 
 #[cfg(test)]
@@ -555,6 +725,12 @@ mod tests {
         assert_eq!(through(Step::TopClasses { k: 2 }, &[0.25, 0.5, 0.25, -3.0]), [1.0 / 3.0, 2.0 / 3.0, 0.0, 0.0]);
         assert_eq!(through(Step::TopClasses { k: 9 }, &[1.0, 3.0]), [0.25, 0.75]);
         assert_eq!(through(Step::TopClasses { k: 1 }, &[-1.0, 0.0]), [0.0, 0.0]);
+        let kernel = |kernel| Step::Kernel { kernel, gamma: 0.5, anchors: vec![1.0, 2.0, 0.0, 0.0, 1.0, 0.0], n_anchors: 3 };
+        assert_eq!(through(kernel(Kernel::Linear), &[2.0, 1.0]), [4.0, 0.0, 2.0]);
+        assert_eq!(through(kernel(Kernel::Rbf), &[1.0, 2.0])[..2], [1.0, (-2.5f64).exp() as f32]);
+        assert_eq!(through(Step::Softmax, &[1000.0, 1000.0, -1000.0]), [0.5, 0.5, 0.0]);
+        assert_eq!(through(Step::Sign, &[0.0, -0.1, 3.0]), [1.0, -1.0, 1.0]);
+        assert_eq!(through(Step::UnitBlocks { widths: vec![2, 1] }, &[3.0, 4.0, -7.0]), [0.6, 0.8, -1.0]);
     }
 
     #[test]

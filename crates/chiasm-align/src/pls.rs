@@ -69,8 +69,7 @@ impl PlsConfig {
     /// # Errors
     /// See the [module](self).
     pub fn fit(&self, pairs: &Pairs<'_>, run: &Run<'_>) -> Result<PipelineSpace, FitError> {
-        pairs.check(self.name(), 2..=2)?;
-        reduced::fit(self, pairs, run)
+        Ok(reduced::fit(self, pairs, run)?.space)
     }
 }
 
@@ -93,11 +92,11 @@ impl Linear for PlsConfig {
         self.covariance_power
     }
 
-    fn solve(&self, reduced: &Reduced, _views: &[ViewConfig]) -> Result<Solution, FitError> {
+    fn solve(&self, reduced: &Reduced, _views: &[ViewConfig], _run: &Run<'_>) -> Result<Solution, FitError> {
         let (a, covariances, b) = linalg::thin_svd(reduced.cross(0, 1).as_ref())?;
         let greatest = covariances.first().copied().filter(|c| *c > 0.0).unwrap_or(1.0);
         let correlations = covariances.into_iter().map(|c| c / greatest).collect();
-        Ok(Solution { weights: vec![a, b], correlations })
+        Ok(Solution::correlated(vec![a, b], correlations))
     }
 
     fn parameters(&self) -> Vec<(String, String)> {

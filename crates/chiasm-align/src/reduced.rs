@@ -6,17 +6,20 @@
 //! axes; [`space`] turns it into steps.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 
-use chiasm_core::{MatrixView, Metric};
+use chiasm_core::{Labels, MatrixView, Metric, Vectors};
 use faer::linalg::matmul::matmul;
-use faer::{Accum, Par};
+use faer::{Accum, MatRef, Par};
 use rayon::prelude::*;
 
 use crate::fit::{FitError, Pairs, Run};
-use crate::linalg::{self, Mat, product};
+use crate::kmeans;
+use crate::linalg::{self, Blocks, Mat, product};
+use crate::method::MethodConfig;
 use crate::pipeline::{About, PipelineSpace, Step, View, apply_rows};
-use crate::preprocess::{Preprocess, ViewConfig};
+use crate::preprocess::{Anchors, KernelConfig, KernelRole, Preprocess, ViewConfig};
 
 /// Directions whose variance is below this share of the greatest are dropped: inputs are f32, with seven digits, so a
 /// direction whose spread is 1e-5 of the greatest holds hardly more than their rounding.
@@ -24,11 +27,20 @@ const RANK_TOLERANCE: f64 = 1e-10;
 /// Rows of a covariance taken at a time, so that memory is `O(d^2)` and not `O(n d)`.
 const BLOCK_ROWS: usize = 2048;
 
+/// Coordinates of a space at most, where a method could give as many as all views have columns.
+pub(crate) const MAX_COORDINATES: usize = 1024;
+/// Powers of the correlation that a search tries.
+pub(crate) const POWERS: [f64; 5] = [0.0, 0.5, 1.0, 2.0, 4.0];
+/// Numbers of coordinates that a search tries.
+pub(crate) const COMPONENTS: [usize; 7] = [8, 16, 32, 64, 128, 256, 512];
+
 /// The principal axes of one view, and all that leads to them.
 pub(crate) struct Basis {
-    /// Preprocessing learned from the fitting rows.
+    /// Columns of the input.
+    pub(crate) input_dim: usize,
+    /// Preprocessing learned from the fitting rows, then the kernel, if any.
     pub(crate) steps: Vec<Step>,
-    /// Mean of the preprocessed fitting rows, `[d]`.
+    /// Mean of the preprocessed fitting rows, `[d]`; with a kernel `d` is the number of anchors from here on.
     pub(crate) mean: Vec<f64>,
     /// Orthonormal axes in columns, `[d, m]`, of greatest variance first.
     pub(crate) axes: Mat,
@@ -36,10 +48,103 @@ pub(crate) struct Basis {
     pub(crate) variances: Vec<f64>,
     /// Sum of the variances of all columns, axes beyond `m` included.
     total_variance: f64,
+    /// Whether these are the axes of a kernel's own space, where the ridge is absolute.
+    geometry: bool,
+    /// Rows it was learned from.
+    n_rows: usize,
+}
+
+/// Which axes a view is turned to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Axes {
+    /// Principal axes, at most so many.
+    Principal(Option<usize>),
+    /// Its own columns: for methods that choose among columns.
+    Columns,
+}
+
+impl Axes {
+    fn max(self) -> Option<usize> {
+        match self {
+            Axes::Principal(max) => max,
+            Axes::Columns => None,
+        }
+    }
+}
+
+/// The comparison with anchors as a step, and for [`KernelRole::Geometry`] what carries similarities to rows whose inner product
+/// is the kernel: `U Lambda^{-1/2}` of the anchors' kernel matrix, `[m, r]`.
+/// It is not needed where every row is an anchor and counts once: then the kernel itself is turned to its axes ([`kernel_axes`]).
+fn anchor(
+    config: &KernelConfig,
+    rows: &[f32],
+    dim: usize,
+    each_once: bool,
+    run: &Run<'_>,
+) -> Result<(Step, Option<Mat>), FitError> {
+    let view = MatrixView::new(rows, dim).map_err(|_| FitError::Numeric { what: "preprocessing" })?;
+    let n_anchors = if view.n() <= config.max_exact_rows { view.n() } else { view.n().min(config.max_anchors) };
+    let anchors = if n_anchors == view.n() {
+        rows.to_vec()
+    } else {
+        match config.anchors {
+            Anchors::Random => kmeans::draw(view, n_anchors, run.seed),
+            Anchors::KMeans => kmeans::centres(view, n_anchors, run)?,
+        }
+    };
+    // Rounded first, so that fitting and projecting see the same width.
+    let gamma = config.gamma.unwrap_or_else(|| config.sharpness * config.kernel.gamma(view, run.seed)) as f32;
+    if !(gamma > 0.0 && gamma.is_finite()) {
+        return Err(FitError::Numeric { what: "finding the width of a kernel" });
+    }
+    let step = Step::Kernel { kernel: config.kernel, gamma, anchors: anchors.clone(), n_anchors };
+    if config.role == KernelRole::Columns || (n_anchors == view.n() && each_once) {
+        return Ok((step, None));
+    }
+    run.cancel.check()?;
+    let (values, vectors) = linalg::eigen(columns_of(std::slice::from_ref(&step), &anchors, dim).as_ref())?;
+    let kept = rank(&values, None);
+    let mut lift = vectors.subcols(0, kept).to_owned();
+    linalg::scale_cols(&mut lift, &values[..kept].iter().map(|v| 1.0 / v.sqrt()).collect::<Vec<_>>());
+    Ok((step, Some(lift)))
+}
+
+/// The principal axes of the space whose inner product an exact kernel `k`, `[n, n]`, is: `U Lambda^{-1/2}` of the centred kernel, and
+/// `Lambda / (n - 1)`. The axes' columns sum to zero, so a new row needs only the kernel's column means taken off.
+fn kernel_axes(k: Mat, means: &[f64], divisor: f64, max: Option<usize>) -> Result<(Mat, Vec<f64>), FitError> {
+    let n = k.nrows();
+    let all = means.iter().sum::<f64>() / n as f64;
+    let mut centred = k;
+    for j in 0..n {
+        centred.col_mut(j).iter_mut().zip(means).for_each(|(x, mean)| *x += all - mean - means[j]);
+    }
+    let (values, vectors) = linalg::eigen(centred.as_ref())?;
+    let kept = rank(&values, max);
+    let mut axes = vectors.subcols(0, kept).to_owned();
+    linalg::scale_cols(&mut axes, &values[..kept].iter().map(|v| 1.0 / v.sqrt()).collect::<Vec<_>>());
+    Ok((axes, values[..kept].iter().map(|v| v / divisor).collect()))
+}
+
+/// Rows through steps, in f64 where the last step is a kernel.
+fn columns_of(steps: &[Step], rows: &[f32], dim: usize) -> Mat {
+    if let Some((Step::Kernel { kernel, gamma, anchors, n_anchors }, before)) = steps.split_last() {
+        let rows = apply_rows(before, rows.to_vec(), dim);
+        let gamma = f64::from(*gamma);
+        let values: Vec<Vec<f64>> =
+            rows.par_chunks(dim).map(|row| anchors.chunks_exact(dim).map(|a| kernel.value(gamma, row, a)).collect()).collect();
+        return Mat::from_fn(values.len(), *n_anchors, |i, j| values[i][j]);
+    }
+    let rows = apply_rows(steps, rows.to_vec(), dim);
+    Mat::from_fn(rows.len() / dim, dim, |i, j| f64::from(rows[i * dim + j]))
+}
+
+fn mean_of(columns: &Mat, counts: &[f64]) -> Vec<f64> {
+    let n: f64 = counts.iter().sum();
+    (0..columns.ncols()).map(|j| columns.col(j).iter().zip(counts).map(|(v, c)| v * c).sum::<f64>() / n).collect()
 }
 
 impl Basis {
-    /// Learns the axes, at most `max_axes` of them, from the rows `train` of `x`.
+    /// Learns the axes, at most `max_axes` of them, from the rows `train` of `x`. With [`Axes::Columns`] the axes are the columns.
     ///
     /// # Errors
     /// [`FitError::Constant`] when these rows do not vary; [`FitError::Numeric`].
@@ -47,32 +152,67 @@ impl Basis {
         view: usize,
         x: MatrixView<'_>,
         train: &[usize],
-        preprocess: Preprocess,
-        max_axes: Option<usize>,
+        config: &ViewConfig,
+        axes: Axes,
         run: &Run<'_>,
     ) -> Result<Self, FitError> {
-        let (n, d) = (train.len(), x.dim());
+        let input_dim = x.dim();
         let (first, which) = distinct(x, train);
-        let steps = preprocess.steps(x, train)?;
+        let mut steps = config.preprocess.steps(x, train)?;
         let rows: Vec<f32> = first.iter().flat_map(|i| x.row(*i)).copied().collect();
-        let rows = apply_rows(&steps, rows, d);
+        let rows = apply_rows(&steps, rows, input_dim);
         let mut counts = vec![0.0f64; first.len()];
         which.iter().for_each(|w| counts[*w] += 1.0);
-        let mut mean = vec![0.0; d];
-        for (row, count) in rows.chunks_exact(d).zip(&counts) {
-            mean.iter_mut().zip(row).for_each(|(m, v)| *m += count * f64::from(*v));
+        let geometry = config.kernel.is_some_and(|k| k.role == KernelRole::Geometry);
+        let each_once = counts.iter().all(|c| *c == 1.0);
+        let lift = match &config.kernel {
+            None => None,
+            Some(kernel) => {
+                let (step, lift) = anchor(kernel, &rows, input_dim, each_once, run)?;
+                steps.push(step);
+                lift
+            }
+        };
+        // A block of rows as the columns that are to be centred, [b, d].
+        let after = if config.kernel.is_some() { steps.len() - 1 } else { steps.len() };
+        let columns = |block: &[f32]| -> Mat {
+            let columns = columns_of(&steps[after..], block, input_dim);
+            match &lift {
+                Some(lift) => product(columns.as_ref(), lift.as_ref()),
+                None => columns,
+            }
+        };
+        let blocks = || rows.chunks(BLOCK_ROWS * input_dim).zip(counts.chunks(BLOCK_ROWS));
+        let mut mean: Vec<f64> = Vec::new();
+        for (block, counts) in blocks() {
+            run.cancel.check()?;
+            let columns = columns(block);
+            mean.resize(columns.ncols(), 0.0);
+            for (j, m) in mean.iter_mut().enumerate() {
+                *m += columns.col(j).iter().zip(counts).map(|(v, c)| v * c).sum::<f64>();
+            }
         }
+        let (n, d) = (train.len(), mean.len());
         mean.iter_mut().for_each(|m| *m /= n as f64);
         run.cancel.check()?;
         let (divisor, n) = ((n - 1) as f64, first.len());
-        let (values, vectors, total_variance) = if n <= d {
+        let exact = matches!(steps.last(), Some(Step::Kernel { n_anchors, .. }) if lift.is_none() && *n_anchors == n);
+        if geometry && exact {
+            let (axes, variances) = kernel_axes(columns(&rows), &mean, divisor, axes.max())?;
+            let total_variance = variances.iter().sum();
+            if variances.is_empty() {
+                return Err(FitError::Constant { view, preprocess: config.words_after() });
+            }
+            return Ok(Self { input_dim, steps, mean, axes, variances, total_variance, geometry, n_rows: train.len() });
+        }
+        let (values, vectors, total_variance) = if n <= d && axes != Axes::Columns {
             // The rows span at most n - 1 directions: work with their inner products, [n, n].
-            let centred = centre(&rows, d, &mean, &counts);
+            let centred = centre(columns(&rows), &mean, &counts);
             let gram = product(centred.as_ref(), centred.transpose());
             let (values, vectors) = linalg::eigen(gram.as_ref())?;
             let total = (0..n).map(|i| gram[(i, i)]).sum::<f64>() / divisor;
             let values: Vec<f64> = values.into_iter().map(|v| v / divisor).collect();
-            let kept = rank(&values, max_axes);
+            let kept = rank(&values, axes.max());
             let mut axes = product(centred.transpose(), vectors.subcols(0, kept));
             let lengths: Vec<f64> = values[..kept].iter().map(|v| 1.0 / (v * divisor).sqrt()).collect();
             linalg::scale_cols(&mut axes, &lengths);
@@ -80,25 +220,37 @@ impl Basis {
         } else {
             let mut covariance = Mat::zeros(d, d);
             // The blocks are added in order, so that the sum is the same on any machine.
-            for (block, counts) in rows.chunks(BLOCK_ROWS * d).zip(counts.chunks(BLOCK_ROWS)) {
+            for (block, counts) in blocks() {
                 run.cancel.check()?;
-                let centred = centre(block, d, &mean, counts);
+                let centred = centre(columns(block), &mean, counts);
                 covariance += product(centred.transpose(), centred.as_ref());
             }
             linalg::scale_rows(&mut covariance, &vec![1.0 / divisor; d]);
-            let (values, vectors) = linalg::eigen(covariance.as_ref())?;
             let total = (0..d).map(|i| covariance[(i, i)]).sum();
-            let kept = rank(&values, max_axes);
-            (values, vectors.subcols(0, kept).to_owned(), total)
+            if axes == Axes::Columns {
+                ((0..d).map(|i| covariance[(i, i)]).collect(), Mat::identity(d, d), total)
+            } else {
+                let (values, vectors) = linalg::eigen(covariance.as_ref())?;
+                let kept = rank(&values, axes.max());
+                (values, vectors.subcols(0, kept).to_owned(), total)
+            }
         };
         run.cancel.check()?;
         let kept = vectors.ncols();
         // Equal rows leave only the rounding of their mean, far below what one digit of one f32 would make.
         let level: f64 = mean.iter().map(|m| m * m).sum();
         if kept == 0 || total_variance <= (1e-24 * level).max(f64::MIN_POSITIVE) {
-            return Err(FitError::Constant { view, preprocess: preprocess.words_after() });
+            return Err(FitError::Constant { view, preprocess: config.words_after() });
         }
-        Ok(Self { steps, mean, axes: vectors, variances: values[..kept].to_vec(), total_variance })
+        let variances = values[..kept].to_vec();
+        let (axes, mean) = match &lift {
+            None => (vectors, mean),
+            // x -> (k(x) L - mean) V = (k(x) - k_mean) L V, where k_mean is the mean of k(x).
+            Some(lift) => {
+                (product(lift.as_ref(), vectors.as_ref()), mean_of(&columns_of(&steps[after..], &rows, input_dim), &counts))
+            }
+        };
+        Ok(Self { input_dim, steps, mean, axes, variances, total_variance, geometry, n_rows: train.len() })
     }
 
     /// The rows `picked` of `x` in these axes, `[picked.len(), m]`.
@@ -109,7 +261,7 @@ impl Basis {
             .par_chunks(BLOCK_ROWS)
             .map(|block| {
                 let rows: Vec<f32> = block.iter().flat_map(|i| x.row(*i)).copied().collect();
-                let centred = centre(&apply_rows(&self.steps, rows, d), d, &self.mean, &vec![1.0; block.len()]);
+                let centred = centre(columns_of(&self.steps, &rows, d), &self.mean, &vec![1.0; block.len()]);
                 let mut out = Mat::zeros(centred.nrows(), self.axes.ncols());
                 matmul(out.as_mut(), Accum::Replace, &centred, &self.axes, 1.0, Par::Seq);
                 out
@@ -121,6 +273,11 @@ impl Basis {
     /// How many axes a configuration uses, and what its ridge adds to the variance along each.
     pub(crate) fn ridge(&self, config: &ViewConfig) -> (usize, f64) {
         let all = self.variances.len();
+        if self.geometry {
+            // K + r n I in the kernel's terms is a ridge of r n / (n - 1) on the variances.
+            let n = self.n_rows as f64;
+            return (config.pca_dim.map_or(all, |m| m.min(all)), config.ridge * n / (n - 1.0));
+        }
         let mean_variance = match config.pca_dim {
             Some(m) if m <= all => self.variances[..m].iter().sum::<f64>() / m as f64,
             Some(m) => self.variances.iter().sum::<f64>() / m.min(self.mean.len()) as f64,
@@ -130,26 +287,116 @@ impl Basis {
     }
 }
 
-/// All views in their axes, with the covariances between them.
+/// All views in their axes, with the covariances between them and with the classes.
 pub(crate) struct Reduced {
     pub(crate) bases: Vec<Arc<Basis>>,
     /// `cross[v][w - v - 1]`: covariance of view `v` with view `w > v`, `[m_v, m_w]`, divisor `n - 1`.
     cross: Vec<Vec<Mat>>,
+    /// The fitting rows in these axes, `[n, m_v]` for each view.
+    rows: Vec<Mat>,
+    /// Their classes.
+    labels: Option<Labels>,
+    classes: Option<ClassMoments>,
+}
+
+/// What supervised methods need to know of the classes, in the views' axes. A row of several classes counts in each.
+pub(crate) struct ClassMoments {
+    /// Number of rows of each class, `[c]`.
+    pub(crate) counts: Vec<f64>,
+    /// Sums of their rows, `[c, m_v]` for each view.
+    pub(crate) sums: Vec<Mat>,
+    /// The same with each row's classes scaled to a vector of unit length.
+    pub(crate) unit_sums: Vec<Mat>,
+    /// Sums of the rows that have a class, `[m_v]` for each view.
+    pub(crate) labelled_sums: Vec<Vec<f64>>,
+}
+
+impl ClassMoments {
+    fn new(labels: &Labels, rows: &[Mat]) -> Self {
+        let c = labels.n_classes();
+        let mut counts = vec![0.0; c];
+        for row in 0..labels.n() {
+            labels.of(row).iter().for_each(|class| counts[*class as usize] += 1.0);
+        }
+        let sums = |unit: bool| -> Vec<Mat> {
+            let of_view = |x: &Mat| {
+                let mut sums = Mat::zeros(c, x.ncols());
+                for j in 0..x.ncols() {
+                    for row in 0..labels.n() {
+                        let of = labels.of(row);
+                        let weight = if unit { 1.0 / (of.len() as f64).sqrt() } else { 1.0 };
+                        of.iter().for_each(|class| sums[(*class as usize, j)] += weight * x[(row, j)]);
+                    }
+                }
+                sums
+            };
+            rows.par_iter().map(of_view).collect()
+        };
+        let labelled = |x: &Mat| {
+            let sum = |j| (0..labels.n()).filter(|row| !labels.of(*row).is_empty()).map(|row| x[(row, j)]).sum();
+            (0..x.ncols()).map(sum).collect()
+        };
+        let labelled_sums = rows.iter().map(labelled).collect();
+        Self { sums: sums(false), unit_sums: sums(true), counts, labelled_sums }
+    }
 }
 
 impl Reduced {
-    /// `coordinates[v]` are the rows of view `v` in its axes; the rows `train` count.
-    pub(crate) fn new(bases: Vec<Arc<Basis>>, coordinates: &[Mat], train: &[usize]) -> Self {
-        let picked: Vec<Mat> = coordinates.iter().map(|c| pick_rows(c, train)).collect();
+    /// `coordinates[v]` are the rows of view `v` in its axes; the rows `train` count. `labels` are those of all rows.
+    pub(crate) fn new(bases: Vec<Arc<Basis>>, coordinates: &[Mat], train: &[usize], labels: Option<&Labels>) -> Self {
+        let rows: Vec<Mat> = coordinates.iter().map(|c| pick_rows(c, train)).collect();
         let scale = 1.0 / (train.len() as f64 - 1.0);
         let between = |v: usize, w: usize| {
-            let mut c = product(picked[v].transpose(), picked[w].as_ref());
-            linalg::scale_rows(&mut c, &vec![scale; picked[v].ncols()]);
+            let mut c = product(rows[v].transpose(), rows[w].as_ref());
+            linalg::scale_rows(&mut c, &vec![scale; rows[v].ncols()]);
             c
         };
-        let n = picked.len();
+        let n = rows.len();
         let cross = (0..n).map(|v| (v + 1..n).map(|w| between(v, w)).collect()).collect();
-        Self { bases, cross }
+        let labels = labels.map(|labels| labels.pick(train));
+        let classes = labels.as_ref().map(|labels| ClassMoments::new(labels, &rows));
+        Self { bases, cross, rows, labels, classes }
+    }
+
+    /// Number of fitting rows.
+    pub(crate) fn n(&self) -> usize {
+        self.rows[0].nrows()
+    }
+
+    /// The fitting rows of a view in the axes its configuration uses, `[n, m]`.
+    pub(crate) fn rows(&self, view: usize, config: &ViewConfig) -> MatRef<'_, f64> {
+        self.rows[view].subcols(0, self.bases[view].ridge(config).0)
+    }
+
+    /// The classes of the fitting rows; whoever asks is a method that needs them, so they were checked to be there.
+    pub(crate) fn labels(&self) -> &Labels {
+        self.labels.as_ref().expect("a method that needs labels is not fitted without")
+    }
+
+    /// The same for what is known of them.
+    pub(crate) fn classes(&self) -> &ClassMoments {
+        self.classes.as_ref().expect("a method that needs labels is not fitted without")
+    }
+
+    /// Scatter `X'X` of a view, which in its axes is a diagonal, and what its ridge adds to it (both times `n - 1`).
+    pub(crate) fn scatter(&self, view: usize, config: &ViewConfig) -> (Vec<f64>, f64) {
+        let (m, ridge) = self.bases[view].ridge(config);
+        let divisor = self.bases[view].n_rows as f64 - 1.0;
+        (self.bases[view].variances[..m].iter().map(|v| v * divisor).collect(), ridge * divisor)
+    }
+
+    /// The covariances between the views after the whitening of each, `[m_0 + m_1 + ...]` squared; nothing on the diagonal.
+    pub(crate) fn whitened(&self, whitening: &[Vec<f64>]) -> Blocks {
+        let mut blocks = Blocks::new(whitening.iter().map(Vec::len).collect());
+        for v in 0..whitening.len() {
+            for w in v + 1..whitening.len() {
+                let mut block = self.cross(v, w).submatrix(0, 0, whitening[v].len(), whitening[w].len()).to_owned();
+                linalg::scale_rows(&mut block, &whitening[v]);
+                linalg::scale_cols(&mut block, &whitening[w]);
+                blocks.set(v, w, block.as_ref());
+            }
+        }
+        blocks
     }
 
     /// Covariance of view `v` with view `w > v`.
@@ -168,14 +415,39 @@ impl Reduced {
     }
 }
 
-/// What a linear method gives: for each view weights `[m_v, k]` in its axes, and a number for each of the `k` coordinates.
+/// What a method gives: for each view weights `[m_v, k]` in its axes, and what follows them.
 pub(crate) struct Solution {
     pub(crate) weights: Vec<Mat>,
     /// Correlations, or what stands for them, greatest first; coordinates are weighted by a power of them.
     pub(crate) correlations: Vec<f64>,
+    /// Added to each coordinate before it is weighted, `[k]` for each view.
+    pub(crate) offsets: Option<Vec<Vec<f64>>>,
+    /// Whether a coordinate's sign has a meaning and is left alone.
+    pub(crate) signed: bool,
+    /// What is done to the coordinates of each view last; unit length when empty.
+    pub(crate) tail: Vec<Vec<Step>>,
+    /// For methods that learn codes of the fitting pairs themselves: +1 and -1, `[n, k]`.
+    pub(crate) codes: Option<Mat>,
 }
 
 impl Solution {
+    /// Coordinates that correlate, compared by their cosine.
+    pub(crate) fn correlated(weights: Vec<Mat>, correlations: Vec<f64>) -> Self {
+        Self { weights, correlations, offsets: None, signed: false, tail: Vec::new(), codes: None }
+    }
+
+    /// Coordinates that each mean something, all of which are kept.
+    pub(crate) fn meaningful(weights: Vec<Mat>, offsets: Vec<Vec<f64>>) -> Self {
+        let k = weights[0].ncols();
+        Self { weights, correlations: vec![1.0; k], offsets: Some(offsets), signed: true, tail: Vec::new(), codes: None }
+    }
+
+    /// One bit for each coordinate: whether it is at least 0.
+    pub(crate) fn bits(weights: Vec<Mat>, offsets: Vec<Vec<f64>>, codes: Option<Mat>) -> Self {
+        let tail = vec![vec![Step::Sign, Step::Unit]; weights.len()];
+        Self { tail, codes, ..Self::meaningful(weights, offsets) }
+    }
+
     /// How many coordinates are kept of at most `max`: none beyond those that correlate at all.
     pub(crate) fn kept(&self, max: usize) -> usize {
         self.correlations.iter().take(max).take_while(|c| **c > 1e-12).count()
@@ -185,12 +457,44 @@ impl Solution {
     pub(crate) fn factors(&self, k: usize, power: f64) -> Vec<f64> {
         self.correlations[..k].iter().map(|c| if power == 0.0 { 1.0 } else { c.powf(power) }).collect()
     }
+
+    /// Unweighted coordinates `z` of a view, `[n, >= k]`, as the space gives them.
+    pub(crate) fn finish(&self, view: usize, z: &Mat, k: usize, power: f64) -> Mat {
+        let mut z = z.subcols(0, k).to_owned();
+        if let Some(offsets) = &self.offsets {
+            for (j, offset) in offsets[view][..k].iter().enumerate() {
+                z.col_mut(j).iter_mut().for_each(|x| *x += offset);
+            }
+        }
+        linalg::scale_cols(&mut z, &self.factors(k, power));
+        let Some(tail) = self.tail.get(view) else { return z };
+        let rows = apply_rows(tail, row_major(&z), k);
+        let width = rows.len() / z.nrows().max(1);
+        Mat::from_fn(z.nrows(), width, |i, j| f64::from(rows[i * width + j]))
+    }
 }
 
-/// A linear method with its hyper-parameters, as the search and the fit see it.
+/// A method with its hyper-parameters, as the search and the fit see it: linear in each view once the view's rows are prepared
+/// (which may include a kernel), with a fixed tail (unit length, signs, class probabilities).
 pub(crate) trait Linear: Sync {
     /// Name of the method.
     fn name(&self) -> &'static str;
+    /// How many views it takes.
+    fn n_views(&self) -> RangeInclusive<usize> {
+        2..=2
+    }
+    /// Whether it learns from classes.
+    fn needs_labels(&self) -> bool {
+        false
+    }
+    /// Whether it works on columns as they are, because it chooses among them; else on principal axes.
+    fn in_columns(&self) -> bool {
+        false
+    }
+    /// How its projections are compared.
+    fn metric(&self) -> Metric {
+        Metric::Cosine
+    }
     /// One configuration for each of `n_views` views.
     ///
     /// # Errors
@@ -199,17 +503,77 @@ pub(crate) trait Linear: Sync {
     /// Coordinates kept at most.
     fn max_components(&self) -> usize;
     /// Power of the correlation by which a coordinate is weighted.
-    fn correlation_power(&self) -> f64;
-    /// The method itself, in principal axes; `views` is what [`Linear::views`] gave.
+    fn correlation_power(&self) -> f64 {
+        0.0
+    }
+    /// The method itself, in the views' axes; `views` is what [`Linear::views`] gave.
     ///
     /// # Errors
-    /// [`FitError::Numeric`].
-    fn solve(&self, reduced: &Reduced, views: &[ViewConfig]) -> Result<Solution, FitError>;
+    /// [`FitError::Numeric`], [`FitError::Cancelled`].
+    fn solve(&self, reduced: &Reduced, views: &[ViewConfig], run: &Run<'_>) -> Result<Solution, FitError>;
     /// Hyper-parameters by name, for reports.
     fn parameters(&self) -> Vec<(String, String)>;
     /// Whether [`Solution::correlations`] tells anything.
     fn correlates(&self) -> bool {
         true
+    }
+    /// Configurations to try beside this one, a list for each hyper-parameter; `entries` are the preprocessings worth trying on each
+    /// view, best guess first.
+    fn neighbours(&self, _entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {
+        Vec::new()
+    }
+}
+
+/// Configurations to try beside one, a list for each field of its views: the preprocessing of each view, one ridge for all, the ridge
+/// of each view.
+pub(crate) fn view_neighbours<C: Clone>(
+    config: &C,
+    entries: &[Vec<Preprocess>],
+    views: impl Fn(&mut C) -> &mut [ViewConfig],
+) -> Vec<Vec<C>> {
+    let with = |change: &dyn Fn(&mut [ViewConfig])| {
+        let mut next = config.clone();
+        change(views(&mut next));
+        next
+    };
+    let mut lists = Vec::new();
+    for (v, entries) in entries.iter().enumerate() {
+        lists.push(entries.iter().map(|entry| with(&|views| views[v].preprocess = *entry)).collect());
+    }
+    lists.push([1e-4, 1e-3, 1e-2, 0.1, 1.0, 10.0].map(|r| with(&|views| views.iter_mut().for_each(|v| v.ridge = r))).to_vec());
+    for v in 0..entries.len() {
+        lists.push([0.1, 10.0].map(|factor| with(&|views| views[v].ridge *= factor)).to_vec());
+    }
+    lists
+}
+
+/// Each value of a field as a configuration.
+pub(crate) fn each<C: Clone, V: Copy>(config: &C, values: &[V], set: impl Fn(&mut C, V)) -> Vec<C> {
+    let with = |value: &V| {
+        let mut next = config.clone();
+        set(&mut next, *value);
+        next
+    };
+    values.iter().map(with).collect()
+}
+
+/// Lists of one method's configurations as lists of methods.
+pub(crate) fn listed<C>(lists: Vec<Vec<C>>, method: fn(C) -> MethodConfig) -> Vec<Vec<MethodConfig>> {
+    lists.into_iter().map(|list| list.into_iter().map(method).collect()).collect()
+}
+
+/// One configuration for each view, from that many or from one for all.
+///
+/// # Errors
+/// [`FitError::Config`].
+pub(crate) fn one_for_each(views: &[ViewConfig], n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
+    match views {
+        [all] => Ok(vec![*all; n_views]),
+        views if views.len() == n_views => Ok(views.to_vec()),
+        views => {
+            let expected = "give one configuration for each view, or one for all";
+            Err(FitError::Config { name: "number of view configurations", value: views.len().to_string(), expected })
+        }
     }
 }
 
@@ -230,6 +594,24 @@ pub(crate) fn check(views: &[ViewConfig], max_components: usize, correlation_pow
     Ok(())
 }
 
+/// # Errors
+/// [`FitError::Config`] for a number below 0 or not finite.
+pub(crate) fn at_least_zero(name: &'static str, value: f64) -> Result<(), FitError> {
+    if value >= 0.0 && value.is_finite() {
+        return Ok(());
+    }
+    Err(FitError::Config { name, value: value.to_string(), expected: "a finite number of at least 0" })
+}
+
+/// # Errors
+/// [`FitError::Config`] for 0.
+pub(crate) fn at_least_one(name: &'static str, value: usize) -> Result<(), FitError> {
+    if value > 0 {
+        return Ok(());
+    }
+    Err(FitError::Config { name, value: "0".to_owned(), expected: "at least 1" })
+}
+
 /// The fields that most methods have, for reports.
 pub(crate) fn parameters(views: &[ViewConfig], max_components: usize, correlation_power: f64) -> Vec<(String, String)> {
     let views = views.iter().enumerate().map(|(v, config)| (format!("view {v}"), config.describe()));
@@ -237,14 +619,47 @@ pub(crate) fn parameters(views: &[ViewConfig], max_components: usize, correlatio
     views.chain(rest.map(|(name, value)| (name.to_owned(), value))).collect()
 }
 
-/// Fits a linear method on all pairs.
+/// A fitted space, and what a method knows of the very pairs it was fitted on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Fitted {
+    /// The space.
+    pub space: PipelineSpace,
+    /// Codes that a hashing method learned for the pairs themselves, one for both views, `[n, bits]` of +1 and -1. As database codes
+    /// they rank better than the codes of each view alone, and exist only for pairs that took part in the fit.
+    pub codes: Option<Vectors>,
+}
+
+/// Fits a method on all pairs.
 ///
 /// # Errors
 /// Every variant of [`FitError`] but those of cross-validation.
-pub(crate) fn fit(method: &dyn Linear, pairs: &Pairs<'_>, run: &Run<'_>) -> Result<PipelineSpace, FitError> {
+pub(crate) fn fit(method: &dyn Linear, pairs: &Pairs<'_>, run: &Run<'_>) -> Result<Fitted, FitError> {
+    pairs.check(method.name(), method.n_views())?;
+    check_labels(method, pairs)?;
     let (reduced, solution) = solve(method, pairs, run)?;
     let about = About { n_pairs: pairs.n(), parameters: method.parameters(), ..About::default() };
-    space(method, &reduced.bases, &solution, about)
+    let space = space(method, &reduced.bases, &solution, about)?;
+    let codes = solution.codes.as_ref().map(|codes| Vectors::new(row_major(codes), codes.ncols()));
+    let codes = codes.transpose().map_err(|_| FitError::Numeric { what: "learning codes" })?;
+    Ok(Fitted { space, codes })
+}
+
+/// # Errors
+/// [`FitError::NoLabels`] when a method that learns from classes has none to learn from.
+pub(crate) fn check_labels(method: &dyn Linear, pairs: &Pairs<'_>) -> Result<(), FitError> {
+    if !method.needs_labels() {
+        return Ok(());
+    }
+    let name = method.name();
+    let labels = pairs.labels.ok_or(FitError::NoLabels { method: name, got: "there are no labels" })?;
+    let mut present: Vec<u32> = (0..labels.n()).flat_map(|row| labels.of(row)).copied().collect();
+    present.sort_unstable();
+    present.dedup();
+    match present.len() {
+        0 => Err(FitError::NoLabels { method: name, got: "no row has a class" }),
+        1 => Err(FitError::NoLabels { method: name, got: "all labelled rows are of one class" }),
+        _ => Ok(()),
+    }
 }
 
 /// The solution in f64 and the axes it is in; `pairs` were checked.
@@ -253,20 +668,21 @@ pub(crate) fn solve(method: &dyn Linear, pairs: &Pairs<'_>, run: &Run<'_>) -> Re
     let train: Vec<usize> = (0..pairs.n()).collect();
     run.progress.start("fitting", Some(pairs.views.len() as u64 + 1));
     let learn = |(v, config): (usize, &ViewConfig)| {
-        let basis = Basis::learn(v, pairs.views[v], &train, config.preprocess, config.pca_dim, run)?;
+        let axes = if method.in_columns() { Axes::Columns } else { Axes::Principal(config.pca_dim) };
+        let basis = Basis::learn(v, pairs.views[v], &train, config, axes, run)?;
         run.progress.advance(1);
         Ok(Arc::new(basis))
     };
     let bases: Vec<Arc<Basis>> = views.par_iter().enumerate().map(learn).collect::<Result<_, FitError>>()?;
     let coordinates: Vec<Mat> = bases.iter().zip(&pairs.views).map(|(basis, x)| basis.coordinates(*x, &train)).collect();
     run.cancel.check()?;
-    let reduced = Reduced::new(bases, &coordinates, &train);
-    let solution = method.solve(&reduced, &views)?;
+    let reduced = Reduced::new(bases, &coordinates, &train, pairs.labels);
+    let solution = method.solve(&reduced, &views, run)?;
     run.progress.finish();
     Ok((reduced, solution))
 }
 
-/// The space of a solution: preprocess, centre, one linear map, unit length.
+/// The space of a solution: preprocess, centre, one linear map, its tail.
 ///
 /// # Errors
 /// [`FitError::Unrelated`] when no coordinate correlates; [`FitError::Numeric`] when the weights overflow f32.
@@ -275,43 +691,48 @@ fn space(method: &dyn Linear, bases: &[Arc<Basis>], solution: &Solution, about: 
     if k == 0 {
         return Err(FitError::Unrelated { method: method.name() });
     }
-    let weights = full_weights(method, bases, solution, k);
+    let (weights, offsets) = full_weights(method, bases, solution, k);
+    // A solution may be of fewer views than it learned from: labels as a view do not come as queries.
     let views = bases
         .iter()
         .zip(&weights)
-        .map(|(basis, w)| {
-            let linear = Step::Linear { weights: row_major(w), bias: Vec::new(), n_out: k };
+        .enumerate()
+        .map(|(v, (basis, w))| {
+            let bias = offsets.get(v).map_or(Vec::new(), |o| o.iter().map(|x| *x as f32).collect());
+            let linear = Step::Linear { weights: row_major(w), bias, n_out: k };
             let mean = basis.mean.iter().map(|m| *m as f32).collect();
-            let steps = basis.steps.iter().cloned().chain([Step::Center { mean }, linear, Step::Unit]).collect();
-            View { input_dim: basis.mean.len(), steps }
+            let tail = solution.tail.get(v).cloned().unwrap_or_else(|| vec![Step::Unit]);
+            let steps = basis.steps.iter().cloned().chain([Step::Center { mean }, linear]).chain(tail).collect();
+            View { input_dim: basis.input_dim, steps }
         })
         .collect();
     let told = if method.correlates() { k } else { 0 };
     let correlations = solution.correlations[..told].iter().map(|c| *c as f32).collect();
     let about = About { method: method.name().to_owned(), correlations, ..about };
-    PipelineSpace::new(Metric::Cosine, views, about).map_err(|_| FitError::Numeric { what: "turning the weights into f32" })
+    PipelineSpace::new(method.metric(), views, about).map_err(|_| FitError::Numeric { what: "turning the weights into f32" })
 }
 
-/// Weights on the columns of each view, `[d_v, k]`; signs are fixed by the first view.
-pub(crate) fn full_weights(method: &dyn Linear, bases: &[Arc<Basis>], solution: &Solution, k: usize) -> Vec<Mat> {
-    let factors = solution.factors(k, method.correlation_power());
-    let full = |(basis, w): (&Arc<Basis>, &Mat)| {
-        let mut full = product(basis.axes.subcols(0, w.nrows()), w.subcols(0, k));
-        linalg::scale_cols(&mut full, &factors);
-        full
-    };
+/// Weights on the columns of each view, `[d_v, k]`, and what is added to the coordinates, `[k]` for each view or nothing at all;
+/// signs that mean nothing are fixed by the first view: its largest weight of each coordinate is positive.
+pub(crate) fn full_weights(
+    method: &dyn Linear,
+    bases: &[Arc<Basis>],
+    solution: &Solution,
+    k: usize,
+) -> (Vec<Mat>, Vec<Vec<f64>>) {
+    let mut factors = solution.factors(k, method.correlation_power());
+    let full = |(basis, w): (&Arc<Basis>, &Mat)| product(basis.axes.subcols(0, w.nrows()), w.subcols(0, k));
     let mut weights: Vec<Mat> = bases.iter().zip(&solution.weights).map(full).collect();
-    fix_signs_of_all(&mut weights);
-    weights
-}
-
-/// Turns coordinates so that the largest weight of the first view is positive.
-fn fix_signs_of_all(weights: &mut [Mat]) {
-    let [first, others @ ..] = weights else { return };
-    let mut flips = Mat::from_fn(1, first.ncols(), |_, _| 1.0);
-    linalg::fix_signs(first, Some(&mut flips));
-    let flips: Vec<f64> = (0..flips.ncols()).map(|j| flips[(0, j)]).collect();
-    others.iter_mut().for_each(|w| linalg::scale_cols(w, &flips));
+    if !solution.signed
+        && let Some(first) = weights.first()
+    {
+        let mut flips = Mat::from_fn(1, k, |_, _| 1.0);
+        linalg::fix_signs(&mut first.clone(), Some(&mut flips));
+        factors.iter_mut().enumerate().for_each(|(j, factor)| *factor *= flips[(0, j)]);
+    }
+    weights.iter_mut().for_each(|w| linalg::scale_cols(w, &factors));
+    let scaled = |of: &Vec<f64>| of[..k].iter().zip(&factors).map(|(offset, factor)| offset * factor).collect();
+    (weights, solution.offsets.iter().flatten().map(scaled).collect())
 }
 
 /// Row-major f32.
@@ -343,9 +764,12 @@ fn distinct(x: MatrixView<'_>, rows: &[usize]) -> (Vec<usize>, Vec<usize>) {
 }
 
 /// Rows less the mean, each times the root of its count, so that products of columns count it that many times.
-fn centre(rows: &[f32], d: usize, mean: &[f64], counts: &[f64]) -> Mat {
+fn centre(mut rows: Mat, mean: &[f64], counts: &[f64]) -> Mat {
     let roots: Vec<f64> = counts.iter().map(|c| c.sqrt()).collect();
-    Mat::from_fn(rows.len() / d, d, |i, j| (f64::from(rows[i * d + j]) - mean[j]) * roots[i])
+    for (j, m) in mean.iter().enumerate() {
+        rows.col_mut(j).iter_mut().zip(&roots).for_each(|(x, r)| *x = (*x - m) * r);
+    }
+    rows
 }
 
 fn rank(values: &[f64], max: Option<usize>) -> usize {

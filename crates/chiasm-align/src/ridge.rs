@@ -66,8 +66,7 @@ impl RidgeConfig {
     /// # Errors
     /// See the [module](self).
     pub fn fit(&self, pairs: &Pairs<'_>, run: &Run<'_>) -> Result<PipelineSpace, FitError> {
-        pairs.check(self.name(), 2..=2)?;
-        reduced::fit(self, pairs, run)
+        Ok(reduced::fit(self, pairs, run)?.space)
     }
 }
 
@@ -83,7 +82,7 @@ impl Linear for RidgeConfig {
         }
         let view = |v: usize| {
             let ridge = if v == self.from { self.ridge } else { 0.0 };
-            ViewConfig { preprocess: self.preprocess[v], pca_dim: None, ridge }
+            ViewConfig { preprocess: self.preprocess[v], ridge, ..ViewConfig::default() }
         };
         let views = vec![view(0), view(1)];
         reduced::check(&views, usize::MAX, 0.0)?;
@@ -94,11 +93,7 @@ impl Linear for RidgeConfig {
         usize::MAX
     }
 
-    fn correlation_power(&self) -> f64 {
-        0.0
-    }
-
-    fn solve(&self, reduced: &Reduced, views: &[ViewConfig]) -> Result<Solution, FitError> {
+    fn solve(&self, reduced: &Reduced, views: &[ViewConfig], _run: &Run<'_>) -> Result<Solution, FitError> {
         let basis = &reduced.bases[self.from];
         let (m, ridge) = basis.ridge(&views[self.from]);
         let inverse: Vec<f64> = basis.variances[..m].iter().map(|v| 1.0 / (v + ridge)).collect();
@@ -108,7 +103,7 @@ impl Linear for RidgeConfig {
         let n_out = w.ncols();
         let stays = Mat::identity(n_out, n_out);
         let weights = if self.from == 0 { vec![w, stays] } else { vec![stays, w] };
-        Ok(Solution { weights, correlations: vec![1.0; n_out] })
+        Ok(Solution::correlated(weights, vec![1.0; n_out]))
     }
 
     fn parameters(&self) -> Vec<(String, String)> {

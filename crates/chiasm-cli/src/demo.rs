@@ -265,8 +265,8 @@ fn heldout_figures(world: &World, space: &Space, ui: &Ui) -> anyhow::Result<Cros
         for (to, base, base_scenes) in sets.iter().filter(|(to, ..)| to != from) {
             // Laid out as a library ranks them.
             let (queries, base) = (space.as_query(*from, queries)?, space.as_gallery(*to, base)?);
-            let query = Side { name: from.as_str(), vectors: &queries, groups: query_scenes };
-            let gallery = Side { name: to.as_str(), vectors: &base, groups: base_scenes };
+            let query = Side { name: from.as_str(), vectors: &queries, groups: query_scenes, labels: None };
+            let gallery = Side { name: to.as_str(), vectors: &base, groups: base_scenes, labels: None };
             reports.push(judge(query, gallery, space.ranking_metric())?.report(&config));
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! All arithmetic is `chiasm-eval`'s; this file gathers queries, answers and judgements, and holds figures against floors.
 
+mod fused;
 mod library;
 mod pairs;
 mod require;
@@ -13,12 +14,15 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chiasm_core::Modality;
+use chiasm_engine::FeatureSpace;
 use chiasm_eval::cross::CrossTable;
 use chiasm_eval::{EvalConfig, Report, trec};
 use clap::Args;
 
+use self::fused::FuseArgs;
 use self::require::Requirement;
 use crate::ModelsArg;
+use crate::features::{self, RowArgs};
 use crate::ui::{FAILED, Paint, SOME_REFUSED, Ui, shown, usage};
 
 /// The rule that the figures follow, said with every answer.
@@ -28,12 +32,13 @@ const TIES: &str = "equal scores stand in the order of their ids; where that tou
 /// Arguments of `chiasm eval`.
 #[derive(Args)]
 #[command(after_help = "\
-Five ways to say what belongs together:
+Six ways to say what belongs together:
   --space S --pairs captions.csv --images DIR     encode the pairs, every kind against every other
+  --space S --view image=I.npy --view text=T.npy  rows of feature files, paired by number; --labels FILE for classes
   --library L --pairs captions.csv --images DIR   texts find items through the library's index, and back
   --library L --queries q.tsv --qrels FILE        queries: `id<TAB>words`, `id<TAB>kind<TAB>words or file`, or JSON lines
   --library L --by-folder | --by-name             the names of folders find their files | files of one name find each other
-  --run FILE --qrels FILE                         a finished run, without any library
+  --run FILE [--run FILE --fuse rrf] --qrels FILE a finished run, or several fused, without any library
 
 R@K is the share of queries with a relevant item among the first K (hit@K is the same word); recall@K is the share of the
 relevant items that are there.")]
@@ -63,9 +68,11 @@ pub(crate) struct EvalArgs {
     /// Items whose file names agree up to the extension belong together
     #[arg(long, conflicts_with_all = ["pairs", "queries", "run", "space"])]
     by_name: bool,
-    /// Evaluate this run, in TREC's form
+    /// Evaluate this run, in TREC's form; several are fused first (late fusion)
     #[arg(long, value_name = "FILE", requires = "qrels", conflicts_with = "pairs")]
-    run: Option<PathBuf>,
+    run: Vec<PathBuf>,
+    #[command(flatten)]
+    fuse: FuseArgs,
     /// Deal the pairs into galleries of this many things each and pool their queries, so that figures over sets of different
     /// sizes can be compared
     #[arg(long, value_name = "N", requires = "space", value_parser = clap::value_parser!(u32).range(2..))]
@@ -95,6 +102,17 @@ pub(crate) struct EvalArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     #[command(flatten)]
+    rows: RowArgs,
+    /// What is searched, where it is not the rows of `--view` themselves
+    #[arg(long, value_name = "NAME=FILE[:WHAT]", requires = "views")]
+    gallery_view: Vec<String>,
+    /// Classes of the gallery's rows
+    #[arg(long, value_name = "FILE[:WHAT]", requires = "gallery_view")]
+    gallery_labels: Option<String>,
+    /// Thing that each row of the gallery shows
+    #[arg(long, value_name = "FILE[:WHAT]", requires = "gallery_view")]
+    gallery_groups: Option<String>,
+    #[command(flatten)]
     models: ModelsArg,
 }
 
@@ -116,10 +134,15 @@ pub(crate) fn run(args: &EvalArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         return Err(usage("--cuts: a cut after 0 answers measures nothing; give whole numbers from 1"));
     }
     let config = EvalConfig { cuts: args.cuts.clone(), n_resamples: args.resamples, seed: args.seed, ..EvalConfig::default() };
-    let outcome = match (&args.run, &args.space, &args.pairs, &args.queries) {
-        (Some(run), ..) => finished_run(run, args, &config)?,
+    let outcome = match (&args.run[..], &args.space, &args.pairs, &args.queries) {
+        ([_, ..], ..) => finished_run(args, &config)?,
+        (_, Some(space), None, _) if !args.rows.views.is_empty() => feature_files(space, args, &config, ui)?,
         (_, Some(space), Some(pairs), _) => pairs::in_space(space, pairs, args, &config, ui)?,
-        (_, Some(_), None, _) => return Err(usage("--space: also give what belongs together, with `--pairs FILE`")),
+        (_, Some(_), None, _) => {
+            return Err(usage(
+                "--space: also give what belongs together, with `--pairs FILE`, or rows with `--view NAME=FILE`",
+            ));
+        }
         (_, None, Some(pairs), _) => library::pairs(pairs, args, &config, ui)?,
         (_, None, None, Some(queries)) => library::queries(queries, args, &config, ui)?,
         (_, None, None, None) if args.by_folder => library::by_folder(args, &config, ui)?,
@@ -165,8 +188,24 @@ pub(crate) fn run(args: &EvalArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     })
 }
 
-fn finished_run(path: &Path, args: &EvalArgs, config: &EvalConfig) -> anyhow::Result<Outcome> {
-    let run = trec::read_run(open(path)?).with_context(|| shown(path))?;
+/// Rows of feature files, every view against every other.
+fn feature_files(path: &Path, args: &EvalArgs, config: &EvalConfig, ui: &Ui) -> anyhow::Result<Outcome> {
+    let Some(space) = FeatureSpace::load(path)? else {
+        return Err(usage(format!("{} was fitted with encoders: evaluate it with `--pairs FILE`, not `--view`", shown(path))));
+    };
+    let gallery = RowArgs {
+        views: args.gallery_view.clone(),
+        labels: args.gallery_labels.clone(),
+        groups: args.gallery_groups.clone(),
+        drop_bad_rows: args.rows.drop_bad_rows,
+    };
+    let gallery = (!args.gallery_view.is_empty()).then_some(&gallery);
+    let (reports, remarks) = features::evaluate(&space, &args.rows, gallery, config, ui)?;
+    Ok(Outcome { reports, remarks, ..Outcome::default() })
+}
+
+fn finished_run(args: &EvalArgs, config: &EvalConfig) -> anyhow::Result<Outcome> {
+    let run = fused::read(&args.run, &args.fuse)?;
     let qrels = read_qrels(args)?;
     let report = trec::report(&run, &qrels, config)?;
     let unjudged = run.queries.keys().filter(|q| !qrels.queries.contains_key(*q)).count();

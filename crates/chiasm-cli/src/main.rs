@@ -5,10 +5,12 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
 mod classify;
 mod contact_sheet;
 mod demo;
 mod eval;
+mod features;
 mod import;
 mod index;
 mod info;
@@ -77,6 +79,9 @@ enum Command {
     Import(import::ImportArgs),
     /// How well a space, a library or a run finds what belongs together
     Eval(Box<eval::EvalArgs>),
+    /// Compare bridges on real sets under one protocol
+    #[command(subcommand)]
+    Bench(bench::BenchCommand),
     /// Encoders that turn files into vectors: which there are, and whether their weights are found
     #[command(subcommand)]
     Model(model::ModelCommand),
@@ -112,6 +117,7 @@ fn main() -> ExitCode {
         Command::Verify(args) => verify::run(args, &ui),
         Command::Import(args) => import::run(args, &ui),
         Command::Eval(args) => eval::run(args, &ui),
+        Command::Bench(command) => bench::run(command, &ui),
         Command::Model(command) => model::run(command, &ui),
     };
     outcome.unwrap_or_else(|error| ui.fail(&error))

@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use chiasm_core::Modality;
-use chiasm_engine::{ClassNames, FitReport, FitRequest, Space, SpaceInfo, fit_space};
+use chiasm_align::MethodConfig;
+use chiasm_core::{Modality, SharedSpace};
+use chiasm_engine::{ClassNames, FeatureSpace, FitReport, FitRequest, Space, SpaceInfo, fit_space};
+use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::ModelsArg;
+use crate::features::{self, RowArgs};
 use crate::ui::{Paint, Ui, duration, escape, shown, usage};
 
 /// `chiasm space ...`
@@ -40,12 +43,20 @@ pub(crate) struct FitArgs {
     /// Folder in which the table's paths begin [default: the table's own]
     #[arg(long, visible_alias = "root", value_name = "DIR")]
     images: Option<PathBuf>,
-    /// How the bridge is learned
-    #[arg(long, value_enum)]
-    method: Method,
+    #[command(flatten)]
+    rows: RowArgs,
+    /// How the bridge is learned, see `docs/methods.md`
+    #[arg(long, value_parser = PossibleValuesParser::new(methods()), hide_possible_values = true)]
+    method: String,
     /// Folds of the cross-validation that chooses hyper-parameters [default: 5]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(2..))]
     folds: Option<u16>,
+    /// Coordinates of the space at most, or bits of a code [default: the method's]
+    #[arg(long, visible_alias = "bits", value_name = "N", requires = "views", value_parser = clap::value_parser!(u32).range(1..))]
+    components: Option<u32>,
+    /// Take the method's hyper-parameters as they are, without cross-validation
+    #[arg(long, requires = "views", conflicts_with = "folds")]
+    no_search: bool,
     /// Decides every random choice: the same seed and pairs give the same space
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -63,18 +74,8 @@ pub(crate) struct FitArgs {
 }
 
 /// The methods, each a file of `chiasm-align`.
-#[derive(Clone, Copy, ValueEnum)]
-enum Method {
-    /// Canonical correlation analysis of two views
-    Cca,
-    /// Of two views or more
-    Mcca,
-    /// Partial least squares: greatest covariance instead of correlation
-    Pls,
-    /// Ridge regression from one view to the other
-    Ridge,
-    /// No pairs: likeliest classes, each at its name's place among the texts
-    Conse,
+fn methods() -> Vec<&'static str> {
+    MethodConfig::names().iter().copied().chain(["conse"]).collect()
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -112,13 +113,10 @@ fn fit(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         (Modality::Audio, &args.audio),
         (Modality::Series, &args.series),
     ];
-    let method = match args.method {
-        Method::Cca => "cca",
-        Method::Mcca => "mcca",
-        Method::Pls => "pls",
-        Method::Ridge => "ridge",
-        Method::Conse => "conse",
-    };
+    let method = args.method.as_str();
+    if !args.rows.views.is_empty() {
+        return fit_on_features(args, ui);
+    }
     if args.pairs.is_none() && method != "conse" {
         return Err(usage(format!(
             "`--method {method}` learns from pairs: give them with `--pairs FILE`, or use `--method conse`"
@@ -153,11 +151,66 @@ fn fit(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn fit_on_features(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    if args.pairs.is_some() || [&args.image, &args.text, &args.audio, &args.series].iter().any(|e| e.is_some()) {
+        return Err(usage("--view takes rows as they are: leave out the encoders and `--pairs`, or leave out `--view`"));
+    }
+    if args.method == "conse" {
+        return Err(usage("`conse` needs a classifier and a text encoder: give them with `--image NAME:classes --text NAME`"));
+    }
+    let method = MethodConfig::from_name(&args.method)?;
+    let request = features::Fit {
+        rows: &args.rows,
+        name: args.name.clone().unwrap_or_else(|| stem(&args.output)),
+        method: match args.components {
+            Some(n) => method.with_components(n as usize),
+            None => method,
+        },
+        folds: (!args.no_search).then(|| args.folds.map_or(5, usize::from)),
+        seed: args.seed,
+    };
+    let space = features::fit(request, ui)?;
+    space.save(&args.output)?;
+    let file = shown(&args.output);
+    if ui.json {
+        ui.print_json(&json_of(&space))?;
+    } else {
+        ui.print(features::describe(&space, ui))?;
+        ui.print(format!("written to   {file}\n"))?;
+        let views: Vec<String> = space.views.iter().map(|view| format!("--view {view}=FILE")).collect();
+        ui.hint(format!("try it on rows it has not seen: `chiasm eval --space {file} {}`", views.join(" ")));
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A space of feature files as JSON.
+fn json_of(space: &FeatureSpace) -> serde_json::Value {
+    serde_json::json!({
+        "name": space.name,
+        "fingerprint": space.fingerprint(),
+        "metric": space.projection.metric().as_str(),
+        "dim": space.projection.dim(),
+        "bits": space.projection.n_bits(),
+        "views": space.views,
+        "input_dims": (0..space.views.len()).map(|v| space.projection.input_dim(v)).collect::<Vec<_>>(),
+        "correlations": space.projection.about().correlations,
+        "report": space.report,
+    })
+}
+
 fn stem(path: &Path) -> String {
     path.file_stem().map_or_else(|| "space".to_owned(), |s| s.to_string_lossy().into_owned())
 }
 
 fn info(args: &InfoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    if let Some(space) = FeatureSpace::load(&args.file)? {
+        return if ui.json {
+            ui.print_json(&json_of(&space)).map(|()| ExitCode::SUCCESS)
+        } else {
+            ui.print(features::describe(&space, ui))?;
+            Ok(ExitCode::SUCCESS)
+        };
+    }
     let described = Space::load(&args.file, &args.models.dirs())?.describe();
     if ui.json {
         ui.print_json(&described)?;
@@ -190,6 +243,12 @@ fn describe_report(report: &FitReport, ui: &Ui) -> String {
     let chosen: Vec<String> = report.parameters.iter().map(|(name, value)| format!("{name} = {value}")).collect();
     if !chosen.is_empty() {
         text += &format!("parameters   {}\n", escape(&chosen.join(", ")));
+    }
+    if !report.correlations.is_empty() {
+        let shown: Vec<String> = report.correlations.iter().take(12).map(|c| format!("{c:.3}")).collect();
+        let more = report.correlations.len().saturating_sub(12);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        text += &format!("correlations {}{more}\n", shown.join(" "));
     }
     for line in report.views.iter().filter(|line| line.contains("through")) {
         text += &format!("joins        {}\n", escape(line));

@@ -7,12 +7,14 @@
 
 #![forbid(unsafe_code)]
 
+mod labels;
 mod media;
 mod run;
 mod search;
 mod space;
 mod vectors;
 
+pub use labels::{Labels, LabelsError};
 pub use media::{Image, Media, Modality, Series, Span, UnknownModality, Waveform};
 pub use run::{Cancel, Cancelled, NoProgress, Progress};
 pub use search::{Hit, NotANumber, RowSet, Score, SearchError, SearchOptions, VectorIndex};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chiasm_align::{self as align, About, Figures, FitError, MethodConfig, Pairs, PipelineSpace, Run, Step, conse};
-use chiasm_core::{Cancel, EncodeError, Encoder, Media, Metric, Modality, Progress, SharedSpace, Vectors};
+use chiasm_core::{Cancel, EncodeError, Encoder, Labels, Media, Metric, Modality, Progress, SharedSpace, Vectors};
 use chiasm_encode::ModelDirs;
 use chiasm_media::Limits;
 use rayon::prelude::*;
@@ -148,6 +148,8 @@ struct Rows {
     views: Vec<Vectors>,
     groups: Vec<u32>,
     n_groups: usize,
+    /// Classes of the rows, where the table has a column of them.
+    labels: Option<Labels>,
     dropped: BTreeMap<String, usize>,
 }
 
@@ -192,7 +194,11 @@ fn from_pairs(request: &FitRequest, models: &ModelDirs, progress: &dyn Progress,
     }
     let mut encoders: Vec<Arc<dyn Encoder>> = direct.iter().map(|(m, name)| open(name, **m, models)).collect::<Result<_>>()?;
     let rows = embed_table(&table, &encoders, progress, cancel)?;
-    let pairs = Pairs::with_groups(rows.views.iter().map(Vectors::view).collect(), &rows.groups);
+    let mut pairs = Pairs::with_groups(rows.views.iter().map(Vectors::view).collect(), &rows.groups);
+    // Methods that do not learn from classes go on finding the one partner.
+    if MethodConfig::from_name(&request.method).is_ok_and(|method| method.needs_labels()) {
+        pairs.labels = rows.labels.as_ref();
+    }
     let run = Run { seed: request.seed, progress, cancel };
     let folds = request.folds.unwrap_or(DEFAULT_FOLDS);
     let chosen = MethodConfig::auto(&request.method, &pairs, folds, &run).map_err(stopped)?;
@@ -423,13 +429,18 @@ fn figures(figures: &Figures, kinds: &[Modality]) -> Vec<FoldFigures> {
 }
 
 /// A stop is a stop wherever it was noticed.
-fn stopped(error: FitError) -> EngineError {
+pub(crate) fn stopped(error: FitError) -> EngineError {
     if let FitError::Cancelled(stop) = error { EngineError::Cancelled(stop) } else { EngineError::Fit(error) }
 }
 
 /// Embeds what a table names, each distinct file and text once, and lays it out as rows: one per line and text column.
 fn embed_table(table: &PairTable, encoders: &[Arc<dyn Encoder>], progress: &dyn Progress, cancel: &Cancel) -> Result<Rows> {
     let mut dropped: BTreeMap<String, usize> = BTreeMap::new();
+    if !table.wrong.is_empty() {
+        let lines: Vec<String> = table.wrong.iter().take(5).map(|(line, found)| format!("{line} ({found} cells)")).collect();
+        progress.note(&format!("lines of another width than the header are left out: {}, ...", lines.join(", ")));
+        dropped.insert("the line has more or fewer cells than the header".to_owned(), table.wrong.len());
+    }
     let has_text = encoders.iter().any(|e| e.modality() == Modality::Text);
     // Without a text view each line counts once.
     let n_texts = if has_text { table.texts.len() } else { 1 };
@@ -440,7 +451,7 @@ fn embed_table(table: &PairTable, encoders: &[Arc<dyn Encoder>], progress: &dyn 
             None => embed_texts(encoder, &table.texts, progress, cancel)?,
         });
     }
-    let (mut views, mut groups) = (vec![Vec::new(); encoders.len()], Vec::new());
+    let (mut views, mut groups, mut lines) = (vec![Vec::new(); encoders.len()], Vec::new(), Vec::new());
     let mut numbers: HashMap<u32, u32> = HashMap::new();
     for line in 0..table.n {
         for column in 0..n_texts {
@@ -453,6 +464,7 @@ fn embed_table(table: &PairTable, encoders: &[Arc<dyn Encoder>], progress: &dyn 
                         .zip(&mut views)
                         .zip(&embedded)
                         .for_each(|((at, view), e)| view.extend_from_slice(e.vectors.row(*at)));
+                    lines.push(line);
                     let next = numbers.len() as u32;
                     groups.push(*numbers.entry(table.groups[line]).or_insert(next));
                 }
@@ -470,7 +482,17 @@ fn embed_table(table: &PairTable, encoders: &[Arc<dyn Encoder>], progress: &dyn 
             Vectors::new(data, e.dim()).map_err(|source| EngineError::Numbers { what: e.name().to_owned(), source })
         })
         .collect::<Result<_>>()?;
-    Ok(Rows { views, groups, n_groups: numbers.len(), dropped })
+    let labels = table.classes.as_ref().map(|classes| labels_of(classes, &lines));
+    Ok(Rows { views, groups, n_groups: numbers.len(), labels, dropped })
+}
+
+/// The classes of some lines, numbered in the order of their names.
+fn labels_of(classes: &[String], lines: &[usize]) -> Labels {
+    let of = |line: &usize| classes[*line].split('|').map(str::trim).filter(|name| !name.is_empty()).collect::<Vec<_>>();
+    let names: BTreeSet<&str> = lines.iter().flat_map(of).collect();
+    let numbers: BTreeMap<&str, u32> = names.iter().zip(0..).map(|(name, number)| (*name, number)).collect();
+    let rows: Vec<Vec<u32>> = lines.iter().map(|line| of(line).iter().map(|name| numbers[name]).collect()).collect();
+    Labels::from_rows(&rows, numbers.len()).expect("every class was numbered")
 }
 
 /// Embeddings of one modality and where each cell's stands.

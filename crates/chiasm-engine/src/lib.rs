@@ -18,9 +18,12 @@
 
 mod calibrate;
 mod catalogue;
+
 mod classify;
+pub mod container;
 mod crowding;
 mod error;
+mod feature_space;
 mod filter;
 mod fit;
 mod import;
@@ -43,6 +46,7 @@ pub use chiasm_encode::ModelDirs;
 pub use chiasm_media::{Cut, Limits};
 pub use classify::{Classifier, DEFAULT_TEMPLATES, LabelScore};
 pub use error::{EngineError, FilterError};
+pub use feature_space::{FeatureFigures, FeatureFit, FeatureReport, FeatureSpace};
 pub use filter::Filter;
 pub use fit::{ClassNames, FitOutcome, FitReport, FitRequest, FoldFigures, fit_space};
 pub use import::ReadyVectors;

@@ -31,8 +31,12 @@ pub struct PairTable {
     pub texts: Vec<TextColumn>,
     /// For each line the thing it shows, numbered from 0 in order of appearance.
     pub groups: Vec<u32>,
+    /// Classes of each line, from a column `label`, `class` or `category`; several are separated by `|`.
+    pub classes: Option<Vec<String>>,
     /// Names of columns that were left out.
     pub ignored: Vec<String>,
+    /// Lines of another width than the header: their number and cells. They are left out, and whoever reads the table tells of them.
+    pub wrong: Vec<(u64, usize)>,
 }
 
 impl PairTable {
@@ -46,7 +50,7 @@ impl PairTable {
             let line = e.position().map_or_else(|| "its beginning".to_owned(), |p| format!("line {}", p.line()));
             fail(line, e.to_string())
         };
-        let mut reader = csv::ReaderBuilder::new().from_path(path).map_err(csv_error)?;
+        let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path).map_err(csv_error)?;
         let header: Vec<String> = reader
             .headers()
             .map_err(csv_error)?
@@ -67,6 +71,10 @@ impl PairTable {
                     Column::Files(table.files.len() - 1)
                 }
                 "text" | "caption" => Column::Texts(table.add_texts(name)),
+                "label" | "class" | "category" if table.classes.is_none() => {
+                    table.classes = Some(Vec::new());
+                    Column::Classes
+                }
                 _ if name.starts_with("text_") || name.starts_with("caption_") => Column::Texts(table.add_texts(name)),
                 _ => {
                     table.ignored.push(name.clone());
@@ -86,6 +94,10 @@ impl PairTable {
         let mut groups: HashMap<PathBuf, u32> = HashMap::new();
         for (line, record) in reader.records().enumerate() {
             let record = record.map_err(csv_error)?;
+            if record.len() != header.len() {
+                table.wrong.push((record.position().map_or(0, csv::Position::line), record.len()));
+                continue;
+            }
             let mut shows = None;
             for (cell, column) in record.iter().zip(&columns) {
                 let cell = cell.trim();
@@ -96,6 +108,7 @@ impl PairTable {
                         table.files[*at].1.push(file);
                     }
                     Column::Texts(at) => table.texts[*at].texts.push(cell.to_owned()),
+                    Column::Classes => table.classes.get_or_insert_default().push(cell.to_owned()),
                     Column::Ignored => {}
                 }
             }
@@ -104,6 +117,13 @@ impl PairTable {
             let next = groups.len() as u32;
             table.groups.push(*groups.entry(shows).or_insert(next));
             table.n += 1;
+        }
+        if let Some((line, found)) = table.wrong.first()
+            && table.wrong.len() >= table.n
+        {
+            // Then it is the header or the separator that is wrong.
+            let reason = format!("{found} cells, the header has {}: quote cells that hold a comma", header.len());
+            return Err(fail(format!("line {line}"), reason));
         }
         if table.n == 0 {
             return Err(fail("line 2".to_owned(), "there are no lines below the header".to_owned()));
@@ -126,6 +146,7 @@ impl PairTable {
 enum Column {
     Files(usize),
     Texts(usize),
+    Classes,
     Ignored,
 }
 
@@ -159,6 +180,13 @@ mod tests {
         assert_eq!(table.texts.len(), 2);
         assert_eq!(table.files[0].1[0], None);
         assert_eq!(table.groups, [0, 1]);
+    }
+
+    #[test]
+    fn a_few_wrong_lines_are_left_out_and_told() {
+        let table = read("image,text,label\na.jpg,one,x\nb.jpg\nc.jpg,three,y|x\nd.jpg,four,x,5\ne.jpg,five,\n").unwrap();
+        assert_eq!((table.n, &table.wrong[..]), (3, &[(3, 1), (5, 4)][..]));
+        assert_eq!(table.classes.unwrap(), ["x", "y|x", ""]);
     }
 
     #[test]

@@ -1,15 +1,7 @@
 //! A space: which encoder makes the vectors of each kind of media, and how they are carried to where they meet.
 //!
 //! # File (`*.space`)
-//! | bytes | what |
-//! | --- | --- |
-//! | 8 | `CHIASMSP` |
-//! | 4 | format, u32 little-endian: 1 |
-//! | 4 | length of the header, u32 little-endian |
-//! | header | JSON: name, views, sizes of what follows, the report of the fit |
-//! | pipelines | a safetensors container, see `chiasm_align::PipelineSpace` |
-//! | references | f32 little-endian, for each view `[n_references, dim]` |
-//! | 32 | BLAKE3 of all bytes before |
+//! A safetensors container, see [`crate::container`]. Files of format 1, which began with `CHIASMSP`, are still read.
 //!
 //! # Fingerprint
 //! BLAKE3 over the views (modality and the encoder's fingerprint) and the pipelines. The name, the report and the references are
@@ -24,11 +16,11 @@ use chiasm_encode::ModelDirs;
 use chiasm_media::Cut;
 use serde::{Deserialize, Serialize};
 
+use crate::container;
 use crate::fit::FitReport;
 use crate::{EngineError, Result};
 
-const MAGIC: &[u8; 8] = b"CHIASMSP";
-const FORMAT: u32 = 1;
+const MAGIC_1: &[u8; 8] = b"CHIASMSP";
 const DIGEST_BYTES: usize = 32;
 /// Parts of a long query that are embedded; more would say little new and cost as many encodings.
 const MAX_QUERY_SEGMENTS: usize = 32;
@@ -102,12 +94,20 @@ pub struct Space {
 struct Header {
     name: String,
     views: Vec<View>,
+    references_paired: bool,
+    report: Option<FitReport>,
+}
+
+/// That of format 1.
+#[derive(Deserialize)]
+struct Header1 {
+    name: String,
+    views: Vec<View>,
     dim: usize,
     n_pipeline_bytes: usize,
     n_references: Vec<usize>,
     references_paired: bool,
     report: Option<FitReport>,
-    written_by: String,
 }
 
 impl Space {
@@ -297,28 +297,16 @@ impl Space {
     }
 
     fn to_bytes(&self) -> Vec<u8> {
-        let pipelines = self.projection.to_bytes();
         let header = Header {
             name: self.name.clone(),
             views: self.views.clone(),
-            dim: self.dim(),
-            n_pipeline_bytes: pipelines.len(),
-            n_references: self.references.views.iter().map(|r| r.len() / self.dim()).collect(),
             references_paired: self.references.paired,
             report: self.report.clone(),
-            written_by: format!("chiasm {}", env!("CARGO_PKG_VERSION")),
         };
-        let header = serde_json::to_vec(&header).expect("a record of strings and finite numbers is always JSON");
-        let mut bytes = Vec::with_capacity(header.len() + pipelines.len() + 64);
-        bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&FORMAT.to_le_bytes());
-        bytes.extend_from_slice(&(header.len() as u32).to_le_bytes());
-        bytes.extend_from_slice(&header);
-        bytes.extend_from_slice(&pipelines);
-        bytes.extend(self.references.views.iter().flatten().flat_map(|v| v.to_le_bytes()));
-        let digest = blake3::hash(&bytes);
-        bytes.extend_from_slice(digest.as_bytes());
-        bytes
+        let tensors = self.references.views.iter().enumerate().filter(|(_, r)| !r.is_empty());
+        let tensors = tensors.map(|(v, r)| (format!("references.{v:03}"), self.dim(), r.clone())).collect();
+        let header = serde_json::to_value(&header).expect("a record of strings and finite numbers is always JSON");
+        container::seal(&self.projection, "media", &self.fingerprint, header, tensors)
     }
 }
 
@@ -328,26 +316,55 @@ impl std::fmt::Debug for Space {
     }
 }
 
+/// Whether these are the bytes of a file that the first version wrote.
+pub(crate) fn is_format_1(bytes: &[u8]) -> bool {
+    bytes.starts_with(MAGIC_1)
+}
+
 fn parse(bytes: &[u8], models: &ModelDirs) -> Result<Space, String> {
+    if is_format_1(bytes) {
+        return parse_1(bytes, models);
+    }
+    let opened = container::open(bytes)?;
+    if opened.kind != "media" {
+        return Err(
+            "it was fitted on feature files, not with encoders, so that no picture or text can be taken into it: fit one with \
+                    `chiasm space fit --image ... --text ... --pairs ...`"
+                .to_owned(),
+        );
+    }
+    let header: Header = serde_json::from_value(opened.header).map_err(|e| format!("its header: {e}"))?;
+    let dim = opened.projection.dim();
+    let mut references = References { views: vec![Vec::new(); header.views.len()], paired: header.references_paired };
+    for (name, width, numbers) in opened.tensors {
+        let view = name.strip_prefix("references.").and_then(|v| v.parse::<usize>().ok());
+        let slot = view.and_then(|v| references.views.get_mut(v)).filter(|_| width == dim);
+        *slot.ok_or_else(|| format!("its tensor `{name}` of {width} columns belongs to no view"))? = numbers;
+    }
+    whole(header.name, header.views, opened.projection, references, header.report, models)
+}
+
+/// Files of format 1, as the first version wrote them.
+fn parse_1(bytes: &[u8], models: &ModelDirs) -> Result<Space, String> {
     let cut = |at: usize, n: usize| {
         let end = at.checked_add(n).filter(|end| *end <= bytes.len());
         end.map(|end| &bytes[at..end]).ok_or_else(|| format!("it ends after {} bytes, within its own parts", bytes.len()))
     };
     let number = |at: usize| cut(at, 4).map(|b| u32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-    if bytes.len() < 16 + DIGEST_BYTES || &bytes[..8] != MAGIC {
-        return Err("it does not begin as a space file does: make one with `chiasm space fit`".to_owned());
+    if bytes.len() < 16 + DIGEST_BYTES {
+        return Err("it ends within its own head".to_owned());
     }
-    // The format before the checksum: a later format may place its checksum elsewhere.
+    // The format before the checksum: another format may place its checksum elsewhere.
     let format = number(8)?;
-    if format != FORMAT {
-        return Err(format!("it has format {format}, this program reads {FORMAT}: use a newer chiasm"));
+    if format != 1 {
+        return Err(format!("it has format {format}, this program reads 1 and 2: use a newer chiasm"));
     }
     let (content, digest) = bytes.split_at(bytes.len() - DIGEST_BYTES);
     if blake3::hash(content).as_bytes() != digest {
-        return Err("its checksum does not match, so it is damaged or cut short: copy it again or fit it again".to_owned());
+        return Err(container::DAMAGED.to_owned());
     }
     let n_header = number(12)? as usize;
-    let header: Header = serde_json::from_slice(cut(16, n_header)?).map_err(|e| format!("its header: {e}"))?;
+    let header: Header1 = serde_json::from_slice(cut(16, n_header)?).map_err(|e| format!("its header: {e}"))?;
     let at = 16 + n_header;
     let projection = PipelineSpace::from_bytes(cut(at, header.n_pipeline_bytes)?).map_err(|e| e.to_string())?;
     if header.dim != projection.dim() || header.n_references.len() != header.views.len() {
@@ -360,14 +377,29 @@ fn parse(bytes: &[u8], models: &ModelDirs) -> Result<Space, String> {
         references.views.push(floats(cut(at, n_bytes)?));
         at += n_bytes;
     }
-    if at != content.len() || references.views.iter().flatten().any(|v| !v.is_finite()) {
+    if at != content.len() {
         return Err("its reference vectors are not what its header says".to_owned());
     }
-    if references.paired && header.n_references.iter().filter(|n| **n > 0).any(|n| Some(n) != header.n_references.iter().max())
-    {
+    whole(header.name, header.views, projection, references, header.report, models)
+}
+
+/// A space of parts that were read, after the checks that both formats share.
+fn whole(
+    name: String,
+    views: Vec<View>,
+    projection: PipelineSpace,
+    references: References,
+    report: Option<FitReport>,
+    models: &ModelDirs,
+) -> Result<Space, String> {
+    if references.views.iter().flatten().any(|v| !v.is_finite()) {
+        return Err("its reference vectors are not finite".to_owned());
+    }
+    let counts: Vec<usize> = references.views.iter().map(Vec::len).filter(|n| *n > 0).collect();
+    if references.paired && counts.iter().any(|n| Some(n) != counts.iter().max()) {
         return Err("its reference vectors are said to be paired, but differ in number".to_owned());
     }
-    Space::assemble(header.name, header.views, projection, references, header.report, models.clone()).map_err(|e| e.to_string())
+    Space::assemble(name, views, projection, references, report, models.clone()).map_err(|e| e.to_string())
 }
 
 /// Little-endian bytes as numbers; a rest of less than four bytes is left out.

@@ -1,7 +1,7 @@
 //! Retrieval between embedded sets: each item of one queries all items of the other.
 //!
 //! Items carry a *group*; the items of the gallery that share the query's group are the relevant ones. A picture and its five
-//! captions are a group, so are all photos of dogs and all barks. Ties are broken by the order of the gallery, and when any tie
+//! captions are a group, so are all photos of dogs and all barks. Or they carry labels, and those that share one are relevant. Ties are broken by the order of the gallery, and when any tie
 //! touches a relevant item the report also gives the MAP averaged over all orders of the tied ([`crate::TiedRanking`]).
 //!
 //! # Cost
@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use chiasm_core::{Metric, Vectors};
+use chiasm_core::{Labels, Metric, Vectors};
 use rayon::prelude::*;
 use serde::Serialize;
 
@@ -29,6 +29,14 @@ pub struct Side<'a> {
     pub vectors: &'a Vectors,
     /// Group of each row.
     pub groups: &'a [u32],
+    /// Classes of each row; where both sides have them they decide what is relevant, and the groups do not.
+    pub labels: Option<&'a Labels>,
+}
+
+impl<'a> Side<'a> {
+    fn belongs(&self) -> Belongs<'a> {
+        self.labels.map_or(Belongs::Groups(self.groups), Belongs::Labels)
+    }
 }
 
 /// Why sets cannot be evaluated.
@@ -63,9 +71,12 @@ pub enum CrossError {
 /// # Errors
 /// [`CrossError`].
 pub fn judge(query: Side<'_>, gallery: Side<'_>, metric: Metric) -> Result<Direction, CrossError> {
+    // Labels count only where both sides have them.
+    let labelled = query.labels.is_some() && gallery.labels.is_some();
+    let [query, gallery] = [query, gallery].map(|side| Side { labels: side.labels.filter(|_| labelled), ..side });
     for side in [query, gallery] {
-        if side.groups.len() != side.vectors.n() {
-            let (vectors, groups) = (side.vectors.n(), side.groups.len());
+        let (vectors, groups) = (side.vectors.n(), side.belongs().n());
+        if groups != vectors {
             return Err(CrossError::Groups { name: side.name.to_owned(), vectors, groups });
         }
     }
@@ -78,31 +89,119 @@ pub fn judge(query: Side<'_>, gallery: Side<'_>, metric: Metric) -> Result<Direc
         });
     }
     let (queries, base) = (prepare(query.vectors, metric), prepare(gallery.vectors, metric));
-    let mut members: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
-    for (i, group) in gallery.groups.iter().enumerate() {
-        members.entry(*group).or_default().push(i);
-    }
-    let rows: Vec<usize> = (0..queries.n()).filter(|q| members.contains_key(&query.groups[*q])).collect();
-    let judged: Vec<(Judged, f64, bool)> = rows
-        .par_iter()
+    let score = |q: usize, scores: &mut [f32]| {
+        let row = queries.row(q);
+        scores.iter_mut().zip(base.rows()).for_each(|(score, x)| *score = closeness(metric, row, x));
+    };
+    Ok(judge_scores((query.name, query.belongs()), (gallery.name, gallery.belongs()), score))
+}
+
+/// One direction, whatever the scores come from: `score(q, scores)` fills in how close each item of the gallery is to query `q`, greater
+/// being closer. So codes ranked by Hamming distance are judged by the same rules as vectors.
+///
+/// # Panics
+/// When one side has groups and the other labels.
+pub fn judge_scores(
+    (query_name, query): (&str, Belongs<'_>),
+    (gallery_name, gallery): (&str, Belongs<'_>),
+    score: impl Fn(usize, &mut [f32]) + Sync,
+) -> Direction {
+    let relevance = Relevance::new(query, gallery);
+    let (n_queries, n_gallery) = (query.n(), gallery.n());
+    let judged: Vec<(usize, Judged, f64, bool)> = (0..n_queries)
+        .into_par_iter()
         .map_init(
-            || vec![0.0f32; base.n()],
-            |scores, &q| {
-                let row = queries.row(q);
-                for (score, x) in scores.iter_mut().zip(base.rows()) {
-                    *score = closeness(metric, row, x);
+            || vec![0.0f32; n_gallery],
+            |scores, q| {
+                let relevant = relevance.of(q);
+                if relevant.is_empty() {
+                    return None;
                 }
-                let group = query.groups[q];
-                rank(scores, &members[&group], |i| gallery.groups[i] == group)
+                score(q, scores);
+                let (judged, expected, tied) = rank(scores, &relevant, |i| relevance.holds(q, i));
+                Some((q, judged, expected, tied))
             },
         )
+        .flatten()
         .collect();
-    let n_gallery = base.n();
-    let n_tied = judged.iter().filter(|(_, _, tied)| *tied).count();
-    let (queries, tie_free): (Vec<Judged>, Vec<f64>) =
-        judged.into_iter().map(|(judged, expected, _)| (judged.with_gallery(n_gallery), expected)).unzip();
-    let title = format!("{} -> {}", query.name, gallery.name);
-    Ok(Direction { title, n_skipped: query.vectors.n() - rows.len(), rows, queries, expected_ap: tie_free, n_tied })
+    let n_tied = judged.iter().filter(|(.., tied)| *tied).count();
+    let mut direction = Direction {
+        title: format!("{query_name} -> {gallery_name}"),
+        rows: Vec::new(),
+        queries: Vec::new(),
+        expected_ap: Vec::new(),
+        n_skipped: n_queries - judged.len(),
+        n_tied,
+    };
+    for (row, judged, expected, _) in judged {
+        direction.rows.push(row);
+        direction.queries.push(judged.with_gallery(n_gallery));
+        direction.expected_ap.push(expected);
+    }
+    direction
+}
+
+/// What the rows of a set belong to.
+#[derive(Clone, Copy, Debug)]
+pub enum Belongs<'a> {
+    /// Each row to one group; those of the same group are relevant to one another.
+    Groups(&'a [u32]),
+    /// Each row to any number of classes; those that share one are relevant to one another.
+    Labels(&'a Labels),
+}
+
+impl Belongs<'_> {
+    fn n(&self) -> usize {
+        match self {
+            Belongs::Groups(groups) => groups.len(),
+            Belongs::Labels(labels) => labels.n(),
+        }
+    }
+}
+
+/// Which items of the gallery are relevant to which queries.
+struct Relevance<'a> {
+    query: Belongs<'a>,
+    gallery: Belongs<'a>,
+    /// The gallery's rows by group or class.
+    members: BTreeMap<u32, Vec<usize>>,
+}
+
+impl<'a> Relevance<'a> {
+    fn new(query: Belongs<'a>, gallery: Belongs<'a>) -> Self {
+        let mut members: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+        match gallery {
+            Belongs::Groups(groups) => {
+                groups.iter().enumerate().for_each(|(i, g)| members.entry(*g).or_default().push(i));
+            }
+            Belongs::Labels(labels) => {
+                (0..labels.n()).for_each(|i| labels.of(i).iter().for_each(|c| members.entry(*c).or_default().push(i)));
+            }
+        }
+        Self { query, gallery, members }
+    }
+
+    /// The relevant rows, ascending.
+    fn of(&self, q: usize) -> Vec<usize> {
+        let of = |group: &u32| self.members.get(group).map_or(&[][..], Vec::as_slice);
+        match self.query {
+            Belongs::Groups(groups) => of(&groups[q]).to_vec(),
+            Belongs::Labels(labels) => {
+                let mut all: Vec<usize> = labels.of(q).iter().flat_map(of).copied().collect();
+                all.sort_unstable();
+                all.dedup();
+                all
+            }
+        }
+    }
+
+    fn holds(&self, q: usize, i: usize) -> bool {
+        match (self.query, self.gallery) {
+            (Belongs::Groups(query), Belongs::Groups(gallery)) => query[q] == gallery[i],
+            (Belongs::Labels(query), Belongs::Labels(gallery)) => query.share(q, gallery, i),
+            _ => panic!("relevance needs groups on both sides or labels on both"),
+        }
+    }
 }
 
 /// What every query of one direction found.
@@ -271,7 +370,7 @@ mod tests {
     use super::*;
 
     fn side<'a>(name: &'a str, vectors: &'a Vectors, groups: &'a [u32]) -> Side<'a> {
-        Side { name, vectors, groups }
+        Side { name, vectors, groups, labels: None }
     }
 
     fn random(n: usize, dim: usize, seed: u64, levels: u64) -> Vectors {

@@ -8,6 +8,7 @@
 //! - [`evaluate`] makes a [`Report`] of many queries, with chance and confidence intervals beside the figures.
 //! - [`cross`] does so for two embedded sets in both directions, or for every ordered pair of many.
 //! - [`significance`] has the paired tests, [`trec`] the run and qrels files, [`pairs`] the readers of pairs files.
+//! - [`features`] reads matrices and labels in the layouts in which they are kept: .mat, HDF5, .npy, .npz, tables and more.
 //!
 //! # Names
 //! `R@K` in a report is the *hit rate* of the image-text literature (1 when any relevant item is in the top K); the share of the
@@ -16,6 +17,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cross;
+pub mod features;
 mod metrics;
 pub mod pairs;
 mod report;

@@ -68,6 +68,25 @@ pub struct Pairs {
     pub rows: Vec<PairRow>,
     /// How many groups there are; they are numbered from 0 in order of appearance.
     pub n_groups: usize,
+    /// Lines that are as wide as no row should be, and so were left out: whoever reads the file tells of them.
+    pub wrong: Vec<WrongLine>,
+}
+
+/// A line of another width than the header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongLine {
+    /// From 1.
+    pub line: u64,
+    /// Cells there are.
+    pub found: usize,
+    /// Columns there are.
+    pub expected: usize,
+}
+
+impl std::fmt::Display for WrongLine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "line {}: {} cells, the header has {}", self.line, self.found, self.expected)
+    }
 }
 
 impl Pairs {
@@ -114,7 +133,7 @@ pub enum PairsError {
     /// A header that says nothing.
     #[error("line 1: {0}")]
     Header(String),
-    /// A row of another width.
+    /// Half of the rows or more are of another width; this is the first.
     #[error("line {line}: {found} cells, the header has {expected}: quote cells that hold the separator")]
     Width {
         /// From 1.
@@ -156,7 +175,12 @@ pub fn parse_pairs(bytes: &[u8]) -> Result<Pairs, PairsError> {
         PairsError::Encoding { line, hint: ": save the file as UTF-8" }
     })?;
     let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let (columns, rows) = if text.trim_start().starts_with('{') { parse_json(text)? } else { parse_table(text)? };
+    let (columns, rows, wrong) = if text.trim_start().starts_with('{') {
+        let (columns, rows) = parse_json(text)?;
+        (columns, rows, Vec::new())
+    } else {
+        parse_table(text)?
+    };
     let mut groups: HashMap<String, u32> = HashMap::new();
     let mut n_groups = 0u32;
     let rows: Vec<PairRow> = rows
@@ -173,12 +197,12 @@ pub fn parse_pairs(bytes: &[u8]) -> Result<Pairs, PairsError> {
             PairRow { line, group, cells }
         })
         .collect();
-    Ok(Pairs { columns, rows, n_groups: n_groups as usize })
+    Ok(Pairs { columns, rows, n_groups: n_groups as usize, wrong })
 }
 
 type Rows = Vec<(u64, Vec<Option<String>>)>;
 
-fn parse_table(text: &str) -> Result<(Vec<Column>, Rows), PairsError> {
+fn parse_table(text: &str) -> Result<(Vec<Column>, Rows, Vec<WrongLine>), PairsError> {
     let header = text.lines().next().filter(|line| !line.trim().is_empty());
     let Some(header) = header else {
         return Err(if text.trim().is_empty() {
@@ -191,7 +215,7 @@ fn parse_table(text: &str) -> Result<(Vec<Column>, Rows), PairsError> {
     let mut reader =
         csv::ReaderBuilder::new().delimiter(delimiter).flexible(true).has_headers(false).from_reader(text.as_bytes());
     let mut columns: Vec<Column> = Vec::new();
-    let mut rows = Vec::new();
+    let (mut rows, mut wrong) = (Vec::new(), Vec::new());
     let mut lines = Lines { bytes: text.as_bytes(), at: 0, line: 1 };
     for (i, record) in reader.records().enumerate() {
         let record = record.map_err(|e| {
@@ -204,11 +228,18 @@ fn parse_table(text: &str) -> Result<(Vec<Column>, Rows), PairsError> {
             continue;
         }
         if record.len() != columns.len() {
-            return Err(PairsError::Width { line, found: record.len(), expected: columns.len() });
+            wrong.push(WrongLine { line, found: record.len(), expected: columns.len() });
+            continue;
         }
         rows.push((line, record.iter().map(cell).collect()));
     }
-    Ok((columns, rows))
+    match wrong.first() {
+        // Then it is the header or the separator that is wrong.
+        Some(WrongLine { line, found, expected }) if wrong.len() >= rows.len() => {
+            Err(PairsError::Width { line: *line, found: *found, expected: *expected })
+        }
+        _ => Ok((columns, rows, wrong)),
+    }
 }
 
 /// Lines of ascending offsets. The reader's own count is one short after CRLF, where it sees a row begin at the LF.
@@ -377,6 +408,16 @@ mod tests {
         assert!(message(b"{\"image\":\"a\",\"text\":\"b\"}\n{\"img\":1}").starts_with("line 2: key `img`"));
         assert!(message(b"{\"image\":").starts_with("line 1: no JSON object"));
         assert!(read_pairs(Path::new("/no/such/file")).unwrap_err().to_string().contains("/no/such/file"));
+    }
+
+    #[test]
+    fn a_few_wrong_lines_are_left_out_and_told() {
+        let pairs = parse_pairs("image,text\na,b\na\nb,c\nc,d,e\nd,e\n".as_bytes()).unwrap();
+        assert_eq!(pairs.rows.iter().map(|r| r.line).collect::<Vec<_>>(), [2, 4, 6]);
+        assert_eq!(
+            pairs.wrong.iter().map(WrongLine::to_string).collect::<Vec<_>>(),
+            ["line 3: 1 cells, the header has 2", "line 5: 3 cells, the header has 2"]
+        );
     }
 
     #[test]

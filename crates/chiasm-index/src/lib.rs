@@ -1,17 +1,30 @@
-//! Nearest-neighbour search over [`Vectors`](chiasm_core::Vectors): the kernels, the exact index, its file.
+//! Nearest-neighbour search over [`Vectors`](chiasm_core::Vectors) and over binary codes: the kernels, the exact indexes, the file,
+//! and fusion of ranked lists.
 //!
 //! - [`ExactIndex`] scans every row. It is the truth that any approximate index is measured against, and fast enough to be the
 //!   only index of a library of some hundred thousand vectors.
 //! - [`Kernel`] is the instruction set a scan runs on, chosen at run time. Every one gives the *same bits*: a score depends on
 //!   the two vectors alone, not on the machine, the number of threads, the size of the batch or the filter.
+//! - [`Codes`] packs signs into bits, and [`HammingIndex`] searches them by the number of bits that differ: the best `k`, full
+//!   rankings, and all within a radius. [`CodeKernel`] is to it what [`Kernel`] is to [`ExactIndex`].
+//! - [`fuse`] makes one ranking of several lists of hits, whichever searches they came from.
 //! - [`FileError`] says what is wrong with an index file. The file is derived data: who meets an error rebuilds it.
 //!
-//! Memory: `4 * dim + 8` bytes per vector and nothing else, in memory (built) or in the page cache (opened).
+//! Memory: `4 * dim + 8` bytes per vector and nothing else, in memory (built) or in the page cache (opened);
+//! `8 * ceil(n_bits / 64) + 8` per code.
 
+mod codes;
 mod exact;
 mod file;
+mod fuse;
+mod hamming;
 mod kernels;
+mod popcount;
 
+pub use codes::{Codes, CodesError};
 pub use exact::{BuildError, ExactIndex};
 pub use file::{FileError, IndexWriter};
+pub use fuse::{FuseError, FusedHit, Fusion, Normalisation, fuse};
+pub use hamming::{CodeHit, HammingIndex};
 pub use kernels::Kernel;
+pub use popcount::CodeKernel;

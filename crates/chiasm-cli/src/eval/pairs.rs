@@ -49,8 +49,8 @@ pub(super) struct Embedded {
 pub(super) fn judge(space: &Space, query: &Embedded, gallery: &Embedded) -> anyhow::Result<cross::Direction> {
     let queries = space.as_query(query.modality, &query.vectors)?;
     let base = space.as_gallery(gallery.modality, &gallery.vectors)?;
-    let query = cross::Side { name: &query.name, vectors: &queries, groups: &query.groups };
-    let gallery = cross::Side { name: &gallery.name, vectors: &base, groups: &gallery.groups };
+    let query = cross::Side { name: &query.name, vectors: &queries, groups: &query.groups, labels: None };
+    let gallery = cross::Side { name: &gallery.name, vectors: &base, groups: &gallery.groups, labels: None };
     Ok(cross::judge(query, gallery, space.ranking_metric())?)
 }
 
@@ -105,7 +105,9 @@ pub(super) fn in_space(space: &Path, table: &Path, args: &EvalArgs, config: &Eva
     let space = Space::load(space, &args.models.dirs())?;
     let known = space.modalities();
     let (mut outcome, mut sides) = (Outcome::default(), Vec::new());
-    for column in columns(&read(table)?, &root_of(table, args)) {
+    let pairs = read(table)?;
+    outcome.refused.extend(pairs.wrong.iter().map(|wrong| format!("{}, {wrong}", shown(table))));
+    for column in columns(&pairs, &root_of(table, args)) {
         if known.contains(&column.modality) {
             sides.push(embed(&space, &column, &mut outcome.refused, ui)?);
         } else {

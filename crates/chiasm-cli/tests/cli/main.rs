@@ -7,3 +7,4 @@ mod common;
 mod crash;
 mod errors;
 mod evaluation;
+mod feature_files;

@@ -1,0 +1,26 @@
+//! Results tables: every bridge on every set, under one fixed protocol, beside what was published.
+//!
+//! A [`Task`] is a set with its split; [`plan`](plan::plan) says which methods run on it; [`run`](protocol::run) fits one method
+//! on the training part and judges it on the rest; [`markdown`] and [`plot`] show the outcome. `align` times fits beside
+//! reference implementations.
+//!
+//! # Protocol
+//! Hyper-parameters are either those a paper states, and then named, or chosen by cross-validation on the training part. The test
+//! part is looked at once. Scores tie in the order of the gallery ("stable"), and the expectation over all orders of the tied is given
+//! beside it where it differs. Intervals are percentile bootstraps over queries.
+
+#![forbid(unsafe_code)]
+
+pub mod data;
+mod error;
+pub mod markdown;
+pub mod measure;
+pub mod plan;
+pub mod plot;
+pub mod protocol;
+pub mod published;
+pub mod task;
+
+pub use error::BenchError;
+pub use protocol::{Database, Outcome};
+pub use task::{Part, Task};

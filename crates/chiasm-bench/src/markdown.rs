@@ -1,0 +1,182 @@
+//! The outcomes as a document.
+
+use std::fmt::Write;
+
+use crate::protocol::{Database, Figures, Outcome};
+use crate::published;
+use crate::task::Task;
+
+/// What a whole run gave, set by set.
+pub struct Section {
+    /// The set.
+    pub task: Task,
+    /// One for each method and database, in the order of the plan.
+    pub outcomes: Vec<Outcome>,
+    /// Methods that refused, and why.
+    pub refused: Vec<(String, String)>,
+}
+
+/// The document: `command` is what makes it again.
+pub fn document(sections: &[Section], command: &str) -> String {
+    let mut out = format!(
+        "# Results\n\n*Written by `{command}`; not edited by hand.*\n\n\
+         MAP is over the whole ranking, divided by all relevant items, with its 95 % bootstrap interval over queries. Equal scores stand in \
+         the order of the gallery; `ties` is MAP's expectation over all orders of the tied, where it differs. `@50` is the mean average \
+         precision of the first 50 divided by the hits among them, as the hashing literature has it. R@1 and R@10 count queries with a right \
+         answer that early. Chance is exact. *CV*: hyper-parameters chosen by 3-fold cross-validation on the training part; *stated*: as a \
+         paper or the data's description states them. Published figures carry their source's mark: S read in a public copy, R re-measured \
+         from the equations on the same features, U remembered and unproven. Time and memory are those of one fit without the choice of \
+         hyper-parameters; memory is what the process took on top.\n"
+    );
+    for section in sections {
+        let _ = write!(out, "\n## {}\n\n{}\n", section.task.title, section.task.protocol);
+        real_valued(&mut out, section);
+        codes(&mut out, section);
+        for (method, why) in &section.refused {
+            let _ = write!(out, "\n{method} refuses this set: {why}.\n");
+        }
+        hyper_parameters(&mut out, section);
+    }
+    out
+}
+
+fn real_valued(out: &mut String, section: &Section) {
+    let rows: Vec<&Outcome> = section.outcomes.iter().filter(|o| o.bits.is_none()).collect();
+    let Some(first) = rows.first() else { return };
+    if let Some(chance) = first.figures.first() {
+        let _ = write!(out, "\nChance: {}.\n", chances(&first.figures, chance));
+    }
+    if first.figures.len() > 2 || rows.iter().any(|o| o.figures.len() > 2) {
+        every_direction(out, &rows);
+        return;
+    }
+    let (a, b) = (&first.figures[0].direction, &first.figures[1].direction);
+    let _ = write!(
+        out,
+        "\n| method | {a} MAP | {b} MAP | published (source, mark) | @50 | R@1 | R@10 | fit, s (CPU) | MiB |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+    );
+    for o in rows {
+        let (x, y) = (&o.figures[0], &o.figures[1]);
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {:.3} / {:.3} | {:.1} / {:.1} | {:.1} / {:.1} | {} | {} |",
+            name(o),
+            map(x),
+            map(y),
+            published_of(section.task.key, o),
+            x.map_at_50,
+            y.map_at_50,
+            100.0 * x.hits[0],
+            100.0 * y.hits[0],
+            100.0 * x.hits[2],
+            100.0 * y.hits[2],
+            time(o),
+            memory(o)
+        );
+    }
+}
+
+fn every_direction(out: &mut String, rows: &[&Outcome]) {
+    let _ = write!(
+        out,
+        "\n| method | direction | MAP | R@1 | R@5 | R@10 | fit, s (CPU) | MiB |\n| --- | --- | --- | --- | --- | --- | --- | --- |\n"
+    );
+    for o in rows {
+        for (i, f) in o.figures.iter().enumerate() {
+            let once = |text: String| if i == 0 { text } else { String::new() };
+            let [r1, r5, r10] = f.hits.map(|h| 100.0 * h);
+            let _ = writeln!(
+                out,
+                "| {} | {} | {} | {r1:.1} | {r5:.1} | {r10:.1} | {} | {} |",
+                once(name(o)),
+                f.direction,
+                map(f),
+                once(time(o)),
+                once(memory(o))
+            );
+        }
+    }
+}
+
+fn codes(out: &mut String, section: &Section) {
+    let rows: Vec<&Outcome> = section.outcomes.iter().filter(|o| o.bits.is_some()).collect();
+    let Some(first) = rows.first() else { return };
+    let (a, b) = (&first.figures[0].direction, &first.figures[1].direction);
+    let _ = write!(
+        out,
+        "\n### Binary codes\n\nDatabase codes: *per view*, each item by the function of its own kind; *shared*, one code for both kinds of a \
+         pair that took part in the fit. `lookup` is precision / recall of everything within Hamming radius 2, queries that find nothing there \
+         counting 0.\n\n| method | bits | database | {a} MAP | {b} MAP | ties | published (source, mark) | @50 | lookup {a} | lookup {b} | fit, s \
+         (CPU) | MiB |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+    );
+    for o in rows {
+        let (x, y) = (&o.figures[0], &o.figures[1]);
+        let lookup = |f: &Figures| f.radius_2.map_or(String::new(), |[p, r, _]| format!("{p:.3} / {r:.3}"));
+        let _ = writeln!(
+            out,
+            "| {} | {} | {} | {} | {} | {:.4} / {:.4} | {} | {:.3} / {:.3} | {} | {} | {} | {} |",
+            name(o),
+            o.bits.unwrap_or_default(),
+            if o.database == Database::Shared { "shared" } else { "per view" },
+            map(x),
+            map(y),
+            x.map_over_ties,
+            y.map_over_ties,
+            published_of(section.task.key, o),
+            x.map_at_50,
+            y.map_at_50,
+            lookup(x),
+            lookup(y),
+            time(o),
+            memory(o)
+        );
+    }
+}
+
+fn hyper_parameters(out: &mut String, section: &Section) {
+    let _ = write!(out, "\n<details><summary>Hyper-parameters</summary>\n\n");
+    let mut said = std::collections::BTreeSet::new();
+    for o in section.outcomes.iter().filter(|o| !o.parameters.is_empty()) {
+        let parameters: Vec<String> = o.parameters.iter().map(|(name, value)| format!("{name} = {value}")).collect();
+        let bits = o.bits.map_or(String::new(), |bits| format!(", {bits} bits"));
+        let line = format!("- {}{bits}: {}\n", name(o), parameters.join("; "));
+        if said.insert(line.clone()) {
+            out.push_str(&line);
+        }
+    }
+    out.push_str("\n</details>\n");
+}
+
+fn name(o: &Outcome) -> String {
+    let how = match (o.method, o.cross_validated) {
+        ("none", _) => "",
+        (_, true) => ", CV",
+        (_, false) => ", stated",
+    };
+    let variant = if o.variant.is_empty() { String::new() } else { format!(" ({})", o.variant) };
+    format!("{}{variant}{how}", o.method)
+}
+
+fn map(f: &Figures) -> String {
+    f.interval.map_or(format!("{:.4}", f.map), |(low, high)| format!("{:.4} [{low:.3}, {high:.3}]", f.map))
+}
+
+fn time(o: &Outcome) -> String {
+    o.cost.cpu_s.map_or(format!("{:.2}", o.cost.wall_s), |cpu| format!("{:.2} ({cpu:.2})", o.cost.wall_s))
+}
+
+fn memory(o: &Outcome) -> String {
+    o.cost.extra_mib.map_or("-".to_owned(), |mib| format!("{mib:.0}"))
+}
+
+fn published_of(task: &str, o: &Outcome) -> String {
+    let of = |p: &published::Published| format!("{:.4} / {:.4} ({}, {})", p.map[0], p.map[1], p.source, p.mark);
+    published::find(task, o.method, o.bits).iter().map(of).collect::<Vec<_>>().join("; ")
+}
+
+fn chances(figures: &[Figures], first: &Figures) -> String {
+    match figures {
+        [a, b] => format!("{:.4} / {:.4}", a.chance, b.chance),
+        _ => format!("{:.4}", first.chance),
+    }
+}

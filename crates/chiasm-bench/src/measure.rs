@@ -1,0 +1,61 @@
+//! What a piece of work costs: wall time, CPU time, memory.
+
+use std::fs;
+use std::time::Instant;
+
+use serde::Serialize;
+
+/// What a piece of work cost.
+#[derive(Clone, Copy, Debug, Default, Serialize)]
+pub struct Cost {
+    /// Seconds on the clock.
+    pub wall_s: f64,
+    /// Seconds of all threads together; absent where the system does not say.
+    pub cpu_s: Option<f64>,
+    /// Greatest resident memory above that before the work, in MiB; absent where the system does not say.
+    pub extra_mib: Option<f64>,
+}
+
+/// Does the work and measures it. CPU time and memory are read from `/proc`, and so are there on Linux only; memory is that of the
+/// whole process, so other work going on at the same time counts too.
+pub fn measured<T>(work: impl FnOnce() -> T) -> (T, Cost) {
+    // Sets the peak back to what is resident now.
+    let reset = fs::write("/proc/self/clear_refs", "5").is_ok();
+    let (before, cpu, began) = (status_mib("VmRSS"), cpu_s(), Instant::now());
+    let out = work();
+    let wall_s = began.elapsed().as_secs_f64();
+    let cpu_s = cpu.zip(cpu_s()).map(|(before, after)| after - before);
+    let peak = if reset { status_mib("VmHWM") } else { None };
+    let extra_mib = before.zip(peak).map(|(before, peak)| (peak - before).max(0.0));
+    (out, Cost { wall_s, cpu_s, extra_mib })
+}
+
+fn status_mib(field: &str) -> Option<f64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find(|line| line.starts_with(field))?;
+    line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib / 1024.0)
+}
+
+/// User and system time of this process so far. The kernel counts in hundredths of a second.
+pub fn cpu_s() -> Option<f64> {
+    let text = fs::read_to_string("/proc/self/stat").ok()?;
+    // The name in brackets may hold anything; the fields follow it.
+    let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
+    let ticks = |i: usize| fields.get(i)?.parse::<f64>().ok();
+    Some((ticks(11)? + ticks(12)?) / 100.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_costs_time_and_memory() {
+        let (sum, cost) = measured(|| {
+            let numbers: Vec<u64> = (0..8_000_000u64).map(|i| i ^ (i << 7)).collect();
+            numbers.iter().fold(0u64, |a, b| a.wrapping_add(*b))
+        });
+        assert!(sum > 0 && cost.wall_s > 0.0);
+        assert!(cost.extra_mib.is_none_or(|m| m > 30.0), "{cost:?}");
+    }
+}

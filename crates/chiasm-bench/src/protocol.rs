@@ -1,0 +1,295 @@
+//! One method on one set: fitted on the training part, judged on the rest.
+
+use chiasm_align::{About, Fitted, MethodConfig, PipelineSpace, Run, View};
+use chiasm_core::{Labels, Metric, SharedSpace, Vectors};
+use chiasm_eval::cross::{self, Belongs, Side};
+use chiasm_eval::{Denominator, EvalConfig};
+use chiasm_index::{Codes, HammingIndex};
+use serde::Serialize;
+
+use crate::error::BenchError;
+use crate::measure::{Cost, measured};
+use crate::task::{Part, Task};
+
+/// Where hyper-parameters come from.
+#[derive(Clone, Debug)]
+pub enum Recipe {
+    /// Nothing is learned: all views lie in one space already.
+    None,
+    /// These, as stated somewhere.
+    Stated(MethodConfig),
+    /// Chosen by cross-validation on the training part, from these.
+    CrossValidated(MethodConfig),
+}
+
+/// What binary codes are looked for among.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Database {
+    /// Real-valued: the test items of the other view.
+    Test,
+    /// Codes: each training item coded by the function of its own view.
+    PerView,
+    /// Codes: one code for both views of a training pair, learned from both.
+    Shared,
+}
+
+/// Figures of one direction.
+#[derive(Clone, Debug, Serialize)]
+pub struct Figures {
+    /// `image -> text`.
+    pub direction: String,
+    /// Mean average precision over the whole ranking, ties in the order of the gallery.
+    pub map: f64,
+    /// Its 95 % interval over queries.
+    pub interval: Option<(f64, f64)>,
+    /// Its expectation over all orders of the tied.
+    pub map_over_ties: f64,
+    /// Mean average precision of the first 50, divided by the hits among them.
+    pub map_at_50: f64,
+    /// Share of queries with a right answer first, among the first five, among the first ten.
+    pub hits: [f64; 3],
+    /// For codes: precision and recall of everything within Hamming radius 2, and the share of queries that find nothing there.
+    pub radius_2: Option<[f64; 3]>,
+    /// MAP of a random order, exactly.
+    pub chance: f64,
+    /// Queries judged.
+    pub n_queries: usize,
+    /// Items searched.
+    pub n_gallery: usize,
+}
+
+/// What a method reached on a set.
+#[derive(Clone, Debug, Serialize)]
+pub struct Outcome {
+    /// The method's name.
+    pub method: &'static str,
+    /// What distinguishes this row from others of the method.
+    pub variant: String,
+    /// Bits of a code.
+    pub bits: Option<usize>,
+    /// What was searched.
+    pub database: Database,
+    /// Whether hyper-parameters were chosen by cross-validation on the training part.
+    pub cross_validated: bool,
+    /// Hyper-parameters by name.
+    pub parameters: Vec<(String, String)>,
+    /// Both directions.
+    pub figures: Vec<Figures>,
+    /// Cost of the fit, the choice of hyper-parameters apart.
+    pub cost: Cost,
+}
+
+/// Folds of the cross-validation.
+pub const FOLDS: usize = 3;
+
+/// Fits a method on the training part and judges it in both directions; a hashing method that learns codes of the pairs gives two
+/// outcomes, one for each kind of database.
+///
+/// # Errors
+/// [`BenchError::Fit`], [`BenchError::Project`].
+pub fn run(task: &Task, recipe: &Recipe, variant: &str, run: &Run<'_>) -> Result<Vec<Outcome>, BenchError> {
+    let pairs = task.train.pairs();
+    let (config, name) = match recipe {
+        Recipe::None => return Ok(vec![nothing_learned(task, variant)?]),
+        Recipe::Stated(config) | Recipe::CrossValidated(config) => (config, config.name()),
+    };
+    let failed = |source| BenchError::Fit { method: name.to_owned(), task: task.title.clone(), source };
+    let cross_validated = matches!(recipe, Recipe::CrossValidated(_));
+    let config =
+        if cross_validated { config.clone().auto_from(&pairs, FOLDS, run).map_err(failed)?.config } else { config.clone() };
+    let (fitted, cost) = measured(|| config.fit_with_codes(&pairs, run));
+    let Fitted { space, codes } = fitted.map_err(failed)?;
+    let outcome = |database: Database, figures: Vec<Figures>| Outcome {
+        method: name,
+        variant: variant.to_owned(),
+        bits: space.n_bits(),
+        database,
+        cross_validated,
+        parameters: config.parameters(),
+        figures,
+        cost,
+    };
+    if space.n_bits().is_none() {
+        return Ok(vec![outcome(Database::Test, figures(task, &space, &task.test, None)?)]);
+    }
+    let mut outcomes = vec![outcome(Database::PerView, figures(task, &space, &task.train, None)?)];
+    if let Some(codes) = &codes {
+        outcomes.push(outcome(Database::Shared, figures(task, &space, &task.train, Some(codes))?));
+    }
+    Ok(outcomes)
+}
+
+/// The views as they come.
+fn nothing_learned(task: &Task, variant: &str) -> Result<Outcome, BenchError> {
+    let view = |v: &Vectors| View { input_dim: v.dim(), steps: Vec::new() };
+    let views = task.test.views.iter().map(view).collect();
+    let space = PipelineSpace::new(Metric::Cosine, views, About::default()).expect("the views of such a set are of one width");
+    Ok(Outcome {
+        method: "none",
+        variant: variant.to_owned(),
+        bits: None,
+        database: Database::Test,
+        cross_validated: false,
+        parameters: Vec::new(),
+        figures: figures(task, &space, &task.test, None)?,
+        cost: Cost::default(),
+    })
+}
+
+/// One direction between two parts, judged.
+pub struct Judgement {
+    /// View of the queries, and of what they search.
+    pub views: (usize, usize),
+    /// What each query found.
+    pub direction: cross::Direction,
+    /// Items searched.
+    pub n_gallery: usize,
+    /// For codes of labelled rows: precision and recall within Hamming radius 2, and the share of queries that find nothing there.
+    pub radius_2: Option<[f64; 3]>,
+}
+
+/// Every view of `queries` searches every other view of `gallery` in the space; each distinct thing counts once. A space of binary codes is
+/// searched by Hamming distance, over `shared` codes of the gallery's rows where they are given.
+///
+/// # Errors
+/// [`BenchError::Project`].
+pub fn judgements(
+    space: &PipelineSpace,
+    names: &[&str],
+    queries: &Part,
+    gallery: &Part,
+    shared: Option<&Vectors>,
+) -> Result<Vec<Judgement>, BenchError> {
+    let distinct = |part: &Part| -> Result<Vec<Distinct>, BenchError> {
+        (0..part.views.len()).map(|v| Distinct::of(part, v, space)).collect()
+    };
+    let (queries, mut gallery) = (distinct(queries)?, distinct(gallery)?);
+    if let Some(codes) = shared {
+        for side in &mut gallery {
+            let data = side.rows.iter().flat_map(|row| codes.row(*row)).copied().collect();
+            side.projected = Vectors::new(data, codes.dim())?;
+        }
+    }
+    let binary = space.n_bits().is_some();
+    let mut all = Vec::new();
+    for (from, query) in queries.iter().enumerate() {
+        for (to, base) in gallery.iter().enumerate().filter(|(to, _)| *to != from) {
+            let n_gallery = base.rows.len();
+            let (direction, radius_2) = if binary {
+                hamming((names[from], query), (names[to], base))
+            } else {
+                let direction = cross::judge(query.side(names[from]), base.side(names[to]), space.metric());
+                (direction.expect("both sides lie in one space and have a group for each row"), None)
+            };
+            all.push(Judgement { views: (from, to), direction, n_gallery, radius_2 });
+        }
+    }
+    Ok(all)
+}
+
+/// Codes are packed, and ranked by the index that searches them.
+fn hamming((from, query): (&str, &Distinct), (to, base): (&str, &Distinct)) -> (cross::Direction, Option<[f64; 3]>) {
+    let codes = |side: &Distinct| Codes::from_signs(&side.projected).expect("a space has a dimension");
+    let ids: Vec<u64> = (0..base.rows.len() as u64).collect();
+    let queries = codes(query);
+    let index = HammingIndex::build(&ids, &codes(base)).expect("one number for each code");
+    let distances = |q: usize| index.distances(&queries, q).expect("codes of one space are of one length");
+    let (mine, theirs) = match (&query.labels, &base.labels) {
+        (Some(query), Some(base)) => (Belongs::Labels(query), Belongs::Labels(base)),
+        _ => (Belongs::Groups(&query.groups), Belongs::Groups(&base.groups)),
+    };
+    let score = |q: usize, scores: &mut [f32]| {
+        scores.iter_mut().zip(distances(q)).for_each(|(score, d)| *score = -(d as f32));
+    };
+    let direction = cross::judge_scores((from, mine), (to, theirs), score);
+    let labels = query.labels.as_ref().zip(base.labels.as_ref());
+    let lookup = labels.map(|(mine, theirs)| within_radius(2, &direction.rows, distances, |q, i| mine.share(q, theirs, i)));
+    (direction, lookup)
+}
+
+/// Mean precision and recall of all items within a radius, and the share of queries that find none there (their precision is 0).
+fn within_radius(
+    radius: u32,
+    rows: &[usize],
+    distances: impl Fn(usize) -> Vec<u32>,
+    relevant: impl Fn(usize, usize) -> bool,
+) -> [f64; 3] {
+    let (mut precision, mut recall, mut empty) = (0.0, 0.0, 0.0);
+    for q in rows {
+        let distances = distances(*q);
+        let all = (0..distances.len()).filter(|i| relevant(*q, *i)).count() as f64;
+        let near: Vec<usize> = (0..distances.len()).filter(|i| distances[*i] <= radius).collect();
+        let hits = near.iter().filter(|i| relevant(*q, **i)).count() as f64;
+        if near.is_empty() {
+            empty += 1.0;
+        } else {
+            precision += hits / near.len() as f64;
+        }
+        recall += hits / all;
+    }
+    [precision, recall, empty].map(|sum| sum / rows.len().max(1) as f64)
+}
+
+fn figures(task: &Task, space: &PipelineSpace, gallery: &Part, shared: Option<&Vectors>) -> Result<Vec<Figures>, BenchError> {
+    Ok(judgements(space, &task.views, &task.test, gallery, shared)?.iter().map(told).collect())
+}
+
+fn told(judged: &Judgement) -> Figures {
+    let Judgement { direction, n_gallery, radius_2, .. } = judged;
+    let config = EvalConfig { cuts: vec![1, 5, 10], ..EvalConfig::default() };
+    let report = direction.report(&config);
+    let map = report.get("MAP").expect("a report has a MAP");
+    let value = |name: &str| report.value(name).unwrap_or(f64::NAN);
+    let over = |values: &mut dyn Iterator<Item = f64>| values.sum::<f64>() / direction.queries.len().max(1) as f64;
+    Figures {
+        direction: direction.title.clone(),
+        map: map.value,
+        interval: map.interval.map(|i| (i.low, i.high)),
+        map_over_ties: over(&mut direction.expected_ap.iter().copied()),
+        map_at_50: over(&mut direction.queries.iter().map(|q| q.average_precision(Some(50), Denominator::HitsInK))),
+        hits: [value("R@1"), value("R@5"), value("R@10")],
+        radius_2: *radius_2,
+        chance: map.chance.unwrap_or(f64::NAN),
+        n_queries: direction.queries.len(),
+        n_gallery: *n_gallery,
+    }
+}
+
+/// One view of a part in the space, each distinct thing once: a picture stands once, though each of its captions is a row.
+struct Distinct {
+    /// The rows that stand.
+    rows: Vec<usize>,
+    projected: Vectors,
+    groups: Vec<u32>,
+    labels: Option<Labels>,
+}
+
+impl Distinct {
+    fn of(part: &Part, v: usize, space: &PipelineSpace) -> Result<Self, BenchError> {
+        let group = |row: usize| part.groups.as_ref().map_or(row as u32, |groups| groups[row]);
+        let mut seen = std::collections::BTreeSet::new();
+        let bits = |row: usize| part.views[v].row(row).iter().map(|x| x.to_bits()).collect::<Vec<u32>>();
+        let rows: Vec<usize> = (0..part.n()).filter(|row| seen.insert((group(*row), bits(*row)))).collect();
+        let picked = part.pick(&rows);
+        Ok(Self {
+            projected: space.project(v, picked.views[v].view())?,
+            groups: rows.iter().map(|row| group(*row)).collect(),
+            labels: picked.labels,
+            rows,
+        })
+    }
+
+    fn side<'a>(&'a self, name: &'a str) -> Side<'a> {
+        Side { name, vectors: &self.projected, groups: &self.groups, labels: self.labels.as_ref() }
+    }
+}
+
+/// The metric a space is compared by, in a word.
+pub fn metric_word(metric: Metric) -> &'static str {
+    match metric {
+        Metric::Cosine => "cosine",
+        Metric::InnerProduct => "dot product",
+        Metric::L2 => "Euclidean distance",
+    }
+}

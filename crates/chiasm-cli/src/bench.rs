@@ -1,0 +1,173 @@
+//! `chiasm bench`: results tables under one protocol, and timings beside reference implementations.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use anyhow::Context;
+use chiasm_align::Run;
+use chiasm_bench::data::{self, KEYS, Place};
+use chiasm_bench::markdown::{self, Section};
+use chiasm_bench::plot::{self, Axes, Line};
+use chiasm_bench::{BenchError, Database, Outcome, plan, protocol};
+use chiasm_core::{NoProgress, Progress};
+use clap::{Args, Subcommand};
+
+use crate::ModelsArg;
+use crate::ui::{Ui, usage};
+
+/// `chiasm bench ...`
+#[derive(Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Every bridge on every set: MAP, R@K, intervals, published figures, time and memory
+    Tables(TablesArgs),
+}
+
+/// Arguments of `chiasm bench tables`.
+#[derive(Args)]
+pub(crate) struct TablesArgs {
+    /// Folder that holds the sets
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Only these sets [default: all that are there]
+    #[arg(long, value_name = "SET", value_delimiter = ',')]
+    only: Vec<String>,
+    /// Only these methods [default: all]
+    #[arg(long, value_name = "METHOD", value_delimiter = ',')]
+    methods: Vec<String>,
+    /// Only these numbers of bits [default: 16,32,64,128]
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    bits: Vec<usize>,
+    /// Decides every random choice of the methods
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// File for the document [default: stdout]; plots are written beside it
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    models: ModelsArg,
+}
+
+/// What makes the document in the repository again.
+const COMMAND: &str = "chiasm bench tables --data DIR --output docs/results.md";
+
+/// `chiasm bench ...`
+pub(crate) fn run(command: &BenchCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
+    match command {
+        BenchCommand::Tables(args) => tables(args, ui),
+    }
+}
+
+fn tables(args: &TablesArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    if let Some(unknown) = args.only.iter().find(|word| !KEYS.contains(&word.as_str())) {
+        return Err(usage(format!("there is no set `{unknown}`: expected some of {}", KEYS.join(", "))));
+    }
+    let models = args.models.models.clone().unwrap_or_else(|| args.data.join("small_models"));
+    let place =
+        Place { dir: &args.data, models: chiasm_encode::ModelDirs::from_env(Some(&models)), progress: ui, cancel: &ui.cancel };
+    let mut sections = Vec::new();
+    for key in KEYS {
+        let asked = args.only.iter().any(|word| word == key);
+        if !args.only.is_empty() && !asked {
+            continue;
+        }
+        match data::load(key, &place) {
+            Ok(task) => {
+                sections.push(section(task, args, ui)?);
+                // After every set, so that a stop loses at most the one under way.
+                if let Some(path) = &args.output {
+                    write(path, &markdown::document(&sections, COMMAND), &sections)?;
+                }
+            }
+            Err(error @ BenchError::NoSet { .. }) if !asked => ui.note(&format!("left out: {error}")),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    if sections.is_empty() {
+        anyhow::bail!("{} holds none of the sets {}", args.data.display(), KEYS.join(", "));
+    }
+    if ui.json {
+        let all =
+            sections.iter().map(|s| serde_json::json!({ "set": s.task.key, "outcomes": s.outcomes, "refused": s.refused }));
+        ui.print_json(&all.collect::<Vec<_>>())?;
+    }
+    if args.output.is_none() && !ui.json {
+        ui.print(markdown::document(&sections, COMMAND))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// All methods of the plan on one set.
+fn section(task: chiasm_bench::Task, args: &TablesArgs, ui: &Ui) -> anyhow::Result<Section> {
+    let wanted = |entry: &plan::Entry| {
+        (args.methods.is_empty() || args.methods.iter().any(|m| m == entry.method()))
+            && (args.bits.is_empty() || entry.bits.is_none_or(|bits| args.bits.contains(&bits)))
+    };
+    let entries: Vec<plan::Entry> = plan::plan(&task).into_iter().filter(wanted).collect();
+    let two_views = task.of_two_views();
+    let mut section = Section { task, outcomes: Vec::new(), refused: Vec::new() };
+    ui.start(&section.task.title, Some(entries.len() as u64));
+    for entry in entries {
+        ui.cancel.check()?;
+        let run = Run { seed: args.seed, progress: &NoProgress, cancel: &ui.cancel };
+        let task = if entry.two_views { &two_views } else { &section.task };
+        match protocol::run(task, &entry.recipe, &entry.variant, &run) {
+            Ok(outcomes) => section.outcomes.extend(outcomes),
+            Err(BenchError::Fit { source: chiasm_align::FitError::Cancelled(stop), .. }) => return Err(stop.into()),
+            Err(BenchError::Fit { method, source, .. }) => section.refused.push((method, source.to_string())),
+            Err(error) => return Err(error.into()),
+        }
+        ui.advance(1);
+    }
+    ui.finish();
+    Ok(section)
+}
+
+fn write(path: &Path, document: &str, sections: &[Section]) -> anyhow::Result<()> {
+    let failed = |path: &Path| format!("cannot write {}", path.display());
+    let folder = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let mut document = document.to_owned();
+    for section in sections {
+        let key = section.task.key;
+        for (d, word) in [(0, "first"), (1, "second")] {
+            let lines = lines(&section.outcomes, d);
+            if lines.is_empty() {
+                continue;
+            }
+            let direction = &section.outcomes[0].figures[d].direction;
+            let axes = Axes {
+                title: format!("{}: MAP against bits, {direction}", section.task.title),
+                x: "bits".to_owned(),
+                y: "MAP".to_owned(),
+                log_y: false,
+            };
+            let name = format!("map-bits-{key}-{word}.svg");
+            let file = folder.join(&name);
+            fs::write(&file, plot::svg(&axes, &lines)).with_context(|| failed(&file))?;
+            document.push_str(&format!("\n![MAP against bits, {direction}]({name})\n"));
+        }
+    }
+    fs::write(path, document).with_context(|| failed(path))?;
+    Ok(())
+}
+
+/// MAP against bits, a line for each method and kind of database.
+fn lines(outcomes: &[Outcome], direction: usize) -> Vec<Line> {
+    let mut lines: Vec<Line> = Vec::new();
+    for o in outcomes {
+        let (Some(bits), Some(figures)) = (o.bits, o.figures.get(direction)) else { continue };
+        let variant = if o.variant.is_empty() { String::new() } else { format!(" {}", o.variant) };
+        let shared = if o.database == Database::Shared { ", shared" } else { "" };
+        let name = format!("{}{variant}{shared}", o.method);
+        let point = (bits as f64, figures.map);
+        match lines.iter_mut().find(|line| line.name == name) {
+            Some(line) => line.points.push(point),
+            None => lines.push(Line { name, points: vec![point] }),
+        }
+    }
+    for line in &mut lines {
+        line.points.sort_by(|a, b| a.0.total_cmp(&b.0));
+        line.points.dedup_by(|a, b| a.0 == b.0);
+    }
+    lines
+}

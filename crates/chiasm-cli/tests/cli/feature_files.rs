@@ -1,0 +1,146 @@
+//! `chiasm space fit --view`, `chiasm eval --view`, and runs that are fused: no encoder takes part.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::path::Path;
+
+use crate::common::chiasm;
+
+/// Forty rows of two views in two classes: both views tell the class, in columns and signs of their own.
+fn write_rows(dir: &Path, name: &str, first: usize) {
+    let (mut a, mut b, mut labels) = (String::from("p,q,r\n"), String::new(), String::from("id,kind\n"));
+    for i in first..first + 40 {
+        let class = if i % 2 == 0 { 1.0 } else { -1.0 };
+        let (wave, noise) = ((i as f64 * 0.7).sin(), (i as f64 * 1.3).cos());
+        writeln!(a, "{:.4},{:.4},{:.4}", class + 0.3 * noise, wave, 0.2 * noise).unwrap();
+        writeln!(b, "{:.4};{:.4}", -3.0 * class + wave, noise).unwrap();
+        writeln!(labels, "{i},{}", if class > 0.0 { "cat" } else { "dog" }).unwrap();
+    }
+    for (ending, text) in [("a", a), ("b", b), ("labels", labels)] {
+        fs::write(dir.join(format!("{name}-{ending}.csv")), text).unwrap();
+    }
+}
+
+#[test]
+fn a_space_of_feature_files_is_fitted_told_and_tried() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    write_rows(dir, "train", 0);
+    write_rows(dir, "test", 100);
+    let fit = |method: &str, extra: &[&str]| {
+        let out = format!("{method}.space");
+        let line = ["space", "fit", "--view", "a=train-a.csv", "--view", "b=train-b.csv", "--labels", "train-labels.csv:kind"];
+        let rest = ["--method", method, "-o", &out, "--folds", "3"];
+        chiasm(dir, &[&line[..], &rest, extra].concat())
+    };
+    let fitted = fit("label-ridge", &[]).code(0);
+    assert!(fitted.out.contains("fitted on 40 rows") && fitted.out.contains("labels of 2 classes"), "{}", fitted.out);
+    let told = chiasm(dir, &["space", "info", "label-ridge.space", "--json"]).code(0).json();
+    assert_eq!((&told["views"][1], &told["input_dims"][0]), (&"b".into(), &3.into()), "{told}");
+    let eval = [
+        "eval",
+        "--space",
+        "label-ridge.space",
+        "--view",
+        "b=test-b.csv",
+        "--view",
+        "a=test-a.csv",
+        "--labels",
+        "test-labels.csv:kind",
+        "--require",
+        "a->b MAP >= 0.9",
+        "--require",
+        "b->a MAP >= 0.9",
+    ];
+    chiasm(dir, &eval).code(0);
+
+    // Codes, with a gallery of its own.
+    let codes = fit("scm-seq", &["--bits", "8"]).code(0);
+    assert!(codes.out.contains("8 bits") && codes.out.contains("bit balance"), "{}", codes.out);
+    let eval = [
+        "eval",
+        "--space",
+        "scm-seq.space",
+        "--view",
+        "a=test-a.csv",
+        "--view",
+        "b=test-b.csv",
+        "--labels",
+        "test-labels.csv:kind",
+        "--gallery-view",
+        "a=train-a.csv",
+        "--gallery-view",
+        "b=train-b.csv",
+        "--gallery-labels",
+        "train-labels.csv:kind",
+        "--require",
+        "a->b MAP >= 0.8",
+    ];
+    let tried = chiasm(dir, &eval).code(0);
+    assert!(tried.err.contains("within Hamming radius 2"), "{}", tried.err);
+
+    // Two files of one view stand side by side.
+    let early = [
+        "space",
+        "fit",
+        "--view",
+        "a=train-a.csv",
+        "--view",
+        "a=train-b.csv",
+        "--view",
+        "b=train-b.csv",
+        "--method",
+        "cca",
+        "-o",
+        "early.space",
+    ];
+    chiasm(dir, &early).code(0);
+    assert_eq!(chiasm(dir, &["space", "info", "early.space", "--json"]).code(0).json()["input_dims"][0], 5);
+}
+
+#[test]
+fn what_does_not_match_is_refused_with_its_cure() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    write_rows(dir, "train", 0);
+    let fit = |rest: &[&str]| chiasm(dir, &[&["space", "fit", "-o", "x.space"], rest].concat());
+    let message = |rest: &[&str], code| fit(rest).code(code).err;
+    let pair = ["--view", "a=train-a.csv", "--view", "b=train-b.csv"];
+    assert!(message(&[&pair[..], &["--method", "sm"]].concat(), 1).contains("sm learns from classes"));
+    assert!(message(&["--view", "a", "--method", "cca"], 2).contains("expected NAME=FILE"));
+    assert!(message(&["--view", "a=train-a.csv:z", "--view", "b=train-b.csv", "--method", "cca"], 1).contains('z'));
+    fs::write(dir.join("short.csv"), "1,2\n3,4\n").unwrap();
+    assert!(message(&["--view", "a=train-a.csv", "--view", "b=short.csv", "--method", "cca"], 1).contains("the same rows"));
+    let text = fs::read_to_string(dir.join("train-b.csv")).unwrap();
+    fs::write(dir.join("bad.csv"), text.replacen(';', ";nan\n0;", 1).replacen("\n0;", "\n", 1)).unwrap();
+    let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
+    lines[4] = "nan;0.5".to_owned();
+    fs::write(dir.join("bad.csv"), lines.join("\n")).unwrap();
+    let bad = ["--view", "a=train-a.csv", "--view", "b=bad.csv", "--method", "cca"];
+    let refused = message(&bad, 1);
+    assert!(refused.contains("row 5") && refused.contains("--drop-bad-rows"), "{refused}");
+    let kept = fit(&[&bad[..], &["--drop-bad-rows"]].concat()).code(0);
+    assert!(kept.out.contains("fitted on 39 rows") && kept.out.contains("left out 1 row"), "{}", kept.out);
+    assert!(chiasm(dir, &["index", ".", "--space", "x.space"]).err.contains("fitted on feature files"));
+    let wrong = ["eval", "--space", "x.space", "--view", "a=train-b.csv", "--view", "b=train-b.csv"];
+    assert!(chiasm(dir, &wrong).code(1).err.contains("2 columns, the space was fitted on 3"));
+}
+
+#[test]
+fn runs_are_fused_before_they_are_judged() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    fs::write(dir.join("a.run"), "q Q0 x 1 9 a\nq Q0 y 2 8 a\n").unwrap();
+    fs::write(dir.join("b.run"), "q Q0 y 1 5 b\nq Q0 z 2 4 b\n").unwrap();
+    fs::write(dir.join("q.txt"), "q 0 y 1\n").unwrap();
+    let judge = |more: &[&str]| {
+        let line = [&["eval", "--run", "a.run", "--run", "b.run", "--qrels", "q.txt", "--resamples", "0"], more].concat();
+        chiasm(dir, &line)
+    };
+    // y is second and first: only together it comes first.
+    for how in ["rrf", "sum", "mnz", "borda"] {
+        judge(&["--fuse", how, "--normalise", "rank", "--require", "R@1 >= 1"]).code(0);
+    }
+    judge(&["--fuse", "weighted", "--weights", "1,0", "--require", "R@1 >= 1"]).code(1);
+    assert!(judge(&["--fuse", "weighted"]).code(2).err.contains("give 2 weights"));
+}
