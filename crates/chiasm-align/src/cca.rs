@@ -90,6 +90,14 @@ impl Linear for CcaConfig {
         "cca"
     }
 
+    fn takes_moments(&self) -> bool {
+        true
+    }
+
+    fn only_whitens(&self) -> bool {
+        true
+    }
+
     fn views(&self, _n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
         reduced::check(&self.views, self.max_components, self.correlation_power)?;
         Ok(self.views.to_vec())

@@ -32,7 +32,7 @@ use crate::linalg::{self, Mat, product};
 use crate::method::MethodConfig;
 use crate::preprocess::{Preprocess, ViewConfig};
 use crate::reduced::{self, Linear, Reduced, Solution};
-use crate::supervised::{centred, indicator, labelled, mean_diagonal};
+use crate::supervised::mean_diagonal;
 
 /// How three-view CCA is done.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +64,10 @@ impl Linear for Cca3vConfig {
         true
     }
 
+    fn takes_moments(&self) -> bool {
+        true
+    }
+
     fn views(&self, _n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
         reduced::check(&self.views, self.max_components, self.eigenvalue_power)?;
         reduced::at_least_zero("label_ridge", self.label_ridge)?;
@@ -75,17 +79,13 @@ impl Linear for Cca3vConfig {
     }
 
     fn solve(&self, reduced: &Reduced, views: &[ViewConfig], _run: &Run<'_>) -> Result<Solution, FitError> {
-        let labels = reduced.labels();
-        let divisor = reduced.n() as f64 - 1.0;
+        let classes = reduced.classes();
+        let (divisor, n_labelled) = (reduced.n() as f64 - 1.0, classes.n_labelled as f64);
         // Labelled rows about their mean, the others at it.
-        let known = labelled(labels);
-        let (of_known, _) = centred(reduced::pick_rows(&indicator(labels, false), &known));
-        let mut l = Mat::zeros(labels.n(), labels.n_classes());
-        for (place, row) in known.iter().enumerate() {
-            l.row_mut(*row).copy_from(of_known.row(place));
-        }
-        let mut own = product(l.transpose(), l.as_ref());
-        linalg::scale_rows(&mut own, &vec![1.0 / divisor; l.ncols()]);
+        let share = |class: usize| classes.counts[class] / n_labelled;
+        let n_classes = classes.counts.len();
+        let own =
+            Mat::from_fn(n_classes, n_classes, |a, b| (classes.together[(a, b)] - n_labelled * share(a) * share(b)) / divisor);
         let label_whitener = linalg::whitener(own.as_ref(), self.label_ridge * mean_diagonal(&own))?;
         let whitening = reduced.whitening(views);
         let width = |v: usize| whitening[v].len();
@@ -95,7 +95,9 @@ impl Linear for Cca3vConfig {
         linalg::scale_cols(&mut between, &whitening[1]);
         blocks.set(0, 1, between.as_ref());
         for v in 0..2 {
-            let mut with_labels = product(reduced.rows(v, &views[v]).transpose(), l.as_ref());
+            let mut with_labels = Mat::from_fn(width(v), n_classes, |i, class| {
+                classes.sums[v][(class, i)] - classes.labelled_sums[v][i] * share(class)
+            });
             linalg::scale_rows(&mut with_labels, &whitening[v].iter().map(|w| w / divisor).collect::<Vec<_>>());
             blocks.set(v, 2, product(with_labels.as_ref(), label_whitener.as_ref()).as_ref());
         }

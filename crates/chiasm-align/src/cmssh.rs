@@ -10,7 +10,7 @@
 //!
 //! # Model
 //! Each bit: C = sum_ij w_ij s_ij x_i y_j'; p, q its leading singular vectors; thresholds a, b of greatest r = sum w s sign(p'x + a)
-//! sign(q'y + b), found by turns; w *= exp(-alpha s h), alpha = log((1 + r)/(1 - r)) / 2, h the product of the two signs.
+//! sign(q'y + b), found among all places between two rows; w *= exp(-alpha s h), alpha = log((1 + r)/(1 - r)) / 2, h the product of the two signs.
 //!
 //! | paper | code | shape | unit, range |
 //! | --- | --- | --- | --- |
@@ -41,6 +41,9 @@ use crate::linalg::{self, Mat, product};
 use crate::method::MethodConfig;
 use crate::preprocess::{Preprocess, ViewConfig};
 use crate::reduced::{self, Linear, Reduced, Solution};
+
+/// Places of a threshold that are tried in each view, at most.
+const MAX_PLACES: usize = 2048;
 
 /// How similarity-sensitive hashing is done.
 #[derive(Clone, Debug, PartialEq)]
@@ -124,11 +127,12 @@ impl Linear for CmsshConfig {
 }
 
 /// Pairs of a row of one view and a row of the other, with their similarity and weight, sorted by the first.
+#[derive(Clone)]
 pub(crate) struct WeightedPairs {
     /// Row of the first view, row of the second.
-    at: Vec<(u32, u32)>,
+    pub(crate) at: Vec<(u32, u32)>,
     /// `w s`: weight times similarity.
-    signed: Vec<f64>,
+    pub(crate) signed: Vec<f64>,
 }
 
 impl WeightedPairs {
@@ -197,8 +201,6 @@ type Half = (Vec<f64>, f64);
 /// # Errors
 /// [`FitError::Numeric`].
 pub(crate) fn boost(x: MatRef<'_, f64>, y: MatRef<'_, f64>, pairs: &mut WeightedPairs) -> Result<Option<[Half; 2]>, FitError> {
-    /// Turns over the two thresholds; they settle in two or three.
-    const MAX_TURNS: usize = 10;
     let n = x.nrows();
     let mut partners = Mat::zeros(n, y.ncols());
     for c in 0..y.ncols() {
@@ -208,15 +210,7 @@ pub(crate) fn boost(x: MatRef<'_, f64>, y: MatRef<'_, f64>, pairs: &mut Weighted
     let (p, _, q) = linalg::thin_svd(product(x.transpose(), partners.as_ref()).as_ref())?;
     let along = |x: MatRef<'_, f64>, w: &Mat| -> Vec<f64> { product(x, w.subcols(0, 1)).col(0).iter().copied().collect() };
     let (u, v) = (along(x, &p), along(y, &q));
-    let (mut a, mut b, mut best) = (0.0, 0.0, f64::NEG_INFINITY);
-    for _turn in 0..MAX_TURNS {
-        let (next_a, _) = threshold(&u, &pairs.gather(n, true, |j| sign(v[j] + b)));
-        let (next_b, r) = threshold(&v, &pairs.gather(n, false, |i| sign(u[i] + next_a)));
-        if r <= best + 1e-12 {
-            break;
-        }
-        (a, b, best) = (next_a, next_b, r);
-    }
+    let (a, b, best) = thresholds(&u, &v, pairs);
     if best <= 1e-9 {
         return Ok(None);
     }
@@ -225,18 +219,68 @@ pub(crate) fn boost(x: MatRef<'_, f64>, y: MatRef<'_, f64>, pairs: &mut Weighted
     Ok(Some([(column(&p), a), (column(&q), b)]))
 }
 
-/// The threshold `a` of greatest `sum g sign(u + a)` with both answers occurring, and that sum.
-fn threshold(u: &[f64], g: &[f64]) -> (f64, f64) {
-    let mut order: Vec<usize> = (0..u.len()).collect();
-    order.sort_by(|i, j| u[*i].total_cmp(&u[*j]).then(i.cmp(j)));
-    let total: f64 = g.iter().sum();
-    let (mut below, mut best) = (0.0, (0.0, f64::NEG_INFINITY));
-    for pair in order.windows(2) {
-        below += g[pair[0]];
-        // Between equal values no threshold can stand.
-        if u[pair[0]] < u[pair[1]] && total - 2.0 * below > best.1 {
-            best = (-0.5 * (u[pair[0]] + u[pair[1]]), total - 2.0 * below);
+/// The thresholds of greatest `r = sum w s sign(u_i + a) sign(v_j + b)`, both answers occurring in each view, and that `r`. Of more than
+/// [`MAX_PLACES`] rows not every place between two is tried.
+fn thresholds(u: &[f64], v: &[f64], pairs: &WeightedPairs) -> (f64, f64, f64) {
+    let (of_u, of_v) = (Places::new(u), Places::new(v));
+    let (rows, cols) = (of_u.starts.len(), of_v.starts.len());
+    // Sums over all pairs below a place in u and in v: cell by cell, then accumulated.
+    let mut below = vec![0.0; (rows + 1) * (cols + 1)];
+    let cell = |i: usize, j: usize| i * (cols + 1) + j;
+    for ((i, j), signed) in pairs.at.iter().zip(&pairs.signed) {
+        below[cell(of_u.bin[*i as usize] + 1, of_v.bin[*j as usize] + 1)] += signed;
+    }
+    for i in 1..=rows {
+        for j in 1..=cols {
+            below[cell(i, j)] += below[cell(i - 1, j)] + below[cell(i, j - 1)] - below[cell(i - 1, j - 1)];
+        }
+    }
+    let all = below[cell(rows, cols)];
+    let mut best = (0.0, 0.0, f64::NEG_INFINITY);
+    for i in (1..rows).filter(|i| of_u.can_stand(*i)) {
+        for j in (1..cols).filter(|j| of_v.can_stand(*j)) {
+            let r = all - 2.0 * below[cell(i, cols)] - 2.0 * below[cell(rows, j)] + 4.0 * below[cell(i, j)];
+            if r > best.2 {
+                best = (of_u.threshold(i), of_v.threshold(j), r);
+            }
         }
     }
     best
+}
+
+/// Values in order, cut into bins between which a threshold may stand.
+struct Places {
+    sorted: Vec<f64>,
+    /// Rank of the first value of each bin.
+    starts: Vec<usize>,
+    /// The bin of each value, in the order in which they came.
+    bin: Vec<usize>,
+}
+
+impl Places {
+    fn new(values: &[f64]) -> Self {
+        let n = values.len();
+        let mut order: Vec<usize> = (0..n).collect();
+        order.sort_by(|i, j| values[*i].total_cmp(&values[*j]).then(i.cmp(j)));
+        let bins = n.min(MAX_PLACES);
+        let mut bin = vec![0; n];
+        let mut starts = Vec::with_capacity(bins);
+        for (rank, row) in order.iter().enumerate() {
+            bin[*row] = rank * bins / n;
+            if bin[*row] == starts.len() {
+                starts.push(rank);
+            }
+        }
+        Self { sorted: order.iter().map(|i| values[*i]).collect(), starts, bin }
+    }
+
+    /// Between equal values no threshold can stand.
+    fn can_stand(&self, bin: usize) -> bool {
+        self.sorted[self.starts[bin] - 1] < self.sorted[self.starts[bin]]
+    }
+
+    /// What is added so that the values from this bin on are above 0.
+    fn threshold(&self, bin: usize) -> f64 {
+        -0.5 * (self.sorted[self.starts[bin] - 1] + self.sorted[self.starts[bin]])
+    }
 }

@@ -65,6 +65,14 @@ impl Linear for CvhConfig {
         "cvh"
     }
 
+    fn takes_moments(&self) -> bool {
+        true
+    }
+
+    fn only_whitens(&self) -> bool {
+        true
+    }
+
     fn views(&self, _n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
         hashing::check(&self.views, self.bits)?;
         Ok(self.views.to_vec())

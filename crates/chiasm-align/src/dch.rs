@@ -45,7 +45,7 @@ pub struct DchConfig {
     /// Penalty on reading the classes from the codes; above 0.
     pub lambda: f64,
     /// Weight of each view's fit; at least 0.
-    pub mu: f64,
+    pub mu: [f64; 2],
     /// Rounds.
     pub n_iterations: usize,
     /// Bits of a code.
@@ -56,7 +56,7 @@ impl Default for DchConfig {
     /// The paper's weights.
     fn default() -> Self {
         let view = ViewConfig { ridge: 1e-3, ..ViewConfig::default() };
-        Self { views: [view; 2], lambda: 1.0, mu: 1e-3, n_iterations: 10, bits: 64 }
+        Self { views: [view; 2], lambda: 1.0, mu: [1e-3; 2], n_iterations: 10, bits: 64 }
     }
 }
 
@@ -72,7 +72,7 @@ impl Linear for DchConfig {
     fn views(&self, _n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
         hashing::check(&self.views, self.bits)?;
         hashing::above_zero("lambda", self.lambda)?;
-        reduced::at_least_zero("mu", self.mu)?;
+        self.mu.iter().try_for_each(|mu| reduced::at_least_zero("mu", *mu))?;
         reduced::at_least_one("n_iterations", self.n_iterations)?;
         Ok(self.views.to_vec())
     }
@@ -115,8 +115,11 @@ impl Linear for DchConfig {
 
     fn parameters(&self) -> Vec<(String, String)> {
         let mut all = hashing::parameters(&self.views, self.bits);
-        let rest =
-            [("lambda", self.lambda.to_string()), ("mu", self.mu.to_string()), ("n_iterations", self.n_iterations.to_string())];
+        let rest = [
+            ("lambda", self.lambda.to_string()),
+            ("mu", format!("{}, {}", self.mu[0], self.mu[1])),
+            ("n_iterations", self.n_iterations.to_string()),
+        ];
         all.extend(rest.map(|(name, value)| (name.to_owned(), value)));
         all
     }
@@ -127,21 +130,21 @@ impl Linear for DchConfig {
 
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {
         let mut lists = reduced::view_neighbours(self, entries, |c| &mut c.views);
-        lists.push(reduced::each(self, &[1e-5, 0.1, 1.0], |c, mu| c.mu = mu));
+        lists.push(reduced::each(self, &[1e-5, 0.1, 1.0], |c, mu| c.mu = [mu; 2]));
         reduced::listed(lists, MethodConfig::Dch)
     }
 }
 
-/// One round over the bits of `b`, after the best reading of the classes from it.
+/// One round over the bits of `b`, after the best reading `W` of the classes from it, which is given back.
 ///
 /// # Errors
 /// [`FitError::Numeric`].
-pub(crate) fn sweep(b: &mut Mat, l: &Mat, x: &[Mat], p: &[Mat], lambda: f64, mu: f64) -> Result<(), FitError> {
+pub(crate) fn sweep(b: &mut Mat, l: &Mat, x: &[Mat], p: &[Mat], lambda: f64, mu: [f64; 2]) -> Result<Mat, FitError> {
     let mut gram = product(b.transpose(), b.as_ref());
     (0..gram.nrows()).for_each(|i| gram[(i, i)] += lambda);
     let w = linalg::solve_positive(&gram, &product(b.transpose(), l.as_ref()))?;
     let mut q = product(l.as_ref(), w.transpose());
-    for (x, p) in x.iter().zip(p) {
+    for ((x, p), mu) in x.iter().zip(p).zip(mu) {
         crate::jfssl::add(&mut q, &product(x.as_ref(), p.as_ref()), mu);
     }
     let ww = product(w.as_ref(), w.transpose());
@@ -151,5 +154,5 @@ pub(crate) fn sweep(b: &mut Mat, l: &Mat, x: &[Mat], p: &[Mat], lambda: f64, mu:
             b[(i, k)] = sign(q[(i, k)] - others);
         }
     }
-    Ok(())
+    Ok(w)
 }

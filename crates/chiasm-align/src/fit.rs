@@ -137,6 +137,32 @@ pub enum FitError {
         /// What came.
         got: &'static str,
     },
+    /// A chunk of rows that are longer or shorter than those before.
+    #[error("rows of view {view} have {got} columns, expected {expected}")]
+    Columns {
+        /// The view.
+        view: usize,
+        /// Columns that came.
+        got: usize,
+        /// Columns of the rows before.
+        expected: usize,
+    },
+    /// Rows are needed where only sums are at hand.
+    #[error("{what} needs the rows themselves, not only their sums: fit with all rows in memory")]
+    NeedsRows {
+        /// What needs them.
+        what: &'static str,
+    },
+    /// Sums of rows that were prepared otherwise.
+    #[error("the sums of view {view} are of rows after `{got}`, the method wants `{expected}`: sum the rows anew")]
+    Preprocessed {
+        /// The view.
+        view: usize,
+        /// What was done to the rows.
+        got: String,
+        /// What the method's configuration says.
+        expected: String,
+    },
     /// Too few pairs, or too few groups for the folds.
     #[error("{got} pairs are too few {what}: at least {least} are needed")]
     TooFewRows {

@@ -110,7 +110,7 @@ impl Linear for FshConfig {
         linalg::scale_cols(&mut f, &values[1..=k].iter().map(|value| (n as f64 / value).sqrt()).collect::<Vec<_>>());
         let random = Mat::from_fn(k, k, |_, _| chance.random_range(-1.0..1.0));
         let (u, _, v) = linalg::thin_svd(random.as_ref())?;
-        let mut rotation = product(u.as_ref(), v.transpose());
+        let rotation = product(u.as_ref(), v.transpose());
         let grams: Vec<Mat> = (0..2)
             .map(|v| {
                 let mut gram = product(x[v].transpose(), x[v].as_ref());
@@ -125,13 +125,7 @@ impl Linear for FshConfig {
         let mut b = signs(product(f.as_ref(), rotation.as_ref()).as_ref());
         for _round in 0..self.n_iterations {
             run.cancel.check()?;
-            let (u, _, v) = linalg::thin_svd(product(f.transpose(), b.as_ref()).as_ref())?;
-            rotation = product(u.as_ref(), v.transpose());
-            let mut score = product(f.as_ref(), rotation.as_ref());
-            for (x, w) in x.iter().zip(&project(&b)?) {
-                crate::jfssl::add(&mut score, &product(x.as_ref(), w.as_ref()), self.mu);
-            }
-            b = signs(score.as_ref());
+            b = signs(score(&f, &b, &x, &project(&b)?, self.mu)?.as_ref());
         }
         Ok(Solution::bits(project(&b)?, vec![vec![0.0; k]; 2], Some(b)))
     }
@@ -163,9 +157,23 @@ impl Linear for FshConfig {
     }
 }
 
+/// What the next codes are the signs of: `F R` with the rotation that brings `F` nearest to the codes `b`, and what each view's best map
+/// `w` onto them gives, times mu.
+///
+/// # Errors
+/// [`FitError::Numeric`].
+pub(crate) fn score(f: &Mat, b: &Mat, x: &[Mat], w: &[Mat], mu: f64) -> Result<Mat, FitError> {
+    let (u, _, v) = linalg::thin_svd(product(f.transpose(), b.as_ref()).as_ref())?;
+    let mut score = product(f.as_ref(), product(u.as_ref(), v.transpose()).as_ref());
+    for (x, w) in x.iter().zip(w) {
+        crate::jfssl::add(&mut score, &product(x.as_ref(), w.as_ref()), mu);
+    }
+    Ok(score)
+}
+
 impl FshConfig {
     /// `Z`, `[n, anchors]`.
-    fn similarities(&self, x: &[Mat], anchors: &[usize]) -> Mat {
+    pub(crate) fn similarities(&self, x: &[Mat], anchors: &[usize]) -> Mat {
         let n = x[0].nrows();
         let rows: Vec<Vec<Vec<f64>>> = x.iter().map(|x| (0..n).map(|i| x.row(i).iter().copied().collect()).collect()).collect();
         let distance =

@@ -43,7 +43,7 @@
 use std::ops::RangeInclusive;
 
 use crate::fit::{FitError, Run};
-use crate::linalg::{self, Mat};
+use crate::linalg::{self, Mat, product};
 use crate::method::MethodConfig;
 use crate::preprocess::{Preprocess, ViewConfig};
 use crate::reduced::{self, Linear, Reduced, Solution};
@@ -75,6 +75,14 @@ impl Linear for GccaConfig {
         2..=usize::MAX
     }
 
+    fn takes_moments(&self) -> bool {
+        true
+    }
+
+    fn only_whitens(&self) -> bool {
+        true
+    }
+
     fn views(&self, n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
         reduced::check(&self.views, self.max_components, self.correlation_power)?;
         reduced::one_for_each(&self.views, n_views)
@@ -91,24 +99,15 @@ impl Linear for GccaConfig {
     fn solve(&self, reduced: &Reduced, views: &[ViewConfig], _run: &Run<'_>) -> Result<Solution, FitError> {
         let whitening = reduced.whitening(views);
         let mut blocks = reduced.whitened(&whitening);
-        for (v, scale) in whitening.iter().enumerate() {
-            // S X'X S, which falls short of 1 by what the ridge adds.
-            let variances = &reduced.bases[v].variances;
-            let own =
-                Mat::from_fn(scale.len(), scale.len(), |i, j| if i == j { variances[i] * scale[i] * scale[i] } else { 0.0 });
-            blocks.set(v, v, own.as_ref());
-        }
+        // S X'X S, which falls short of 1 by what the ridge adds.
+        let own: Vec<Mat> = whitening.iter().enumerate().map(|(v, scale)| reduced.own(v, scale)).collect();
+        own.iter().enumerate().for_each(|(v, own)| blocks.set(v, v, own.as_ref()));
         let (values, vectors) = blocks.eigen()?;
         // A direction u explains u'H'Hu, of which sum_v |X_v S_v u_v|^2 is each view by itself; the rest is what they share.
         let others = views.len() as f64 - 1.0;
-        let own = |j: usize| -> f64 {
-            let of = |v: usize| {
-                let along = vectors[v].col(j).iter().zip(&whitening[v]).zip(&reduced.bases[v].variances);
-                along.map(|((u, s), variance)| u * u * s * s * variance).sum::<f64>()
-            };
-            (0..views.len()).map(of).sum()
-        };
-        let correlation = |j: usize| (values[j] / own(j) - 1.0) / others;
+        let by_itself: Vec<Mat> = own.iter().zip(&vectors).map(|(own, u)| product(own.as_ref(), u.as_ref())).collect();
+        let alone = |j: usize| -> f64 { vectors.iter().zip(&by_itself).map(|(u, w)| u.col(j).transpose() * w.col(j)).sum() };
+        let correlation = |j: usize| (values[j] / alone(j) - 1.0) / others;
         let shared = |j: &usize| values[*j] > 1e-12 * values[0] && correlation(*j) > 1e-12;
         let kept: Vec<usize> = (0..values.len()).filter(shared).take(reduced::MAX_COORDINATES).collect();
         let roots: Vec<f64> = kept.iter().map(|j| values[*j].sqrt()).collect();

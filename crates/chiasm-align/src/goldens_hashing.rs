@@ -7,7 +7,10 @@ use chiasm_core::{Cancel, Labels, MatrixView, NoProgress};
 use serde_json::Value;
 
 use crate::cmfh::{CmfhConfig, Factors};
+use crate::cmssh::{CmsshConfig, WeightedPairs};
 use crate::cvh::CvhConfig;
+use crate::dch::DchConfig;
+use crate::imh::ImhConfig;
 use crate::linalg::{Mat, product};
 use crate::reduced::{Linear, Reduced, Solution, solve};
 use crate::scm_hash::{ScmBits, ScmHashConfig};
@@ -216,6 +219,87 @@ fn cmfh_equals_numpy_and_never_rises() {
     ours.extend([0, 1].map(|v| bits(&coordinates(&reduced, &solution, v, &inputs.new[v]))));
     for (ours, name) in ours.iter().zip(["database", "new_x", "new_y"]) {
         assert_eq!(*ours, codes(&golden[name]), "{name}");
+    }
+}
+
+/// Round by round, objective and codes.
+#[test]
+fn dch_equals_numpy_and_never_rises() {
+    let golden = &goldens("hashing");
+    let inputs = Inputs::read(golden);
+    let golden = &golden["dch"];
+    let (lambda, rho, mu) = (number(&golden["lambda"]), number(&golden["rho"]), numbers(&golden["mu"]));
+    let mu = [mu[0], mu[1]];
+    let config = DchConfig { views: inputs.ridged(rho), lambda, mu, n_iterations: 1, bits: 12 };
+    let (reduced, mut solution) = solved(&config, &inputs.pairs(Some(&inputs.multi)));
+    let x = [0, 1].map(|v| reduced.rows(v, &config.views[v]).to_owned());
+    let l = crate::supervised::indicator(&inputs.multi, false);
+    let mut b = codes(&golden["b0"]);
+    let project = |b: &Mat| {
+        [0, 1].map(|v| {
+            let mut gram = product(x[v].transpose(), x[v].as_ref());
+            (0..gram.nrows()).for_each(|i| gram[(i, i)] += rho);
+            crate::linalg::solve_positive(&gram, &product(x[v].transpose(), b.as_ref())).unwrap()
+        })
+    };
+    for expected in numbers(&golden["objective"]) {
+        let p = project(&b);
+        let w = crate::dch::sweep(&mut b, &l, &x, &p, lambda, mu).unwrap();
+        let mut objective = (&l - product(b.as_ref(), w.as_ref())).squared_norm_l2() + lambda * w.squared_norm_l2();
+        for v in 0..2 {
+            let apart = &b - product(x[v].as_ref(), p[v].as_ref());
+            objective += mu[v] * (apart.squared_norm_l2() + rho * p[v].squared_norm_l2());
+        }
+        assert!((objective - expected).abs() < 1e-8 * expected, "{objective}, expected {expected}");
+    }
+    assert_eq!(b, codes(&golden["database"]));
+    solution.weights = project(&b).to_vec();
+    for (v, name) in ["new_x", "new_y"].into_iter().enumerate() {
+        assert_eq!(bits(&coordinates(&reduced, &solution, v, &inputs.new[v])), codes(&golden[name]), "{name}");
+    }
+}
+
+#[test]
+fn imh_equals_scipy() {
+    let golden = &goldens("hashing");
+    let inputs = Inputs::read(golden);
+    let golden = &golden["imh"];
+    let (beta, lambda) = (number(&golden["beta"]), number(&golden["lambda"]));
+    let n_neighbours = number(&golden["neighbours"]) as usize;
+    let config = ImhConfig { views: inputs.ridged(beta), lambda, n_neighbours, bits: 5, ..ImhConfig::default() };
+    let (reduced, _) = check("imh", &config, &inputs, None, golden);
+    let x = [0, 1].map(|v| reduced.rows(v, &config.views[v]).to_owned());
+    let cancel = Cancel::default();
+    let run = Run { seed: 0, progress: &NoProgress, cancel: &cancel };
+    let (_, values) = crate::imh::smoothest(&x, &[beta; 2], lambda, n_neighbours, 6, &run).unwrap();
+    for (ours, theirs) in values.iter().zip(numbers(&golden["eigenvalues"])) {
+        assert!((ours - theirs).abs() < 1e-9, "{ours}, expected {theirs}");
+    }
+}
+
+/// Bit by bit: agreement, thresholds (their sign goes with that of the direction), and a loss that falls.
+#[test]
+fn cmssh_equals_numpy() {
+    let golden = goldens("hashing_boost");
+    let inputs = Inputs::read(&golden);
+    let config = CmsshConfig { bits: 1, ..CmsshConfig::default() };
+    let (reduced, _) = solved(&config, &inputs.pairs(Some(&inputs.single)));
+    let [x, y] = [0, 1].map(|v| reduced.rows(v, &config.views[v]));
+    let mut pairs = WeightedPairs::draw(reduced.n(), Some(&inputs.single), config.max_pairs, 0);
+    let mut last = 1.0;
+    for expected in golden["cmssh"]["bits"].as_array().unwrap() {
+        let before = pairs.clone();
+        let [(p, a), (q, b)] = crate::cmssh::boost(x, y, &mut pairs).unwrap().expect("a bit that agrees");
+        let h = |rows: faer::MatRef<'_, f64>, w: &[f64], at: f64, i: u32| {
+            crate::hashing::sign(w.iter().enumerate().map(|(j, w)| rows[(i as usize, j)] * w).sum::<f64>() + at)
+        };
+        let r: f64 = before.at.iter().zip(&before.signed).map(|((i, j), s)| s * h(x, &p, a, *i) * h(y, &q, b, *j)).sum();
+        for (what, ours) in [("r", r), ("a", a), ("b", b)] {
+            let theirs = number(&expected[what]);
+            assert!((ours.abs() - theirs.abs()).abs() < 1e-9, "{what} {ours}, expected {theirs}");
+        }
+        assert!(r > 0.0 && number(&expected["loss"]) < last);
+        last = number(&expected["loss"]);
     }
 }
 

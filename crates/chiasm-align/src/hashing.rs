@@ -84,7 +84,7 @@ pub(crate) fn pairs_of_directions(c: &Mat, whitening: &[Vec<f64>]) -> Result<(Ve
 /// `X' S Y` over the labelled rows, with `S = 2 L~ L~' - 11'` and `L~` the labels with rows of unit length: +1 for two rows of the same
 /// classes, -1 for rows that share none. Never `[n, n]`.
 pub(crate) fn class_cross(reduced: &Reduced, views: &[ViewConfig]) -> Mat {
-    let (m0, m1) = (reduced.rows(0, &views[0]).ncols(), reduced.rows(1, &views[1]).ncols());
+    let [m0, m1] = [0, 1].map(|v| reduced.bases[v].ridge(&views[v]).0);
     let classes = reduced.classes();
     let (x, y) = (classes.unit_sums[0].subcols(0, m0), classes.unit_sums[1].subcols(0, m1));
     let together = product(x.transpose(), y);

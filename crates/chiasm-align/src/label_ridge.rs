@@ -40,10 +40,11 @@
 //! ```
 
 use crate::fit::{FitError, Run};
+use crate::linalg;
 use crate::method::MethodConfig;
 use crate::preprocess::{Preprocess, ViewConfig};
 use crate::reduced::{self, Linear, Reduced, Solution};
-use crate::supervised::{indicator, labelled, regress};
+use crate::supervised::{indicator, regress};
 
 /// How the regression to the labels is done.
 #[derive(Clone, Debug, PartialEq)]
@@ -68,6 +69,10 @@ impl Linear for LabelRidgeConfig {
         true
     }
 
+    fn takes_moments(&self) -> bool {
+        true
+    }
+
     fn views(&self, _n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
         reduced::check(&self.views, 1, 0.0)?;
         Ok(self.views.to_vec())
@@ -78,13 +83,25 @@ impl Linear for LabelRidgeConfig {
     }
 
     fn solve(&self, reduced: &Reduced, views: &[ViewConfig], _run: &Run<'_>) -> Result<Solution, FitError> {
-        let targets = indicator(reduced.labels(), false);
-        let known = labelled(reduced.labels()).len() as f64;
-        let shares: Vec<f64> = reduced.classes().counts.iter().map(|count| count / known).collect();
+        let classes = reduced.classes();
+        let n_labelled = classes.n_labelled as f64;
+        let shares: Vec<f64> = classes.counts.iter().map(|count| count / n_labelled).collect();
         let (mut weights, mut offsets) = (Vec::new(), Vec::new());
         for (v, config) in views.iter().enumerate() {
-            let (_, ridge) = reduced.scatter(v, config);
-            let (w, b) = regress(reduced.rows(v, config), &targets, reduced.labels(), ridge)?;
+            let (scatter, ridge) = reduced.scatter(v, config);
+            if classes.n_labelled == reduced.n() {
+                // In its axes X'X is a diagonal, and X is centred.
+                let sums = classes.sums[v].subcols(0, scatter.len());
+                let mut w = sums.transpose().to_owned();
+                linalg::scale_rows(&mut w, &scatter.iter().map(|s| 1.0 / (s + ridge)).collect::<Vec<_>>());
+                weights.push(w);
+                offsets.push(vec![0.0; shares.len()]);
+                continue;
+            }
+            if !reduced.has_rows() {
+                return Err(FitError::NeedsRows { what: "label-ridge with rows of no class" });
+            }
+            let (w, b) = regress(reduced.rows(v, config), &indicator(reduced.labels(), false), reduced.labels(), ridge)?;
             weights.push(w);
             offsets.push(b.iter().zip(&shares).map(|(b, share)| b - share).collect());
         }

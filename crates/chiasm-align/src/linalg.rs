@@ -1,7 +1,7 @@
 //! The few pieces of linear algebra that methods share, over faer, in f64.
 //!
-//! Every decomposition runs on one thread and every product is cut into tiles of a fixed size, so that the numbers do not
-//! depend on how many threads there are; the threads work on different tiles, folds and candidates.
+//! Every product is cut into tiles of a fixed size, and every decomposition into a fixed number of parts, so that the numbers do not
+//! depend on how many threads there are.
 
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
@@ -10,6 +10,7 @@ use faer::linalg::cholesky::llt::solve::solve_in_place;
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::linalg::matmul::matmul;
 use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
+use faer::linalg::triangular_inverse::invert_lower_triangular;
 use faer::{Accum, MatRef, Par};
 use rayon::prelude::*;
 
@@ -18,26 +19,66 @@ use crate::fit::FitError;
 /// A dense matrix, stored by columns.
 pub(crate) type Mat = faer::Mat<f64>;
 
-/// Columns of the product that one task computes.
-const TILE: usize = 64;
+/// Columns of a product that one task computes.
+const TILE: usize = 128;
+/// From so many columns on a decomposition is cut in parts. How many is fixed, whatever the threads, so that the numbers are.
+const PARALLEL_FROM: usize = 384;
+
+fn parts(n: usize) -> Par {
+    if n < PARALLEL_FROM { Par::Seq } else { Par::rayon(2) }
+}
 
 /// `a b`, on all threads.
 pub(crate) fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat {
-    let tiles: Vec<Mat> = (0..b.ncols().div_ceil(TILE))
-        .into_par_iter()
-        .map(|t| {
-            let first = t * TILE;
-            let width = TILE.min(b.ncols() - first);
-            let mut tile = Mat::zeros(a.nrows(), width);
-            matmul(tile.as_mut(), Accum::Replace, a, b.subcols(first, width), 1.0, Par::Seq);
-            tile
-        })
-        .collect();
     let mut out = Mat::zeros(a.nrows(), b.ncols());
-    for (t, tile) in tiles.iter().enumerate() {
-        out.as_mut().subcols_mut(t * TILE, tile.ncols()).copy_from(tile);
-    }
+    add_product(&mut out, a, b);
     out
+}
+
+/// Adds `a b` to `out`, on all threads.
+pub(crate) fn add_product(out: &mut Mat, a: MatRef<'_, f64>, b: MatRef<'_, f64>) {
+    out.par_col_chunks_mut(TILE).enumerate().for_each(|(t, tile)| {
+        let b = b.subcols(t * TILE, tile.ncols());
+        matmul(tile, Accum::Add, a, b, 1.0, Par::Seq);
+    });
+}
+
+/// Adds the lower half of `a'a` to `out`, on all threads; what stands above the diagonal means nothing afterwards.
+pub(crate) fn add_gram(out: &mut Mat, a: MatRef<'_, f64>) {
+    out.par_col_chunks_mut(TILE).enumerate().for_each(|(t, tile)| {
+        let (first, width, d) = (t * TILE, tile.ncols(), a.ncols());
+        let below = tile.subrows_mut(first, d - first);
+        matmul(below, Accum::Add, a.subcols(first, d - first).transpose(), a.subcols(first, width), 1.0, Par::Seq);
+    });
+}
+
+/// Upper triangular `R` with `R' (c + ridge I) R = I`, for a symmetric `c` (its lower half is read): the inverse of the transposed Cholesky
+/// factor. None when `c + ridge I` is so near to a singular matrix that its digits would be lost.
+///
+/// # Errors
+/// [`FitError::Numeric`] for numbers that are not finite.
+pub(crate) fn inverse_root(c: &Mat, ridge: f64) -> Result<Option<Mat>, FitError> {
+    let n = c.nrows();
+    let mut l = c.clone();
+    (0..n).for_each(|i| l[(i, i)] += ridge);
+    let finite = (0..n).all(|j| l.col(j).subrows(j, n - j).iter().all(|x| x.is_finite()));
+    if !finite {
+        return Err(FitError::Numeric { what: "a Cholesky decomposition" });
+    }
+    let greatest = (0..n).map(|i| l[(i, i)]).fold(0.0, f64::max);
+    let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(n, parts(n), Default::default()));
+    let stack = MemStack::new(&mut memory);
+    if cholesky_in_place(l.as_mut(), Default::default(), parts(n), stack, Default::default()).is_err() {
+        return Ok(None);
+    }
+    let least = (0..n).map(|i| l[(i, i)] * l[(i, i)]).fold(f64::INFINITY, f64::min);
+    // The least pivot is a little above the least eigenvalue; eight digits of sixteen are left.
+    if least < 1e-8 * greatest {
+        return Ok(None);
+    }
+    let mut inverse = Mat::zeros(n, n);
+    invert_lower_triangular(inverse.as_mut(), l.as_ref(), parts(n));
+    Ok(Some(Mat::from_fn(n, n, |i, j| if i <= j { inverse[(j, i)] } else { 0.0 })))
 }
 
 /// Eigenvalues, greatest first, and eigenvectors `[n, n]` in their columns, of a symmetric matrix (its lower half is read). The
@@ -50,13 +91,13 @@ pub(crate) fn eigen(a: MatRef<'_, f64>) -> Result<(Vec<f64>, Mat), FitError> {
     let n = a.nrows();
     let mut values = Diag::<f64>::zeros(n);
     let mut vectors = Mat::zeros(n, n);
-    let scratch = self_adjoint_evd_scratch::<f64>(n, ComputeEigenvectors::Yes, Par::Seq, Default::default());
+    let scratch = self_adjoint_evd_scratch::<f64>(n, ComputeEigenvectors::Yes, parts(n), Default::default());
     let mut memory = MemBuffer::new(scratch);
     if !all_finite(a) {
         return Err(WHAT);
     }
     let stack = MemStack::new(&mut memory);
-    self_adjoint_evd(a, values.as_mut(), Some(vectors.as_mut()), Par::Seq, stack, Default::default()).map_err(|_| WHAT)?;
+    self_adjoint_evd(a, values.as_mut(), Some(vectors.as_mut()), parts(n), stack, Default::default()).map_err(|_| WHAT)?;
     let values: Vec<f64> = values.column_vector().iter().rev().copied().collect();
     let mut descending = Mat::zeros(n, n);
     for j in 0..n {
@@ -80,9 +121,9 @@ pub(crate) fn thin_svd(a: MatRef<'_, f64>) -> Result<(Mat, Vec<f64>, Mat), FitEr
         return Err(WHAT);
     }
     let thin = ComputeSvdVectors::Thin;
-    let mut memory = MemBuffer::new(svd_scratch::<f64>(m, n, thin, thin, Par::Seq, Default::default()));
+    let mut memory = MemBuffer::new(svd_scratch::<f64>(m, n, thin, thin, parts(k), Default::default()));
     let stack = MemStack::new(&mut memory);
-    svd(a, s.as_mut(), Some(u.as_mut()), Some(v.as_mut()), Par::Seq, stack, Default::default()).map_err(|_| WHAT)?;
+    svd(a, s.as_mut(), Some(u.as_mut()), Some(v.as_mut()), parts(k), stack, Default::default()).map_err(|_| WHAT)?;
     fix_signs(&mut u, Some(&mut v));
     Ok((u, s.column_vector().iter().copied().collect(), v))
 }
@@ -253,6 +294,21 @@ mod tests {
         let one = product(product(w.transpose(), gram.as_ref()).as_ref(), w.as_ref());
         assert!(largest_difference(&one, &Mat::identity(7, 7)) < 1e-9);
         assert!(solve_positive(&Mat::zeros(2, 2), &matrix(2, 1)).is_err(), "not positive");
+    }
+
+    #[test]
+    fn roots_are_inverted_and_near_singular_ones_are_not() {
+        let a = matrix(30, 7);
+        let gram = product(a.transpose(), a.as_ref());
+        let mut lower = Mat::zeros(7, 7);
+        add_gram(&mut lower, a.as_ref());
+        let r = inverse_root(&lower, 0.5).unwrap().unwrap();
+        let mut ridged = gram;
+        (0..7).for_each(|i| ridged[(i, i)] += 0.5);
+        let one = product(product(r.transpose(), ridged.as_ref()).as_ref(), r.as_ref());
+        assert!(largest_difference(&one, &Mat::identity(7, 7)) < 1e-10);
+        let thin = matrix(5, 7);
+        assert_eq!(inverse_root(&product(thin.transpose(), thin.as_ref()), 0.0), Ok(None));
     }
 
     #[test]

@@ -86,6 +86,14 @@ impl Linear for MccaConfig {
         2..=usize::MAX
     }
 
+    fn takes_moments(&self) -> bool {
+        true
+    }
+
+    fn only_whitens(&self) -> bool {
+        true
+    }
+
     fn views(&self, n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
         reduced::check(&self.views, self.max_components, self.correlation_power)?;
         reduced::one_for_each(&self.views, n_views)

@@ -2,6 +2,7 @@
 
 use crate::cv::{self, Chosen};
 use crate::fit::{FitError, Pairs, Run};
+use crate::moments::Moments;
 use crate::pipeline::PipelineSpace;
 use crate::reduced::{self, Fitted, Linear};
 use crate::{
@@ -179,6 +180,23 @@ impl MethodConfig {
     /// Those of [`MethodConfig::fit`].
     pub fn fit_with_codes(&self, pairs: &Pairs<'_>, run: &Run<'_>) -> Result<Fitted, FitError> {
         reduced::fit(self.linear(), pairs, run)
+    }
+
+    /// Sums of nothing yet, for rows of so many columns in each view and, for a method that learns from classes, so many of these.
+    ///
+    /// # Errors
+    /// [`FitError::NeedsRows`] for a method that needs the rows themselves; [`FitError::Views`], [`FitError::Config`].
+    pub fn moments(&self, dims: &[usize], n_classes: Option<usize>) -> Result<Moments, FitError> {
+        reduced::moments(self.linear(), dims, n_classes)
+    }
+
+    /// Fits a space on sums that [`MethodConfig::moments`] began: the same space as on all rows, up to rounding.
+    ///
+    /// # Errors
+    /// [`FitError::NeedsRows`]; [`FitError::Preprocessed`] for sums of rows that were prepared otherwise; [`FitError::TooFewRows`],
+    /// [`FitError::NoLabels`], [`FitError::Constant`], [`FitError::Unrelated`], [`FitError::Numeric`], [`FitError::Cancelled`].
+    pub fn fit_moments(&self, moments: &Moments, run: &Run<'_>) -> Result<PipelineSpace, FitError> {
+        reduced::fit_moments(self.linear(), moments, run)
     }
 
     /// Chooses the method's hyper-parameters by `folds`-fold cross-validation on the pairs given (groups stay whole), and says

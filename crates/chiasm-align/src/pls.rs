@@ -78,6 +78,10 @@ impl Linear for PlsConfig {
         "pls"
     }
 
+    fn takes_moments(&self) -> bool {
+        true
+    }
+
     fn views(&self, _n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
         let views = self.preprocess.map(|preprocess| ViewConfig { preprocess, ..ViewConfig::default() });
         reduced::check(&views, self.max_components, self.covariance_power)?;

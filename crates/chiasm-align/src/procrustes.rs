@@ -66,6 +66,10 @@ impl Linear for ProcrustesConfig {
         "procrustes"
     }
 
+    fn takes_moments(&self) -> bool {
+        true
+    }
+
     fn views(&self, _n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
         let pca_dim = Some(self.max_components);
         let views = self.preprocess.map(|preprocess| ViewConfig { preprocess, pca_dim, ..ViewConfig::default() });

@@ -18,6 +18,7 @@ use crate::fit::{FitError, Pairs, Run};
 use crate::kmeans;
 use crate::linalg::{self, Blocks, Mat, product};
 use crate::method::MethodConfig;
+use crate::moments::{ClassSums, Moments};
 use crate::pipeline::{About, PipelineSpace, Step, View, apply_rows};
 use crate::preprocess::{Anchors, KernelConfig, KernelRole, Preprocess, ViewConfig};
 
@@ -47,9 +48,11 @@ pub(crate) struct Basis {
     /// Variance along each axis, divisor `n - 1`, `[m]`.
     pub(crate) variances: Vec<f64>,
     /// Sum of the variances of all columns, axes beyond `m` included.
-    total_variance: f64,
+    pub(crate) total_variance: f64,
     /// Whether these are the axes of a kernel's own space, where the ridge is absolute.
     geometry: bool,
+    /// With the ridge already in them, so that along each axis variance and ridge are 1 together: what was added to the variances.
+    whitened: Option<f64>,
     /// Rows it was learned from.
     n_rows: usize,
 }
@@ -203,7 +206,17 @@ impl Basis {
             if variances.is_empty() {
                 return Err(FitError::Constant { view, preprocess: config.words_after() });
             }
-            return Ok(Self { input_dim, steps, mean, axes, variances, total_variance, geometry, n_rows: train.len() });
+            return Ok(Self {
+                input_dim,
+                steps,
+                mean,
+                axes,
+                variances,
+                total_variance,
+                geometry,
+                whitened: None,
+                n_rows: train.len(),
+            });
         }
         let (values, vectors, total_variance) = if n <= d && axes != Axes::Columns {
             // The rows span at most n - 1 directions: work with their inner products, [n, n].
@@ -237,11 +250,7 @@ impl Basis {
         };
         run.cancel.check()?;
         let kept = vectors.ncols();
-        // Equal rows leave only the rounding of their mean, far below what one digit of one f32 would make.
-        let level: f64 = mean.iter().map(|m| m * m).sum();
-        if kept == 0 || total_variance <= (1e-24 * level).max(f64::MIN_POSITIVE) {
-            return Err(FitError::Constant { view, preprocess: config.words_after() });
-        }
+        check_varies(view, &mean, if kept == 0 { 0.0 } else { total_variance }, config)?;
         let variances = values[..kept].to_vec();
         let (axes, mean) = match &lift {
             None => (vectors, mean),
@@ -250,7 +259,42 @@ impl Basis {
                 (product(lift.as_ref(), vectors.as_ref()), mean_of(&columns_of(&steps[after..], &rows, input_dim), &counts))
             }
         };
-        Ok(Self { input_dim, steps, mean, axes, variances, total_variance, geometry, n_rows: train.len() })
+        Ok(Self { input_dim, steps, mean, axes, variances, total_variance, geometry, whitened: None, n_rows: train.len() })
+    }
+
+    /// The axes of a view from sums. With `whiten`, axes in which covariance and ridge together are the identity are preferred where they
+    /// are sound: a Cholesky decomposition costs a tenth of what an eigen-decomposition does.
+    ///
+    /// # Errors
+    /// [`FitError::Constant`], [`FitError::Numeric`].
+    fn of_moments(moments: &Moments, v: usize, config: &ViewConfig, whiten: bool) -> Result<Self, FitError> {
+        let view = &moments.views[v];
+        let (d, n_rows, divisor) = (view.input_dim, moments.n(), moments.n() as f64 - 1.0);
+        let mut covariance = moments.scatter[v][v].clone();
+        linalg::scale_rows(&mut covariance, &vec![1.0 / divisor; d]);
+        let total_variance: f64 = (0..d).map(|i| covariance[(i, i)]).sum();
+        check_varies(v, &view.mean, total_variance, config)?;
+        let ready = |axes: Mat, variances: Vec<f64>, whitened: Option<f64>| Self {
+            input_dim: d,
+            steps: view.steps.clone(),
+            mean: view.mean.clone(),
+            axes,
+            variances,
+            total_variance,
+            geometry: false,
+            whitened,
+            n_rows,
+        };
+        let ridge = config.ridge * total_variance / d as f64;
+        if whiten
+            && config.pca_dim.is_none()
+            && let Some(axes) = linalg::inverse_root(&covariance, ridge)?
+        {
+            return Ok(ready(axes, vec![1.0; d], Some(ridge)));
+        }
+        let (values, vectors) = linalg::eigen(covariance.as_ref())?;
+        let kept = rank(&values, config.pca_dim);
+        Ok(ready(vectors.subcols(0, kept).to_owned(), values[..kept].to_vec(), None))
     }
 
     /// The rows `picked` of `x` in these axes, `[picked.len(), m]`.
@@ -273,6 +317,9 @@ impl Basis {
     /// How many axes a configuration uses, and what its ridge adds to the variance along each.
     pub(crate) fn ridge(&self, config: &ViewConfig) -> (usize, f64) {
         let all = self.variances.len();
+        if self.whitened.is_some() {
+            return (all, 0.0);
+        }
         if self.geometry {
             // K + r n I in the kernel's terms is a ridge of r n / (n - 1) on the variances.
             let n = self.n_rows as f64;
@@ -287,14 +334,27 @@ impl Basis {
     }
 }
 
+/// # Errors
+/// [`FitError::Constant`] when what varies is no more than rounding: equal rows leave only that of their mean, far below what one digit of
+/// one f32 would make.
+fn check_varies(view: usize, mean: &[f64], total_variance: f64, config: &ViewConfig) -> Result<(), FitError> {
+    let level: f64 = mean.iter().map(|m| m * m).sum();
+    if total_variance <= (1e-24 * level).max(f64::MIN_POSITIVE) {
+        return Err(FitError::Constant { view, preprocess: config.words_after() });
+    }
+    Ok(())
+}
+
 /// All views in their axes, with the covariances between them and with the classes.
 pub(crate) struct Reduced {
     pub(crate) bases: Vec<Arc<Basis>>,
     /// `cross[v][w - v - 1]`: covariance of view `v` with view `w > v`, `[m_v, m_w]`, divisor `n - 1`.
     cross: Vec<Vec<Mat>>,
-    /// The fitting rows in these axes, `[n, m_v]` for each view.
+    /// Number of fitting rows.
+    n: usize,
+    /// These in the axes, `[n, m_v]` for each view; none when all that is known of them are sums.
     rows: Vec<Mat>,
-    /// Their classes.
+    /// Their classes; none when all that is known are sums.
     labels: Option<Labels>,
     classes: Option<ClassMoments>,
 }
@@ -309,6 +369,10 @@ pub(crate) struct ClassMoments {
     pub(crate) unit_sums: Vec<Mat>,
     /// Sums of the rows that have a class, `[m_v]` for each view.
     pub(crate) labelled_sums: Vec<Vec<f64>>,
+    /// Rows that have a class.
+    pub(crate) n_labelled: usize,
+    /// Rows that are of two classes at once, `[c, c]`; on the diagonal the counts.
+    pub(crate) together: Mat,
 }
 
 impl ClassMoments {
@@ -337,7 +401,34 @@ impl ClassMoments {
             (0..x.ncols()).map(sum).collect()
         };
         let labelled_sums = rows.iter().map(labelled).collect();
-        Self { sums: sums(false), unit_sums: sums(true), counts, labelled_sums }
+        let n_labelled = (0..labels.n()).filter(|row| !labels.of(*row).is_empty()).count();
+        let mut together = Mat::zeros(c, c);
+        for of in (0..labels.n()).map(|row| labels.of(row)) {
+            of.iter().for_each(|a| of.iter().for_each(|b| together[(*a as usize, *b as usize)] += 1.0));
+        }
+        Self { sums: sums(false), unit_sums: sums(true), counts, labelled_sums, n_labelled, together }
+    }
+
+    /// The same from sums of the views' columns.
+    fn of_sums(classes: &ClassSums, bases: &[Arc<Basis>]) -> Self {
+        let in_axes = |sums: &[Mat], counts: &[f64]| -> Vec<Mat> {
+            let of_view = |(basis, sums): (&Arc<Basis>, &Mat)| {
+                let centred =
+                    Mat::from_fn(sums.nrows(), sums.ncols(), |class, j| sums[(class, j)] - counts[class] * basis.mean[j]);
+                product(centred.as_ref(), basis.axes.as_ref())
+            };
+            bases.iter().zip(sums).map(of_view).collect()
+        };
+        let labelled: Vec<Mat> = classes.labelled_sums.iter().map(|sums| Mat::from_fn(1, sums.len(), |_, j| sums[j])).collect();
+        let labelled = in_axes(&labelled, &[classes.n_labelled as f64]);
+        Self {
+            counts: classes.counts.clone(),
+            sums: in_axes(&classes.sums, &classes.counts),
+            unit_sums: in_axes(&classes.unit_sums, &classes.unit_counts),
+            labelled_sums: labelled.iter().map(|sums| sums.row(0).iter().copied().collect()).collect(),
+            n_labelled: classes.n_labelled,
+            together: classes.together.clone(),
+        }
     }
 }
 
@@ -355,12 +446,51 @@ impl Reduced {
         let cross = (0..n).map(|v| (v + 1..n).map(|w| between(v, w)).collect()).collect();
         let labels = labels.map(|labels| labels.pick(train));
         let classes = labels.as_ref().map(|labels| ClassMoments::new(labels, &rows));
-        Self { bases, cross, rows, labels, classes }
+        Self { bases, cross, n: train.len(), rows, labels, classes }
+    }
+
+    /// The same from sums, for methods that ask for no rows.
+    ///
+    /// # Errors
+    /// [`FitError::Constant`], [`FitError::Numeric`], [`FitError::Cancelled`].
+    fn of_moments(method: &dyn Linear, moments: &Moments, views: &[ViewConfig], run: &Run<'_>) -> Result<Self, FitError> {
+        let learn = |(v, config): (usize, &ViewConfig)| {
+            run.cancel.check()?;
+            Ok(Arc::new(Basis::of_moments(moments, v, config, method.only_whitens())?))
+        };
+        let bases: Vec<Arc<Basis>> = views.iter().enumerate().map(learn).collect::<Result<_, FitError>>()?;
+        run.cancel.check()?;
+        let between = |v: usize, w: usize| {
+            let half = product(bases[v].axes.transpose(), moments.cross(v, w).as_ref());
+            product(half.as_ref(), bases[w].axes.as_ref())
+        };
+        let n = bases.len();
+        let cross = (0..n).map(|v| (v + 1..n).map(|w| between(v, w)).collect()).collect();
+        let classes = moments.classes.as_ref().map(|sums| ClassMoments::of_sums(sums, &bases));
+        Ok(Self { bases, cross, n: moments.n(), rows: Vec::new(), labels: None, classes })
     }
 
     /// Number of fitting rows.
     pub(crate) fn n(&self) -> usize {
-        self.rows[0].nrows()
+        self.n
+    }
+
+    /// What is left of a view's covariance once its ridge-regularised form is the identity, `[m, m]`.
+    pub(crate) fn own(&self, view: usize, whitening: &[f64]) -> Mat {
+        let (basis, m) = (&self.bases[view], whitening.len());
+        let Some(ridge) = basis.whitened else {
+            return Mat::from_fn(m, m, |i, j| if i == j { basis.variances[i] * whitening[i] * whitening[i] } else { 0.0 });
+        };
+        let mut own = Mat::identity(m, m);
+        if ridge > 0.0 {
+            own -= faer::Scale(ridge) * product(basis.axes.transpose(), basis.axes.as_ref());
+        }
+        own
+    }
+
+    /// Whether the rows are at hand, not only sums of them.
+    pub(crate) fn has_rows(&self) -> bool {
+        !self.rows.is_empty()
     }
 
     /// The fitting rows of a view in the axes its configuration uses, `[n, m]`.
@@ -489,6 +619,14 @@ pub(crate) trait Linear: Sync {
     }
     /// Whether it works on columns as they are, because it chooses among them; else on principal axes.
     fn in_columns(&self) -> bool {
+        false
+    }
+    /// Whether sums over the rows are all it needs, so that they may come in chunks.
+    fn takes_moments(&self) -> bool {
+        false
+    }
+    /// Whether it asks of its views only that each be whitened, so that any axes do in which covariance and ridge are the identity.
+    fn only_whitens(&self) -> bool {
         false
     }
     /// How its projections are compared.
@@ -666,6 +804,22 @@ pub(crate) fn check_labels(method: &dyn Linear, pairs: &Pairs<'_>) -> Result<(),
 pub(crate) fn solve(method: &dyn Linear, pairs: &Pairs<'_>, run: &Run<'_>) -> Result<(Reduced, Solution), FitError> {
     let views = method.views(pairs.views.len())?;
     let train: Vec<usize> = (0..pairs.n()).collect();
+    // Of rows no longer than they are many, sums are enough.
+    let tall = pairs.views.iter().all(|x| x.n() > x.dim());
+    let known = pairs.labels.is_none_or(|labels| (0..labels.n()).all(|row| !labels.of(row).is_empty()));
+    if method.takes_moments() && tall && known && views.iter().all(|config| config.kernel.is_none()) {
+        let entry = |(x, config): (&MatrixView<'_>, &ViewConfig)| {
+            Ok((x.dim(), config.preprocess, config.preprocess.steps(*x, &train)?))
+        };
+        let entries = pairs.views.iter().zip(&views).map(entry).collect::<Result<_, FitError>>()?;
+        let mut moments = Moments::with_steps(entries, pairs.labels.map(Labels::n_classes));
+        run.progress.start("fitting", Some(2));
+        moments.add(pairs)?;
+        run.progress.advance(1);
+        let solved = solve_moments(method, &moments, &views, run)?;
+        run.progress.finish();
+        return Ok(solved);
+    }
     run.progress.start("fitting", Some(pairs.views.len() as u64 + 1));
     let learn = |(v, config): (usize, &ViewConfig)| {
         let axes = if method.in_columns() { Axes::Columns } else { Axes::Principal(config.pca_dim) };
@@ -680,6 +834,73 @@ pub(crate) fn solve(method: &dyn Linear, pairs: &Pairs<'_>, run: &Run<'_>) -> Re
     let solution = method.solve(&reduced, &views, run)?;
     run.progress.finish();
     Ok((reduced, solution))
+}
+
+/// The same from sums.
+///
+/// # Errors
+/// Those of [`Reduced::of_moments`] and of the method.
+fn solve_moments(
+    method: &dyn Linear,
+    moments: &Moments,
+    views: &[ViewConfig],
+    run: &Run<'_>,
+) -> Result<(Reduced, Solution), FitError> {
+    let reduced = Reduced::of_moments(method, moments, views, run)?;
+    run.cancel.check()?;
+    let solution = method.solve(&reduced, views, run)?;
+    Ok((reduced, solution))
+}
+
+/// An empty [`Moments`] for a method.
+///
+/// # Errors
+/// [`FitError::NeedsRows`], [`FitError::Views`], [`FitError::Config`].
+pub(crate) fn moments(method: &dyn Linear, dims: &[usize], n_classes: Option<usize>) -> Result<Moments, FitError> {
+    let n_views = method.n_views();
+    if !n_views.contains(&dims.len()) {
+        return Err(FitError::Views { method: method.name(), got: dims.len(), least: *n_views.start(), most: *n_views.end() });
+    }
+    if !method.takes_moments() {
+        return Err(FitError::NeedsRows { what: method.name() });
+    }
+    let views = method.views(dims.len())?;
+    if views.iter().any(|config| config.kernel.is_some()) {
+        return Err(FitError::NeedsRows { what: "a kernel" });
+    }
+    let entries: Vec<(usize, Preprocess)> = dims.iter().zip(&views).map(|(dim, config)| (*dim, config.preprocess)).collect();
+    Moments::new(&entries, n_classes)
+}
+
+/// Fits a method on sums.
+///
+/// # Errors
+/// See [`MethodConfig::fit_moments`].
+pub(crate) fn fit_moments(method: &dyn Linear, moments: &Moments, run: &Run<'_>) -> Result<PipelineSpace, FitError> {
+    let dims: Vec<usize> = moments.views.iter().map(|view| view.input_dim).collect();
+    self::moments(method, &dims, None)?;
+    let views = method.views(dims.len())?;
+    for (view, (known, config)) in moments.views.iter().zip(&views).enumerate() {
+        if known.preprocess != config.preprocess {
+            let (got, expected) = (known.preprocess.describe(), config.preprocess.describe());
+            return Err(FitError::Preprocessed { view, got, expected });
+        }
+    }
+    if moments.n() < 2 {
+        return Err(FitError::TooFewRows { got: moments.n(), least: 2, what: "to fit".to_owned() });
+    }
+    if method.needs_labels() {
+        let name = method.name();
+        let classes = moments.classes.as_ref().ok_or(FitError::NoLabels { method: name, got: "there are no labels" })?;
+        if classes.counts.iter().filter(|count| **count > 0.0).count() < 2 {
+            return Err(FitError::NoLabels { method: name, got: "there are not two classes among the rows" });
+        }
+    }
+    run.progress.start("fitting", None);
+    let (reduced, solution) = solve_moments(method, moments, &views, run)?;
+    run.progress.finish();
+    let about = About { n_pairs: moments.n(), parameters: method.parameters(), ..About::default() };
+    space(method, &reduced.bases, &solution, about)
 }
 
 /// The space of a solution: preprocess, centre, one linear map, its tail.

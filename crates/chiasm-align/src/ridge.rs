@@ -75,6 +75,10 @@ impl Linear for RidgeConfig {
         "ridge"
     }
 
+    fn takes_moments(&self) -> bool {
+        true
+    }
+
     fn views(&self, _n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
         if self.from > 1 {
             let expected = "view 0 or view 1 is carried over to the other";

@@ -92,6 +92,10 @@ impl Linear for ScmHashConfig {
         true
     }
 
+    fn takes_moments(&self) -> bool {
+        self.order == ScmBits::Orthogonal
+    }
+
     fn views(&self, _n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
         hashing::check(&self.views, self.bits)?;
         Ok(self.views.to_vec())

@@ -78,6 +78,10 @@ impl Linear for SshConfig {
         true
     }
 
+    fn takes_moments(&self) -> bool {
+        true
+    }
+
     fn views(&self, _n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
         hashing::check(&self.views, self.bits)?;
         reduced::at_least_zero("eta", self.eta)?;

@@ -54,6 +54,29 @@ pub enum BenchError {
         /// Why.
         source: FitError,
     },
+    /// Rows that cannot be summed.
+    #[error(transparent)]
+    Sum(FitError),
+    /// A row with NaN or an infinity.
+    #[error(
+        "{found}: row {row}, column {col} is {value}: mend it, or leave such rows out of every view with `--drop-bad-rows`"
+    )]
+    BadRow {
+        /// The file, and what it holds.
+        found: String,
+        /// Row, from 1.
+        row: usize,
+        /// Column, from 1.
+        col: usize,
+        /// What stands there.
+        value: f32,
+    },
+    /// A rival that could not be run, or answered with nonsense.
+    #[error("the reference implementations: {reason}")]
+    Rival {
+        /// Why.
+        reason: String,
+    },
     /// A space that refused its own data.
     #[error(transparent)]
     Project(#[from] ProjectError),

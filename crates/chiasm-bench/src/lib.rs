@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod align;
 pub mod data;
 mod error;
 pub mod markdown;
@@ -19,6 +20,8 @@ pub mod plan;
 pub mod plot;
 pub mod protocol;
 pub mod published;
+pub mod rivals;
+pub mod stream;
 pub mod task;
 
 pub use error::BenchError;

@@ -9,7 +9,8 @@ use chiasm_align::Run;
 use chiasm_bench::data::{self, KEYS, Place};
 use chiasm_bench::markdown::{self, Section};
 use chiasm_bench::plot::{self, Axes, Line};
-use chiasm_bench::{BenchError, Database, Outcome, plan, protocol};
+use chiasm_bench::rivals::Rivals;
+use chiasm_bench::{BenchError, Database, Outcome, align, plan, protocol};
 use chiasm_core::{NoProgress, Progress};
 use clap::{Args, Subcommand};
 
@@ -21,6 +22,28 @@ use crate::ui::{Ui, usage};
 pub(crate) enum BenchCommand {
     /// Every bridge on every set: MAP, R@K, intervals, published figures, time and memory
     Tables(TablesArgs),
+    /// How long fits take beside numpy, scikit-learn and cca-zoo on the same arrays
+    Align(AlignArgs),
+}
+
+/// Arguments of `chiasm bench align`.
+#[derive(Args)]
+pub(crate) struct AlignArgs {
+    /// Python that has the rivals [default: ours alone]; `reference/bench_align_rivals.py` says which
+    #[arg(long, value_name = "PYTHON")]
+    python: Option<PathBuf>,
+    /// Only sets of 2,000 rows
+    #[arg(long)]
+    small: bool,
+    /// Only these methods [default: all]
+    #[arg(long, value_name = "METHOD", value_delimiter = ',')]
+    methods: Vec<String>,
+    /// Folder for the arrays while they are needed, up to 1 GB [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// File for the document [default: stdout]; a plot is written beside it
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// Arguments of `chiasm bench tables`.
@@ -55,7 +78,43 @@ const COMMAND: &str = "chiasm bench tables --data DIR --output docs/results.md";
 pub(crate) fn run(command: &BenchCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
         BenchCommand::Tables(args) => tables(args, ui),
+        BenchCommand::Align(args) => align(args, ui),
     }
+}
+
+fn align(args: &AlignArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    const COMMAND: &str = "chiasm bench align --python PYTHON --output docs/bench-align.md";
+    let mut cases = align::cases(args.small);
+    if let Some(unknown) = args.methods.iter().find(|word| cases.iter().all(|case| case.method != word.as_str())) {
+        return Err(usage(format!("`{unknown}` is not timed: expected some of cca, gcca, kcca, scm-seq, cmfh")));
+    }
+    cases.retain(|case| args.methods.is_empty() || args.methods.iter().any(|word| word == case.method));
+    let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let folder = base.join(format!("chiasm-bench-align-{}", std::process::id()));
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let timed = match &args.python {
+        None => Ok(None),
+        Some(python) => Rivals::start(python, &folder).map(Some),
+    }
+    .and_then(|rivals| align::run(&cases, &folder, rivals, ui, &ui.cancel));
+    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    let timings = timed?;
+    if ui.json {
+        ui.print_json(&timings)?;
+    }
+    let document = align::document(&timings, COMMAND);
+    match &args.output {
+        Some(path) => {
+            let name = "bench-align.svg";
+            let plot = path.with_file_name(name);
+            fs::write(&plot, align::plot(&timings)).with_context(|| format!("cannot write {}", plot.display()))?;
+            let document = format!("{document}\n![Time of a fit against rows]({name})\n");
+            fs::write(path, document).with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        None if !ui.json => ui.print(document)?,
+        None => {}
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn tables(args: &TablesArgs, ui: &Ui) -> anyhow::Result<ExitCode> {

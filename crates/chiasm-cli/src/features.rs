@@ -3,8 +3,7 @@
 use std::collections::BTreeSet;
 
 use chiasm_align::{MethodConfig, PipelineSpace, Run, Step};
-use chiasm_bench::Part;
-use chiasm_bench::protocol;
+use chiasm_bench::{Part, protocol, stream};
 use chiasm_core::{Labels, SharedSpace, Vectors};
 use chiasm_engine::{FeatureFit, FeatureSpace};
 use chiasm_eval::features::{self, Features, Limits, Source};
@@ -48,16 +47,12 @@ impl RowArgs {
         let mut names: Vec<String> = Vec::new();
         let mut files: Vec<(usize, Source, Features)> = Vec::new();
         for view in &self.views {
-            let Some((name, source)) = view.split_once('=').filter(|(name, source)| !name.is_empty() && !source.is_empty())
-            else {
-                return Err(usage(format!("--view {view}: expected NAME=FILE, such as image=features.mat:I_tr")));
-            };
+            let (name, source) = named(view)?;
             let place = names.iter().position(|n| n == name).unwrap_or_else(|| {
                 names.push(name.to_owned());
                 names.len() - 1
             });
             ui.cancel.check()?;
-            let source = Source::parse(source);
             let features = features::read_features(&source, &limits)?;
             files.push((place, source, features));
         }
@@ -132,6 +127,51 @@ pub(crate) struct Fit<'a> {
     pub(crate) method: MethodConfig,
     pub(crate) folds: Option<usize>,
     pub(crate) seed: u64,
+}
+
+/// Learns a space from feature files that are read block by block.
+pub(crate) fn fit_streamed(request: Fit<'_>, ui: &Ui) -> anyhow::Result<FeatureSpace> {
+    let limits = Limits::default();
+    let (mut names, mut readers, mut said) = (Vec::new(), Vec::new(), Vec::new());
+    for view in &request.rows.views {
+        let (name, source) = named(view)?;
+        if names.iter().any(|known| known == name) {
+            return Err(usage(format!(
+                "--view {name} is given twice: early fusion needs the rows in memory, leave `--stream` out"
+            )));
+        }
+        let reader = features::open_rows(&source, &limits)?;
+        said.push(format!("{name}: {}, read in blocks", reader.found()));
+        names.push(name.to_owned());
+        readers.push(reader);
+    }
+    let labels = match &request.rows.labels {
+        None => None,
+        Some(text) => {
+            let (labels, found) = features::read_labels(&Source::parse(text), &limits)?;
+            said.push(format!("labels: {found}"));
+            Some(labels)
+        }
+    };
+    said.iter().for_each(|line| ui.remark(line));
+    let run = Run { seed: request.seed, progress: ui, cancel: &ui.cancel };
+    let summed = stream::sum(&request.method, &mut readers, labels.as_ref(), request.rows.drop_bad_rows, &run)?;
+    if summed.n_dropped > 0 {
+        let line = format!("left out {} with NaN or an infinity", count(summed.n_dropped, "row"));
+        ui.remark(&line);
+        said.push(line);
+    }
+    let n_classes = labels.as_ref().map_or(0, Labels::n_classes);
+    let fit = FeatureFit { name: request.name, views: names, method: request.method, folds: None, provenance: said };
+    Ok(FeatureSpace::fit_moments(fit, &summed.moments, n_classes, &run)?)
+}
+
+/// Name and file of `NAME=FILE`.
+fn named(view: &str) -> anyhow::Result<(&str, Source)> {
+    match view.split_once('=').filter(|(name, source)| !name.is_empty() && !source.is_empty()) {
+        Some((name, source)) => Ok((name, Source::parse(source))),
+        None => Err(usage(format!("--view {view}: expected NAME=FILE, such as image=features.mat:I_tr"))),
+    }
 }
 
 /// Learns a space from feature files.

@@ -57,6 +57,10 @@ pub(crate) struct FitArgs {
     /// Take the method's hyper-parameters as they are, without cross-validation
     #[arg(long, requires = "views", conflicts_with = "folds")]
     no_search: bool,
+    /// Read the files block by block, in memory that does not grow with the rows; for cca, mcca, gcca, pls, ridge, procrustes, cca-3v,
+    /// label-ridge, cvh, ssh and scm-orth
+    #[arg(long, requires = "no_search", conflicts_with = "groups")]
+    stream: bool,
     /// Decides every random choice: the same seed and pairs give the same space
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
@@ -169,7 +173,7 @@ fn fit_on_features(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         folds: (!args.no_search).then(|| args.folds.map_or(5, usize::from)),
         seed: args.seed,
     };
-    let space = features::fit(request, ui)?;
+    let space = if args.stream { features::fit_streamed(request, ui)? } else { features::fit(request, ui)? };
     space.save(&args.output)?;
     let file = shown(&args.output);
     if ui.json {

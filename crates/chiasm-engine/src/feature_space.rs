@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use chiasm_align::{Chosen, Fitted, MethodConfig, Pairs, PipelineSpace, Run};
+use chiasm_align::{Chosen, Fitted, MethodConfig, Moments, Pairs, PipelineSpace, Run};
 use chiasm_core::SharedSpace;
 use serde::{Deserialize, Serialize};
 
@@ -121,6 +121,29 @@ impl FeatureSpace {
             n_folds: request.folds.unwrap_or(0),
             figures: chosen.as_ref().map_or(Vec::new(), |chosen| figures(chosen, &request.views)),
             bit_balance,
+            wall_s: round(began.elapsed()),
+        };
+        Ok(Self { name: request.name, views: request.views, projection, report })
+    }
+
+    /// Fits on sums of rows, with the hyper-parameters as they are: the same space as [`FeatureSpace::fit`] without folds, in memory that does
+    /// not grow with the rows. The balance of bits is not known.
+    ///
+    /// # Errors
+    /// [`EngineError::Fit`], [`EngineError::Cancelled`].
+    pub fn fit_moments(request: FeatureFit, moments: &Moments, n_classes: usize, run: &Run<'_>) -> Result<Self> {
+        let began = std::time::Instant::now();
+        let projection = request.method.fit_moments(moments, run).map_err(crate::fit::stopped)?;
+        let report = FeatureReport {
+            method: request.method.name().to_owned(),
+            parameters: request.method.parameters(),
+            n_rows: moments.n(),
+            n_classes,
+            seed: run.seed,
+            provenance: request.provenance,
+            n_folds: 0,
+            figures: Vec::new(),
+            bit_balance: Vec::new(),
             wall_s: round(began.elapsed()),
         };
         Ok(Self { name: request.name, views: request.views, projection, report })

@@ -13,7 +13,7 @@ use crate::mvda::Problem;
 use crate::pipeline::Step;
 use crate::reduced::{Reduced, Solution};
 use crate::supervised::{Scatters, mean_diagonal, scatters};
-use crate::{Coupling, GmldaConfig, LabelRidgeConfig, Pairs, SmConfig, ViewConfig};
+use crate::{Coupling, GmldaConfig, Pairs, SmConfig, ViewConfig};
 
 const PLAIN: [ViewConfig; 2] = [ViewConfig { preprocess: crate::Preprocess::None, kernel: None, pca_dim: None, ridge: 0.0 }; 2];
 
@@ -37,7 +37,7 @@ impl Goldens {
 
     /// The views in their axes.
     fn reduced(&self) -> Reduced {
-        fitted(&LabelRidgeConfig::default(), &self.pairs()).0
+        fitted(&GmldaConfig::default(), &self.pairs()).0
     }
 
     fn check(&self, what: &str, reduced: &Reduced, (values, weights): &(Vec<f64>, Vec<Mat>), golden: &Value) {

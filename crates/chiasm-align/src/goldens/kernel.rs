@@ -38,7 +38,7 @@ fn a_linear_kernel_is_ridge_cca() {
     let (k_reduced, k_solution) = fitted(&kernel, &train.pairs(2));
     let (plain, _) = fitted(&CcaConfig::default(), &train.pairs(2));
     let n = plain.n() as f64;
-    let mean_variance = |v: usize| plain.bases[v].variances.iter().sum::<f64>() / plain.bases[v].input_dim as f64;
+    let mean_variance = |v: usize| plain.bases[v].total_variance / plain.bases[v].input_dim as f64;
     let views = [0, 1].map(|v| ViewConfig { ridge: 0.05 * n / (n - 1.0) / mean_variance(v), ..ViewConfig::default() });
     let linear = CcaConfig { views, correlation_power: 0.0, ..CcaConfig::default() };
     let (reduced, solution) = fitted(&linear, &train.pairs(2));

@@ -5,7 +5,9 @@ use chiasm_core::Labels;
 use serde_json::Value;
 
 use super::transposed;
-use super::{Inputs, TOLERANCE, classes, fitted, label_sets, matrix, number, numbers, same, same_entries, same_sizes, scores};
+use super::{
+    Inputs, TOLERANCE, classes, fitted, in_axes, label_sets, matrix, number, numbers, same, same_entries, same_sizes, scores,
+};
 use crate::linalg::product;
 use crate::reduced::Linear;
 use crate::{Cca3vConfig, ClusterCcaConfig, GccaConfig, LabelRidgeConfig, Pairs, ProcrustesConfig, ViewConfig};
@@ -101,8 +103,8 @@ fn procrustes_equals_scipy() {
     let rotation = product(x.as_ref(), transposed(&y).as_ref());
     same_entries("rotation", &rotation, &matrix(&goldens.golden["procrustes"]["rotation"]), 1.0, TOLERANCE);
     // The best factor of a rotation that may also stretch: the sum of singular values over |X|^2.
-    let turned = product(reduced.rows(0, &ridged(0.0)), solution.weights[0].as_ref());
-    let other = product(reduced.rows(1, &ridged(0.0)), solution.weights[1].as_ref());
+    let turned = product(in_axes(&reduced, 0, inputs.view(0)).as_ref(), solution.weights[0].as_ref());
+    let other = product(in_axes(&reduced, 1, inputs.view(1)).as_ref(), solution.weights[1].as_ref());
     let size = |a: &crate::linalg::Mat, b: &crate::linalg::Mat| -> f64 {
         (0..6).map(|j| a.col(j).iter().zip(b.col(j).iter()).map(|(a, b)| a * b).sum::<f64>()).sum()
     };
