@@ -63,7 +63,7 @@ def cca_sklearn(views, r):
 def cca_zoo(views, r):
     from cca_zoo.linear import CCA
 
-    model = CCA(latent_dimensions=r["components"]).fit(views)
+    model = CCA(n_components=r["components"]).fit(views)
     a, b = model.transform(views)
     return [np.corrcoef(a[:, i], b[:, i])[0, 1] for i in range(a.shape[1])]
 
@@ -80,13 +80,16 @@ def gcca_numpy(views, r):
     k, d = r["components"], len(m)
     values, vectors = sl.eigh(m, subset_by_index=[d - k, d - 1], check_finite=False)
     [sl.solve_triangular(l, vectors[a:b], lower=True, trans=1) for l, a, b in zip(ls, starts, starts[1:])]
-    return (values[::-1] - 1) / (len(views) - 1)
+    # What a direction explains of each view by itself, which a ridge leaves below 1.
+    parts = [(m[a:b, a:b], vectors[a:b]) for a, b in zip(starts, starts[1:])]
+    own = sum(np.einsum("ij,ij->j", u, np.tril(c) @ u + np.tril(c, -1).T @ u) for c, u in parts)
+    return (values / own - 1)[::-1] / (len(views) - 1)
 
 
 def gcca_zoo(views, r):
     from cca_zoo.linear import GCCA
 
-    GCCA(latent_dimensions=r["components"]).fit(views)
+    GCCA(n_components=r["components"], shrinkage=r["ridge"]).fit(views)
     return []
 
 
@@ -129,7 +132,7 @@ def kcca_exact(views, r):
 def kcca_zoo(views, r):
     from cca_zoo.nonparametric import KCCA
 
-    KCCA(latent_dimensions=r["components"], kernel="rbf", gamma=r["gammas"], c=r["kappa"]).fit(views)
+    KCCA(n_components=r["components"], kernel="rbf", gamma=r["gammas"], shrinkage=r["kappa"]).fit(views)
     return []
 
 

@@ -415,13 +415,11 @@ impl<'a> Table<'a> {
         let in_axes = self.folds.iter().enumerate().map(|(f, fold)| {
             run.cancel.check()?;
             let bases: Vec<Arc<Basis>> = (0..views.len()).map(|v| self.bases[&(f, v, words[v].clone())].clone()).collect();
-            let rows = |rows: &[usize]| -> Vec<Mat> {
-                bases.iter().zip(&pairs.views).map(|(basis, x)| basis.coordinates(*x, rows)).collect()
-            };
-            let train = rows(&fold.train);
+            let train: Vec<Mat> = bases.iter().zip(&pairs.views).map(|(basis, x)| basis.of_training(*x, &fold.train)).collect();
+            let test = bases.iter().zip(&pairs.views).map(|(basis, x)| basis.coordinates(*x, &fold.test)).collect();
             let labels = pairs.labels.map(|labels| labels.pick(&fold.train));
             let all: Vec<usize> = (0..fold.train.len()).collect();
-            Ok(FoldInAxes { test: rows(&fold.test), reduced: Reduced::new(bases, &train, &all, labels.as_ref()) })
+            Ok(FoldInAxes { test, reduced: Reduced::new(bases, &train, &all, labels.as_ref()) })
         });
         let in_axes = in_axes.collect::<Result<Vec<_>, FitError>>()?;
         self.reduced = Some((key, in_axes));

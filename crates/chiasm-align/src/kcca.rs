@@ -91,6 +91,14 @@ impl Linear for KccaConfig {
         "kcca"
     }
 
+    fn takes_moments(&self) -> bool {
+        true
+    }
+
+    fn only_whitens(&self) -> bool {
+        true
+    }
+
     fn views(&self, _n_views: usize) -> Result<Vec<ViewConfig>, FitError> {
         if !(self.kappa > 0.0 && self.kappa.is_finite()) {
             let expected = "without a finite kappa above 0 every two kernels correlate perfectly";

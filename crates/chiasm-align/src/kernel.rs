@@ -12,9 +12,13 @@
 //! | chi2 | exp(-gamma sum (x - a)^2 / (\|x\| + \|a\|)), 0/0 = 0 | 1 / median of the sum |
 
 use chiasm_core::MatrixView;
+use faer::MatRef;
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use crate::linalg::{Mat, product};
 
 /// Which kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -44,6 +48,28 @@ impl Kernel {
             Kernel::Linear => x.iter().zip(a).map(|(x, a)| f64::from(*x) * f64::from(*a)).sum(),
             Kernel::Rbf | Kernel::Chi2 => (-gamma * self.distance(x, a)).exp(),
         }
+    }
+
+    /// `k(x, a)` of all rows with all anchors, both row-major of `dim` numbers: `[n, anchors]`.
+    pub(crate) fn matrix(self, gamma: f64, rows: &[f32], anchors: &[f32], dim: usize) -> Mat {
+        if self == Kernel::Chi2 {
+            let of_row = |row: &[f32]| -> Vec<f64> { anchors.chunks_exact(dim).map(|a| self.value(gamma, row, a)).collect() };
+            let values: Vec<Vec<f64>> = rows.par_chunks(dim).map(of_row).collect();
+            return Mat::from_fn(values.len(), anchors.len() / dim, |i, j| values[i][j]);
+        }
+        let wide = |x: &[f32]| x.iter().map(|x| f64::from(*x)).collect::<Vec<f64>>();
+        let (x, a) = (wide(rows), wide(anchors));
+        let matrix = |data| MatRef::from_row_major_slice(data, data.len() / dim, dim);
+        let mut out = product(matrix(&x), matrix(&a).transpose());
+        if self == Kernel::Rbf {
+            // |x - a|^2 = |x|^2 + |a|^2 - 2 x a, which rounding can take below 0 for rows that are the same.
+            let squares = |x: &[f64]| x.chunks_exact(dim).map(|row| row.iter().map(|x| x * x).sum()).collect::<Vec<f64>>();
+            let (x, a) = (squares(&x), squares(&a));
+            out.par_col_iter_mut().zip(&a).for_each(|(col, a)| {
+                col.iter_mut().zip(&x).for_each(|(k, x)| *k = (-gamma * (x + a - 2.0 * *k).max(0.0)).exp());
+            });
+        }
+        out
     }
 
     /// The distance inside the exponential.
@@ -89,6 +115,13 @@ mod tests {
         assert_eq!(Kernel::Linear.value(0.0, &x, &a), 3.0);
         assert_eq!(Kernel::Rbf.value(0.25, &x, &a), (-2.0f64).exp());
         assert_eq!(Kernel::Chi2.value(1.0, &x, &a), (-3.0f64).exp());
+        for kernel in [Kernel::Linear, Kernel::Rbf, Kernel::Chi2] {
+            let all = kernel.matrix(0.25, &[x, a].concat(), &a, 3);
+            assert!(
+                (all[(0, 0)] - kernel.value(0.25, &x, &a)).abs() < 1e-15
+                    && (all[(1, 0)] - kernel.value(0.25, &a, &a)).abs() < 1e-15
+            );
+        }
         let rows = [0.0, 1.0, 3.0];
         // Squared distances 1, 4, 9.
         assert_eq!(Kernel::Rbf.gamma(MatrixView::new(&rows, 1).unwrap(), 0), 0.25);

@@ -34,6 +34,7 @@ use crate::fit::{FitError, Pairs};
 use crate::linalg::{self, Mat};
 use crate::pipeline::{Step, apply_rows};
 use crate::preprocess::Preprocess;
+use crate::reduced::columns_of;
 
 /// Rows that enter the sums at once.
 const BLOCK_ROWS: usize = 2048;
@@ -55,10 +56,30 @@ pub struct Moments {
 pub(crate) struct ViewMoments {
     pub(crate) input_dim: usize,
     pub(crate) preprocess: Preprocess,
-    /// What is done to each row first.
+    /// What is done to each row first; last comes the kernel, if any.
     pub(crate) steps: Vec<Step>,
-    /// Mean of the rows after the steps, `[d]`.
+    /// What carries similarities to anchors on to where rows are summed.
+    pub(crate) lift: Option<Lift>,
+    /// Mean of the rows that are summed, `[d]`.
     pub(crate) mean: Vec<f64>,
+}
+
+/// What carries similarities to anchors to rows whose inner product is the kernel.
+#[derive(Clone, Debug)]
+pub(crate) struct Lift {
+    /// `[anchors, d]`.
+    pub(crate) matrix: Mat,
+    /// Sum of the similarities of all rows, `[anchors]`.
+    pub(crate) sum: Vec<f64>,
+}
+
+/// How one view enters.
+pub(crate) struct Entry {
+    pub(crate) input_dim: usize,
+    pub(crate) preprocess: Preprocess,
+    pub(crate) steps: Vec<Step>,
+    /// For a kernel, which is the last step, what follows it.
+    pub(crate) lift: Option<Mat>,
 }
 
 /// Sums by class. A row of several classes counts in each.
@@ -92,13 +113,15 @@ impl Moments {
                 preprocess.steps(MatrixView::new(&[], 1).expect("no rows of one column"), &[])
             }
         };
-        let with_steps = views.iter().map(|(dim, entry)| Ok((*dim, *entry, steps(entry)?))).collect::<Result<_, FitError>>()?;
-        Ok(Self::with_steps(with_steps, n_classes))
+        let entry = |(input_dim, preprocess): &(usize, Preprocess)| {
+            Ok(Entry { input_dim: *input_dim, preprocess: *preprocess, steps: steps(preprocess)?, lift: None })
+        };
+        Ok(Self::with_entries(views.iter().map(entry).collect::<Result<_, FitError>>()?, n_classes))
     }
 
     /// The same with steps that were learned before.
-    pub(crate) fn with_steps(views: Vec<(usize, Preprocess, Vec<Step>)>, n_classes: Option<usize>) -> Self {
-        let dims: Vec<usize> = views.iter().map(|(dim, ..)| *dim).collect();
+    pub(crate) fn with_entries(entries: Vec<Entry>, n_classes: Option<usize>) -> Self {
+        let dims: Vec<usize> = entries.iter().map(|e| e.lift.as_ref().map_or(e.input_dim, Mat::ncols)).collect();
         let classes = n_classes.map(|c| ClassSums {
             counts: vec![0.0; c],
             unit_counts: vec![0.0; c],
@@ -108,10 +131,16 @@ impl Moments {
             unit_sums: dims.iter().map(|d| Mat::zeros(c, *d)).collect(),
             labelled_sums: dims.iter().map(|d| vec![0.0; *d]).collect(),
         });
-        let view = |(input_dim, preprocess, steps)| ViewMoments { input_dim, preprocess, steps, mean: vec![0.0; input_dim] };
+        let view = |(entry, d): (Entry, &usize)| ViewMoments {
+            input_dim: entry.input_dim,
+            preprocess: entry.preprocess,
+            steps: entry.steps,
+            lift: entry.lift.map(|matrix| Lift { sum: vec![0.0; matrix.nrows()], matrix }),
+            mean: vec![0.0; *d],
+        };
         Self {
             scatter: (0..dims.len()).map(|v| (0..=v).map(|w| Mat::zeros(dims[v], dims[w])).collect()).collect(),
-            views: views.into_iter().map(view).collect(),
+            views: entries.into_iter().zip(&dims).map(view).collect(),
             n: 0,
             classes,
         }
@@ -159,16 +188,12 @@ impl Moments {
 
     fn add_block(&mut self, pairs: &Pairs<'_>, first: usize, rows: usize) {
         let (n, b) = (self.n as f64, rows as f64);
+        let shift = (n * b / (n + b)).sqrt();
         let blocks: Vec<Block> = self
             .views
-            .par_iter()
+            .par_iter_mut()
             .zip(&pairs.views)
-            .map(|(view, x)| {
-                let d = view.input_dim;
-                let data = &x.data()[first * d..(first + rows) * d];
-                let prepared = if view.steps.is_empty() { None } else { Some(apply_rows(&view.steps, data.to_vec(), d)) };
-                Block::new(prepared.as_deref().unwrap_or(data), d, &view.mean, (n * b / (n + b)).sqrt())
-            })
+            .map(|(view, x)| Block::new(view.enter(&x.data()[first * x.dim()..(first + rows) * x.dim()]), &view.mean, shift))
             .collect();
         if let (Some(classes), Some(labels)) = (&mut self.classes, pairs.labels) {
             classes.add(&blocks, labels, first, rows);
@@ -200,6 +225,29 @@ impl Moments {
     }
 }
 
+impl ViewMoments {
+    /// Rows as they are summed, row-major, with room for one row more.
+    fn enter(&mut self, rows: &[f32]) -> Vec<f64> {
+        let (n, d) = (rows.len() / self.input_dim, self.mean.len());
+        let mut out = vec![0.0; (n + 1) * d];
+        let Some(lift) = &mut self.lift else {
+            let prepared =
+                if self.steps.is_empty() { None } else { Some(apply_rows(&self.steps, rows.to_vec(), self.input_dim)) };
+            let rows = prepared.as_deref().unwrap_or(rows);
+            let chunks = out.par_chunks_mut(SUM_ROWS * d).zip(rows.par_chunks(SUM_ROWS * d));
+            chunks.for_each(|(out, rows)| out.iter_mut().zip(rows).for_each(|(out, x)| *out = f64::from(*x)));
+            return out;
+        };
+        let similar = columns_of(&self.steps, rows, self.input_dim);
+        lift.sum.iter_mut().enumerate().for_each(|(j, sum)| *sum += similar.col(j).iter().sum::<f64>());
+        let lifted = linalg::product(similar.as_ref(), lift.matrix.as_ref());
+        out.par_chunks_mut(d).take(n).enumerate().for_each(|(i, out)| {
+            out.iter_mut().enumerate().for_each(|(j, out)| *out = lifted[(i, j)]);
+        });
+        out
+    }
+}
+
 /// Rows less their own mean, and one row more that carries how far that mean lies from the mean of all rows before.
 struct Block {
     /// Row-major, `[b + 1, d]`.
@@ -209,25 +257,23 @@ struct Block {
 }
 
 impl Block {
-    fn new(rows: &[f32], d: usize, before: &[f64], shift: f64) -> Self {
-        let b = rows.len() / d;
+    /// `data` holds the rows and room for one more.
+    fn new(mut data: Vec<f64>, before: &[f64], shift: f64) -> Self {
+        let d = before.len();
+        let b = data.len() / d - 1;
+        let (rows, last) = data.split_at_mut(b * d);
         let partial: Vec<Vec<f64>> = rows
             .par_chunks(SUM_ROWS * d)
             .map(|rows| {
                 let mut sum = vec![0.0; d];
-                rows.chunks_exact(d).for_each(|row| sum.iter_mut().zip(row).for_each(|(s, x)| *s += f64::from(*x)));
+                rows.chunks_exact(d).for_each(|row| sum.iter_mut().zip(row).for_each(|(s, x)| *s += x));
                 sum
             })
             .collect();
         let mut mean = vec![0.0; d];
         partial.iter().for_each(|sum| mean.iter_mut().zip(sum).for_each(|(m, s)| *m += s / b as f64));
-        let mut data = vec![0.0; (b + 1) * d];
-        data[..b * d].par_chunks_mut(SUM_ROWS * d).zip(rows.par_chunks(SUM_ROWS * d)).for_each(|(out, rows)| {
-            for (out, row) in out.chunks_exact_mut(d).zip(rows.chunks_exact(d)) {
-                out.iter_mut().zip(row).zip(&mean).for_each(|((out, x), m)| *out = f64::from(*x) - m);
-            }
-        });
-        data[b * d..].iter_mut().zip(&mean).zip(before).for_each(|((out, new), old)| *out = shift * (new - old));
+        rows.par_chunks_mut(d).for_each(|row| row.iter_mut().zip(&mean).for_each(|(x, m)| *x -= m));
+        last.iter_mut().zip(&mean).zip(before).for_each(|((out, new), old)| *out = shift * (new - old));
         Self { data, d, mean }
     }
 

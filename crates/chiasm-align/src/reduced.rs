@@ -18,7 +18,7 @@ use crate::fit::{FitError, Pairs, Run};
 use crate::kmeans;
 use crate::linalg::{self, Blocks, Mat, product};
 use crate::method::MethodConfig;
-use crate::moments::{ClassSums, Moments};
+use crate::moments::{ClassSums, Entry, Moments};
 use crate::pipeline::{About, PipelineSpace, Step, View, apply_rows};
 use crate::preprocess::{Anchors, KernelConfig, KernelRole, Preprocess, ViewConfig};
 
@@ -51,6 +51,8 @@ pub(crate) struct Basis {
     pub(crate) total_variance: f64,
     /// Whether these are the axes of a kernel's own space, where the ridge is absolute.
     geometry: bool,
+    /// The fitting rows in these axes where they fell out on the way.
+    fitted: Option<Mat>,
     /// With the ridge already in them, so that along each axis variance and ridge are 1 together: what was added to the variances.
     whitened: Option<f64>,
     /// Rows it was learned from.
@@ -129,13 +131,10 @@ fn kernel_axes(k: Mat, means: &[f64], divisor: f64, max: Option<usize>) -> Resul
 }
 
 /// Rows through steps, in f64 where the last step is a kernel.
-fn columns_of(steps: &[Step], rows: &[f32], dim: usize) -> Mat {
-    if let Some((Step::Kernel { kernel, gamma, anchors, n_anchors }, before)) = steps.split_last() {
+pub(crate) fn columns_of(steps: &[Step], rows: &[f32], dim: usize) -> Mat {
+    if let Some((Step::Kernel { kernel, gamma, anchors, .. }, before)) = steps.split_last() {
         let rows = apply_rows(before, rows.to_vec(), dim);
-        let gamma = f64::from(*gamma);
-        let values: Vec<Vec<f64>> =
-            rows.par_chunks(dim).map(|row| anchors.chunks_exact(dim).map(|a| kernel.value(gamma, row, a)).collect()).collect();
-        return Mat::from_fn(values.len(), *n_anchors, |i, j| values[i][j]);
+        return kernel.matrix(f64::from(*gamma), &rows, anchors, dim);
     }
     let rows = apply_rows(steps, rows.to_vec(), dim);
     Mat::from_fn(rows.len() / dim, dim, |i, j| f64::from(rows[i * dim + j]))
@@ -203,20 +202,14 @@ impl Basis {
         if geometry && exact {
             let (axes, variances) = kernel_axes(columns(&rows), &mean, divisor, axes.max())?;
             let total_variance = variances.iter().sum();
+            // K U / sqrt(lambda) = U sqrt(lambda), and the axes are U / sqrt(lambda).
+            let mut own = axes.clone();
+            linalg::scale_cols(&mut own, &variances.iter().map(|v| v * divisor).collect::<Vec<_>>());
             if variances.is_empty() {
                 return Err(FitError::Constant { view, preprocess: config.words_after() });
             }
-            return Ok(Self {
-                input_dim,
-                steps,
-                mean,
-                axes,
-                variances,
-                total_variance,
-                geometry,
-                whitened: None,
-                n_rows: train.len(),
-            });
+            let (fitted, whitened, n_rows) = (Some(own), None, train.len());
+            return Ok(Self { input_dim, steps, mean, axes, variances, total_variance, geometry, fitted, whitened, n_rows });
         }
         let (values, vectors, total_variance) = if n <= d && axes != Axes::Columns {
             // The rows span at most n - 1 directions: work with their inner products, [n, n].
@@ -259,33 +252,55 @@ impl Basis {
                 (product(lift.as_ref(), vectors.as_ref()), mean_of(&columns_of(&steps[after..], &rows, input_dim), &counts))
             }
         };
-        Ok(Self { input_dim, steps, mean, axes, variances, total_variance, geometry, whitened: None, n_rows: train.len() })
+        Ok(Self {
+            input_dim,
+            steps,
+            mean,
+            axes,
+            variances,
+            total_variance,
+            geometry,
+            fitted: None,
+            whitened: None,
+            n_rows: train.len(),
+        })
     }
 
     /// The axes of a view from sums. With `whiten`, axes in which covariance and ridge together are the identity are preferred where they
-    /// are sound: a Cholesky decomposition costs a tenth of what an eigen-decomposition does.
+    /// are sound: a Cholesky decomposition costs a tenth of what an eigen-decomposition does. For a kernel also the axes of the rows that
+    /// the sums are of.
     ///
     /// # Errors
     /// [`FitError::Constant`], [`FitError::Numeric`].
-    fn of_moments(moments: &Moments, v: usize, config: &ViewConfig, whiten: bool) -> Result<Self, FitError> {
+    pub(crate) fn of_moments(
+        moments: &Moments,
+        v: usize,
+        config: &ViewConfig,
+        whiten: bool,
+    ) -> Result<(Self, Option<Mat>), FitError> {
         let view = &moments.views[v];
-        let (d, n_rows, divisor) = (view.input_dim, moments.n(), moments.n() as f64 - 1.0);
+        let (d, n_rows, divisor) = (view.mean.len(), moments.n(), moments.n() as f64 - 1.0);
         let mut covariance = moments.scatter[v][v].clone();
         linalg::scale_rows(&mut covariance, &vec![1.0 / divisor; d]);
         let total_variance: f64 = (0..d).map(|i| covariance[(i, i)]).sum();
         check_varies(v, &view.mean, total_variance, config)?;
-        let ready = |axes: Mat, variances: Vec<f64>, whitened: Option<f64>| Self {
-            input_dim: d,
-            steps: view.steps.clone(),
-            mean: view.mean.clone(),
-            axes,
-            variances,
-            total_variance,
-            geometry: false,
-            whitened,
-            n_rows,
+        let geometry = view.lift.is_some();
+        let ready = |axes: Mat, variances: Vec<f64>, whitened: Option<f64>| {
+            let (axes, inside, mean) = match &view.lift {
+                None => (axes, None, view.mean.clone()),
+                // x -> (k(x) L - mean) V = (k(x) - k_mean) L V, where k_mean is the mean of k(x).
+                Some(lift) => {
+                    let mean = lift.sum.iter().map(|sum| sum / n_rows as f64).collect();
+                    (product(lift.matrix.as_ref(), axes.as_ref()), Some(axes), mean)
+                }
+            };
+            let (input_dim, steps) = (view.input_dim, view.steps.clone());
+            let basis =
+                Self { input_dim, steps, mean, axes, variances, total_variance, geometry, fitted: None, whitened, n_rows };
+            (basis, inside)
         };
-        let ridge = config.ridge * total_variance / d as f64;
+        // K + r n I in the kernel's terms is a ridge of r n / (n - 1) on the variances.
+        let ridge = if geometry { config.ridge * n_rows as f64 / divisor } else { config.ridge * total_variance / d as f64 };
         if whiten
             && config.pca_dim.is_none()
             && let Some(axes) = linalg::inverse_root(&covariance, ridge)?
@@ -295,6 +310,11 @@ impl Basis {
         let (values, vectors) = linalg::eigen(covariance.as_ref())?;
         let kept = rank(&values, config.pca_dim);
         Ok(ready(vectors.subcols(0, kept).to_owned(), values[..kept].to_vec(), None))
+    }
+
+    /// The rows it was learned from in these axes, `[train.len(), m]`.
+    pub(crate) fn of_training(&self, x: MatrixView<'_>, train: &[usize]) -> Mat {
+        self.fitted.clone().unwrap_or_else(|| self.coordinates(x, train))
     }
 
     /// The rows `picked` of `x` in these axes, `[picked.len(), m]`.
@@ -456,13 +476,15 @@ impl Reduced {
     fn of_moments(method: &dyn Linear, moments: &Moments, views: &[ViewConfig], run: &Run<'_>) -> Result<Self, FitError> {
         let learn = |(v, config): (usize, &ViewConfig)| {
             run.cancel.check()?;
-            Ok(Arc::new(Basis::of_moments(moments, v, config, method.only_whitens())?))
+            let (basis, inside) = Basis::of_moments(moments, v, config, method.only_whitens())?;
+            Ok((Arc::new(basis), inside))
         };
-        let bases: Vec<Arc<Basis>> = views.iter().enumerate().map(learn).collect::<Result<_, FitError>>()?;
+        let (bases, inside): (Vec<Arc<Basis>>, Vec<Option<Mat>>) =
+            views.iter().enumerate().map(learn).collect::<Result<Vec<_>, FitError>>()?.into_iter().unzip();
         run.cancel.check()?;
         let between = |v: usize, w: usize| {
-            let half = product(bases[v].axes.transpose(), moments.cross(v, w).as_ref());
-            product(half.as_ref(), bases[w].axes.as_ref())
+            let axes = |v: usize| inside[v].as_ref().unwrap_or(&bases[v].axes);
+            product(product(axes(v).transpose(), moments.cross(v, w).as_ref()).as_ref(), axes(w).as_ref())
         };
         let n = bases.len();
         let cross = (0..n).map(|v| (v + 1..n).map(|w| between(v, w)).collect()).collect();
@@ -804,15 +826,7 @@ pub(crate) fn check_labels(method: &dyn Linear, pairs: &Pairs<'_>) -> Result<(),
 pub(crate) fn solve(method: &dyn Linear, pairs: &Pairs<'_>, run: &Run<'_>) -> Result<(Reduced, Solution), FitError> {
     let views = method.views(pairs.views.len())?;
     let train: Vec<usize> = (0..pairs.n()).collect();
-    // Of rows no longer than they are many, sums are enough.
-    let tall = pairs.views.iter().all(|x| x.n() > x.dim());
-    let known = pairs.labels.is_none_or(|labels| (0..labels.n()).all(|row| !labels.of(row).is_empty()));
-    if method.takes_moments() && tall && known && views.iter().all(|config| config.kernel.is_none()) {
-        let entry = |(x, config): (&MatrixView<'_>, &ViewConfig)| {
-            Ok((x.dim(), config.preprocess, config.preprocess.steps(*x, &train)?))
-        };
-        let entries = pairs.views.iter().zip(&views).map(entry).collect::<Result<_, FitError>>()?;
-        let mut moments = Moments::with_steps(entries, pairs.labels.map(Labels::n_classes));
+    if let Some(mut moments) = sums_for(method, pairs, &views, &train, run)? {
         run.progress.start("fitting", Some(2));
         moments.add(pairs)?;
         run.progress.advance(1);
@@ -828,12 +842,48 @@ pub(crate) fn solve(method: &dyn Linear, pairs: &Pairs<'_>, run: &Run<'_>) -> Re
         Ok(Arc::new(basis))
     };
     let bases: Vec<Arc<Basis>> = views.par_iter().enumerate().map(learn).collect::<Result<_, FitError>>()?;
-    let coordinates: Vec<Mat> = bases.iter().zip(&pairs.views).map(|(basis, x)| basis.coordinates(*x, &train)).collect();
+    let coordinates: Vec<Mat> = bases.iter().zip(&pairs.views).map(|(basis, x)| basis.of_training(*x, &train)).collect();
     run.cancel.check()?;
     let reduced = Reduced::new(bases, &coordinates, &train, pairs.labels);
     let solution = method.solve(&reduced, &views, run)?;
     run.progress.finish();
     Ok((reduced, solution))
+}
+
+/// What the pairs are to be summed in, where sums are all that the method needs and are the shorter way: the views have more rows than
+/// columns (or anchors, of a kernel), and every row has a class where classes are asked for.
+fn sums_for(
+    method: &dyn Linear,
+    pairs: &Pairs<'_>,
+    views: &[ViewConfig],
+    train: &[usize],
+    run: &Run<'_>,
+) -> Result<Option<Moments>, FitError> {
+    let known = pairs.labels.is_none_or(|labels| (0..labels.n()).all(|row| !labels.of(row).is_empty()));
+    if !method.takes_moments() || !known {
+        return Ok(None);
+    }
+    let mut entries = Vec::new();
+    for (x, config) in pairs.views.iter().zip(views) {
+        let mut steps = config.preprocess.steps(*x, train)?;
+        let lift = match &config.kernel {
+            None if x.n() > x.dim() => None,
+            Some(kernel) if kernel.role == KernelRole::Geometry && x.n() > kernel.max_exact_rows => {
+                let (first, _) = distinct(*x, train);
+                let rows: Vec<f32> = first.iter().flat_map(|row| x.row(*row)).copied().collect();
+                let rows = apply_rows(&steps, rows, x.dim());
+                if first.len() <= kernel.max_exact_rows {
+                    return Ok(None);
+                }
+                let (step, lift) = anchor(kernel, &rows, x.dim(), false, run)?;
+                steps.push(step);
+                lift
+            }
+            _ => return Ok(None),
+        };
+        entries.push(Entry { input_dim: x.dim(), preprocess: config.preprocess, steps, lift });
+    }
+    Ok(Some(Moments::with_entries(entries, pairs.labels.map(Labels::n_classes))))
 }
 
 /// The same from sums.
@@ -907,7 +957,12 @@ pub(crate) fn fit_moments(method: &dyn Linear, moments: &Moments, run: &Run<'_>)
 ///
 /// # Errors
 /// [`FitError::Unrelated`] when no coordinate correlates; [`FitError::Numeric`] when the weights overflow f32.
-fn space(method: &dyn Linear, bases: &[Arc<Basis>], solution: &Solution, about: About) -> Result<PipelineSpace, FitError> {
+pub(crate) fn space(
+    method: &dyn Linear,
+    bases: &[Arc<Basis>],
+    solution: &Solution,
+    about: About,
+) -> Result<PipelineSpace, FitError> {
     let k = solution.kept(method.max_components());
     if k == 0 {
         return Err(FitError::Unrelated { method: method.name() });
@@ -957,7 +1012,7 @@ pub(crate) fn full_weights(
 }
 
 /// Row-major f32.
-fn row_major(a: &Mat) -> Vec<f32> {
+pub(crate) fn row_major(a: &Mat) -> Vec<f32> {
     (0..a.nrows()).flat_map(|i| (0..a.ncols()).map(move |j| a[(i, j)] as f32)).collect()
 }
 

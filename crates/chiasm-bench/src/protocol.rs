@@ -1,10 +1,15 @@
 //! One method on one set: fitted on the training part, judged on the rest.
 
-use chiasm_align::{About, Fitted, MethodConfig, PipelineSpace, Run, View};
+use chiasm_align::{
+    About, CcaConfig, Fitted, HadamardConfig, MethodConfig, OnlineHashing, Pairs, PipelineSpace, Run, View, ViewConfig,
+};
 use chiasm_core::{Labels, Metric, SharedSpace, Vectors};
 use chiasm_eval::cross::{self, Belongs, Side};
 use chiasm_eval::{Denominator, EvalConfig};
 use chiasm_index::{Codes, HammingIndex};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::error::BenchError;
@@ -118,6 +123,94 @@ pub fn run(task: &Task, recipe: &Recipe, variant: &str, run: &Run<'_>) -> Result
         outcomes.push(outcome(Database::Shared, figures(task, &space, &task.train, Some(codes))?));
     }
     Ok(outcomes)
+}
+
+/// MAP of both directions at one point of an axis other than bits.
+#[derive(Clone, Debug, Serialize)]
+pub struct Point {
+    /// The method.
+    pub method: &'static str,
+    /// Where: the share of training rows whose classes are known, or the share of the training rows that have come.
+    pub at: f64,
+    /// MAP of each direction.
+    pub map: Vec<f64>,
+}
+
+/// Shares of labelled rows that semi-supervised hashing is tried with.
+pub const LABELLED: [f64; 5] = [0.01, 0.05, 0.1, 0.5, 1.0];
+/// Chunks in which rows come.
+pub const CHUNKS: usize = 10;
+/// Bits of codes where another axis varies.
+const BITS: usize = 32;
+
+/// Semi-supervised hashing, and `scm-seq` which learns from labelled rows alone, when the classes of some training rows only are known:
+/// which, is drawn by the seed, at least one row of each class. Gallery: all training rows, per view.
+///
+/// # Errors
+/// [`BenchError::Fit`], [`BenchError::Project`].
+pub fn labelled_shares(task: &Task, run: &Run<'_>) -> Result<Vec<Point>, BenchError> {
+    let Some(labels) = &task.train.labels else { return Ok(Vec::new()) };
+    let mut order: Vec<usize> = (0..labels.n()).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(run.seed));
+    // The first of each class come first.
+    let mut seen = vec![false; labels.n_classes()];
+    order.sort_by_key(|row| !labels.of(*row).iter().any(|class| !std::mem::replace(&mut seen[*class as usize], true)));
+    let mut points = Vec::new();
+    for share in LABELLED {
+        let known = ((share * labels.n() as f64).round() as usize).max(labels.n_classes().min(labels.n()));
+        let mut classes = vec![Vec::new(); labels.n()];
+        order[..known].iter().for_each(|row| classes[*row] = labels.of(*row).to_vec());
+        let some = Labels::from_rows(&classes, labels.n_classes()).expect("classes of the same labels");
+        for name in ["ssh", "scm-seq"] {
+            let config = MethodConfig::from_name(name).expect("a method of the list").with_components(BITS);
+            let failed = |source| BenchError::Fit { method: name.to_owned(), task: task.title.clone(), source };
+            let pairs = Pairs { labels: Some(&some), ..task.train.pairs() };
+            let space = config.fit(&pairs, run).map_err(failed)?;
+            let map = figures(task, &space, &task.train, None)?.iter().map(|f| f.map).collect();
+            points.push(Point { method: config.name(), at: known as f64 / labels.n() as f64, map });
+        }
+    }
+    Ok(points)
+}
+
+/// The training rows come in [`CHUNKS`] parts, in an order drawn by the seed: after each, canonical correlation analysis from sums
+/// (gallery: the test part) and online hashing (gallery: the codes of the rows that have come, shared by both views, which stay).
+///
+/// # Errors
+/// [`BenchError::Fit`], [`BenchError::Project`].
+pub fn stream(task: &Task, run: &Run<'_>) -> Result<Vec<Point>, BenchError> {
+    let Some(labels) = &task.train.labels else { return Ok(Vec::new()) };
+    let failed = |method: &str| {
+        let (method, task) = (method.to_owned(), task.title.clone());
+        move |source| BenchError::Fit { method, task, source }
+    };
+    let dims: Vec<usize> = task.train.views.iter().map(Vectors::dim).collect();
+    let view = ViewConfig { ridge: 1e-2, ..ViewConfig::default() };
+    let cca = MethodConfig::Cca(CcaConfig { views: [view; 2], max_components: task.cca_components, correlation_power: 1.0 });
+    let mut sums = cca.moments(&dims, None).map_err(failed("cca"))?;
+    let hadamard = HadamardConfig { bits: BITS, ..HadamardConfig::default() };
+    let mut online =
+        OnlineHashing::new(hadamard, [dims[0], dims[1]], labels.n_classes(), run.seed).map_err(failed("online hashing"))?;
+    let mut order: Vec<usize> = (0..task.train.n()).collect();
+    order.shuffle(&mut ChaCha8Rng::seed_from_u64(run.seed));
+    let (mut came, mut codes, mut points) = (0, Vec::new(), Vec::new());
+    for chunk in order.chunks(order.len().div_ceil(CHUNKS).max(1)) {
+        run.cancel.check()?;
+        let part = task.train.pick(chunk);
+        sums.add(&Pairs { labels: None, ..part.pairs() }).map_err(failed("cca"))?;
+        codes.extend_from_slice(online.add(&part.pairs()).map_err(failed("online hashing"))?.data());
+        came += chunk.len();
+        let at = came as f64 / order.len() as f64;
+        let space = cca.fit_moments(&sums, run).map_err(failed("cca"))?;
+        let map = figures(task, &space, &task.test, None)?.iter().map(|f| f.map).collect();
+        points.push(Point { method: "cca", at, map });
+        let space = online.space(run).map_err(failed("online hashing"))?;
+        let gallery = task.train.pick(&order[..came]);
+        let given = Vectors::new(codes.clone(), BITS)?;
+        let map = figures(task, &space, &gallery, Some(&given))?.iter().map(|f| f.map).collect();
+        points.push(Point { method: "online hashing", at, map });
+    }
+    Ok(points)
 }
 
 /// The views as they come.

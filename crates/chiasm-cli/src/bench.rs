@@ -146,8 +146,11 @@ fn tables(args: &TablesArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         anyhow::bail!("{} holds none of the sets {}", args.data.display(), KEYS.join(", "));
     }
     if ui.json {
-        let all =
-            sections.iter().map(|s| serde_json::json!({ "set": s.task.key, "outcomes": s.outcomes, "refused": s.refused }));
+        let all = sections.iter().map(|s| {
+            serde_json::json!({
+                "set": s.task.key, "outcomes": s.outcomes, "refused": s.refused, "labelled": s.labelled, "stream": s.stream,
+            })
+        });
         ui.print_json(&all.collect::<Vec<_>>())?;
     }
     if args.output.is_none() && !ui.json {
@@ -164,7 +167,7 @@ fn section(task: chiasm_bench::Task, args: &TablesArgs, ui: &Ui) -> anyhow::Resu
     };
     let entries: Vec<plan::Entry> = plan::plan(&task).into_iter().filter(wanted).collect();
     let two_views = task.of_two_views();
-    let mut section = Section { task, outcomes: Vec::new(), refused: Vec::new() };
+    let mut section = Section { task, outcomes: Vec::new(), refused: Vec::new(), labelled: Vec::new(), stream: Vec::new() };
     ui.start(&section.task.title, Some(entries.len() as u64));
     for entry in entries {
         ui.cancel.check()?;
@@ -177,6 +180,11 @@ fn section(task: chiasm_bench::Task, args: &TablesArgs, ui: &Ui) -> anyhow::Resu
             Err(error) => return Err(error.into()),
         }
         ui.advance(1);
+    }
+    if args.methods.is_empty() && args.bits.is_empty() {
+        let run = Run { seed: args.seed, progress: &NoProgress, cancel: &ui.cancel };
+        section.labelled = protocol::labelled_shares(&two_views, &run)?;
+        section.stream = protocol::stream(&two_views, &run)?;
     }
     ui.finish();
     Ok(section)

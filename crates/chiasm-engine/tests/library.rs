@@ -316,9 +316,9 @@ fn what_is_no_library_of_ours_is_refused() {
         std::fs::write(&file, &sound[..cut]).unwrap();
         assert!(matches!(Space::load(&file, &models()), Err(EngineError::SpaceFile { .. })), "{cut} bytes");
     }
-    let mut longer = sound.clone();
-    longer[20] ^= 1;
-    std::fs::write(&file, longer).unwrap();
+    let mut changed = sound.clone();
+    *changed.last_mut().unwrap() ^= 1;
+    std::fs::write(&file, changed).unwrap();
     assert!(Space::load(&file, &models()).unwrap_err().to_string().contains("checksum"));
     std::fs::write(&file, &sound).unwrap();
     assert_eq!(Space::load(&file, &models()).unwrap().fingerprint(), space().fingerprint());
