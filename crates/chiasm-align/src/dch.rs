@@ -31,7 +31,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::fit::{FitError, Run};
-use crate::hashing::{self, fill_unlabelled, labelled_indicator, labelled_rows, sign};
+use crate::hashing::{self, Regression, fill_unlabelled, labelled_indicator, labelled_rows, sign};
 use crate::linalg::{self, Mat, product};
 use crate::method::MethodConfig;
 use crate::preprocess::{Preprocess, ViewConfig};
@@ -84,26 +84,15 @@ impl Linear for DchConfig {
     fn solve(&self, reduced: &Reduced, views: &[ViewConfig], run: &Run<'_>) -> Result<Solution, FitError> {
         let l = labelled_indicator(reduced.labels(), false);
         let x: Vec<Mat> = (0..2).map(|v| labelled_rows(reduced, views, v)).collect();
-        let grams: Vec<Mat> = (0..2)
-            .map(|v| {
-                let mut gram = product(x[v].transpose(), x[v].as_ref());
-                // Next to nothing where no ridge was asked for, so that the system can be solved.
-                let ridge = reduced.scatter(v, &views[v]).1.max(1e-12 * crate::supervised::mean_diagonal(&gram));
-                (0..gram.nrows()).for_each(|i| gram[(i, i)] += ridge);
-                gram
-            })
-            .collect();
+        let regression = Regression::new(&x, &hashing::ridges(reduced, views));
         let mut chance = ChaCha8Rng::seed_from_u64(run.seed);
         let mut b = Mat::from_fn(l.nrows(), self.bits, |_, _| if chance.random::<bool>() { 1.0 } else { -1.0 });
-        let project = |b: &Mat| -> Result<Vec<Mat>, FitError> {
-            grams.iter().zip(&x).map(|(gram, x)| linalg::solve_positive(gram, &product(x.transpose(), b.as_ref()))).collect()
-        };
         for _round in 0..self.n_iterations {
             run.cancel.check()?;
-            let p = project(&b)?;
+            let p = regression.solve(&b)?;
             sweep(&mut b, &l, &x, &p, self.lambda, self.mu)?;
         }
-        let p = project(&b)?;
+        let p = regression.solve(&b)?;
         let full: Vec<Mat> = (0..2).map(|v| product(reduced.rows(v, &views[v]), p[v].as_ref())).collect();
         let mut codes = Mat::zeros(reduced.n(), self.bits);
         for (place, row) in crate::supervised::labelled(reduced.labels()).into_iter().enumerate() {

@@ -3,7 +3,7 @@
 //! # Reference
 //! After H. Liu, R. Ji, Y. Wu, F. Huang, B. Zhang, Cross-Modality Binary Code Learning via Fusion Similarity Hashing, CVPR 2017, with the
 //! anchor graph of W. Liu, J. Wang, S. Kumar, S.-F. Chang, Hashing with Graphs, ICML 2011, and the rotation of Y. Gong, S. Lazebnik,
-//! Iterative Quantization, CVPR 2011. No reference implementation was run. Differs from the first paper in its optimisation: there the
+//! Iterative Quantization, CVPR 2011. Checked against numpy, round by round (`reference/align_fsh_goldens.py`). Differs from the first paper in its optimisation: there the
 //! codes are fitted to the fused similarities by an asymmetric alternation, here to their leading eigenvectors.
 //!
 //! # Model
@@ -35,7 +35,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::fit::{FitError, Run};
-use crate::hashing::{self, signs};
+use crate::hashing::{self, Regression, signs};
 use crate::linalg::{self, Mat, product};
 use crate::method::MethodConfig;
 use crate::preprocess::{Preprocess, ViewConfig};
@@ -91,43 +91,21 @@ impl Linear for FshConfig {
         let x: Vec<Mat> = (0..2).map(|v| reduced.rows(v, &views[v]).to_owned()).collect();
         let z = self.similarities(&x, &anchors);
         run.cancel.check()?;
-        // S = (Z D^{-1/2}) (Z D^{-1/2})', whose eigenvectors follow from the small product.
-        let mut scaled = z;
-        let roots: Vec<f64> = (0..scaled.ncols())
-            .map(|a| {
-                let degree: f64 = scaled.col(a).iter().sum();
-                if degree > 0.0 { 1.0 / degree.sqrt() } else { 0.0 }
-            })
-            .collect();
-        linalg::scale_cols(&mut scaled, &roots);
-        let (values, vectors) = linalg::eigen(product(scaled.transpose(), scaled.as_ref()).as_ref())?;
-        // The first, of value 1, is the constant.
-        let k = values.iter().skip(1).take(self.bits).take_while(|value| **value > 1e-9).count();
+        let (f, _) = spectrum(z, self.bits)?;
+        let k = f.ncols();
         if k == 0 {
             return Err(FitError::Unrelated { method: self.name() });
         }
-        let mut f = product(scaled.as_ref(), vectors.subcols(1, k));
-        linalg::scale_cols(&mut f, &values[1..=k].iter().map(|value| (n as f64 / value).sqrt()).collect::<Vec<_>>());
         let random = Mat::from_fn(k, k, |_, _| chance.random_range(-1.0..1.0));
         let (u, _, v) = linalg::thin_svd(random.as_ref())?;
         let rotation = product(u.as_ref(), v.transpose());
-        let grams: Vec<Mat> = (0..2)
-            .map(|v| {
-                let mut gram = product(x[v].transpose(), x[v].as_ref());
-                let ridge = reduced.scatter(v, &views[v]).1.max(1e-12 * crate::supervised::mean_diagonal(&gram));
-                (0..gram.nrows()).for_each(|i| gram[(i, i)] += ridge);
-                gram
-            })
-            .collect();
-        let project = |b: &Mat| -> Result<Vec<Mat>, FitError> {
-            grams.iter().zip(&x).map(|(gram, x)| linalg::solve_positive(gram, &product(x.transpose(), b.as_ref()))).collect()
-        };
+        let regression = Regression::new(&x, &hashing::ridges(reduced, views));
         let mut b = signs(product(f.as_ref(), rotation.as_ref()).as_ref());
         for _round in 0..self.n_iterations {
             run.cancel.check()?;
-            b = signs(score(&f, &b, &x, &project(&b)?, self.mu)?.as_ref());
+            b = signs(score(&f, &b, &x, &regression.solve(&b)?, self.mu)?.as_ref());
         }
-        Ok(Solution::bits(project(&b)?, vec![vec![0.0; k]; 2], Some(b)))
+        Ok(Solution::bits(regression.solve(&b)?, vec![vec![0.0; k]; 2], Some(b)))
     }
 
     fn parameters(&self) -> Vec<(String, String)> {
@@ -155,6 +133,29 @@ impl Linear for FshConfig {
         lists.push(reduced::each(self, &[3, 30], |c, k| c.n_neighbours = k));
         reduced::listed(lists, MethodConfig::Fsh)
     }
+}
+
+/// `F`, `[n, k]` with `F'F = n I`, at most `bits` leading eigenvectors of `S = Z diag(1'Z)^{-1} Z'` after the constant one, and their values.
+///
+/// # Errors
+/// [`FitError::Numeric`].
+pub(crate) fn spectrum(z: Mat, bits: usize) -> Result<(Mat, Vec<f64>), FitError> {
+    // S = (Z D^{-1/2}) (Z D^{-1/2})', whose eigenvectors follow from the small product.
+    let mut scaled = z;
+    let roots: Vec<f64> = (0..scaled.ncols())
+        .map(|a| {
+            let degree: f64 = scaled.col(a).iter().sum();
+            if degree > 0.0 { 1.0 / degree.sqrt() } else { 0.0 }
+        })
+        .collect();
+    linalg::scale_cols(&mut scaled, &roots);
+    let (values, vectors) = linalg::eigen(product(scaled.transpose(), scaled.as_ref()).as_ref())?;
+    // The first, of value 1, is the constant.
+    let k = values.iter().skip(1).take(bits).take_while(|value| **value > 1e-9).count();
+    let mut f = product(scaled.as_ref(), vectors.subcols(1.min(values.len()), k));
+    let n = f.nrows() as f64;
+    linalg::scale_cols(&mut f, &values[1..=k].iter().map(|value| (n / value).sqrt()).collect::<Vec<_>>());
+    Ok((f, values[1..=k].to_vec()))
 }
 
 /// What the next codes are the signs of: `F R` with the rotation that brings `F` nearest to the codes `b`, and what each view's best map

@@ -10,6 +10,8 @@ use crate::cmfh::{CmfhConfig, Factors};
 use crate::cmssh::{CmsshConfig, WeightedPairs};
 use crate::cvh::CvhConfig;
 use crate::dch::DchConfig;
+use crate::fsh::FshConfig;
+use crate::hashing::Regression;
 use crate::imh::ImhConfig;
 use crate::linalg::{Mat, product};
 use crate::reduced::{Linear, Reduced, Solution, solve};
@@ -52,22 +54,23 @@ struct Inputs {
 
 impl Inputs {
     fn read(golden: &Value) -> Self {
-        let view = |v: &Value| {
-            let m = matrix(v);
-            (
-                (0..m.nrows()).flat_map(|i| (0..m.ncols()).map(move |j| (i, j))).map(|(i, j)| m[(i, j)] as f32).collect(),
-                m.ncols(),
-            )
-        };
-        let views = |v: &Value| v.as_array().expect("views").iter().map(view).collect();
         let set = |v: &Value| numbers(v).iter().map(|c| *c as u32).collect();
         let sets: Vec<Vec<u32>> = golden["label_sets"].as_array().expect("sets").iter().map(set).collect();
         Self {
-            views: views(&golden["views"]),
-            new: views(&golden["new"]),
+            views: Self::views(&golden["views"]),
+            new: Self::views(&golden["new"]),
             single: Labels::single(&set(&golden["classes"])),
             multi: Labels::from_rows(&sets, 4).expect("four classes"),
         }
+    }
+
+    fn views(value: &Value) -> Vec<(Vec<f32>, usize)> {
+        let view = |v: &Value| {
+            let m = matrix(v);
+            let places = (0..m.nrows()).flat_map(|i| (0..m.ncols()).map(move |j| (i, j)));
+            (places.map(|(i, j)| m[(i, j)] as f32).collect(), m.ncols())
+        };
+        value.as_array().expect("views").iter().map(view).collect()
     }
 
     fn pairs<'a>(&'a self, labels: Option<&'a Labels>) -> Pairs<'a> {
@@ -235,15 +238,9 @@ fn dch_equals_numpy_and_never_rises() {
     let x = [0, 1].map(|v| reduced.rows(v, &config.views[v]).to_owned());
     let l = crate::supervised::indicator(&inputs.multi, false);
     let mut b = codes(&golden["b0"]);
-    let project = |b: &Mat| {
-        [0, 1].map(|v| {
-            let mut gram = product(x[v].transpose(), x[v].as_ref());
-            (0..gram.nrows()).for_each(|i| gram[(i, i)] += rho);
-            crate::linalg::solve_positive(&gram, &product(x[v].transpose(), b.as_ref())).unwrap()
-        })
-    };
+    let regression = Regression::new(&x, &[rho; 2]);
     for expected in numbers(&golden["objective"]) {
-        let p = project(&b);
+        let p = regression.solve(&b).unwrap();
         let w = crate::dch::sweep(&mut b, &l, &x, &p, lambda, mu).unwrap();
         let mut objective = (&l - product(b.as_ref(), w.as_ref())).squared_norm_l2() + lambda * w.squared_norm_l2();
         for v in 0..2 {
@@ -253,7 +250,7 @@ fn dch_equals_numpy_and_never_rises() {
         assert!((objective - expected).abs() < 1e-8 * expected, "{objective}, expected {expected}");
     }
     assert_eq!(b, codes(&golden["database"]));
-    solution.weights = project(&b).to_vec();
+    solution.weights = regression.solve(&b).unwrap();
     for (v, name) in ["new_x", "new_y"].into_iter().enumerate() {
         assert_eq!(bits(&coordinates(&reduced, &solution, v, &inputs.new[v])), codes(&golden[name]), "{name}");
     }
@@ -300,6 +297,32 @@ fn cmssh_equals_numpy() {
         }
         assert!(r > 0.0 && number(&expected["loss"]) < last);
         last = number(&expected["loss"]);
+    }
+}
+
+/// The graph, its spectrum, and the codes of each round.
+#[test]
+fn fsh_equals_numpy() {
+    let golden = goldens("hashing_graph");
+    let inputs = Inputs::views(&golden["views"]);
+    let views = inputs.iter().map(|(data, dim)| MatrixView::new(data, *dim).unwrap()).collect();
+    let n_neighbours = number(&golden["neighbours"]) as usize;
+    let config = FshConfig { n_neighbours, n_anchors: 20, bits: 6, ..FshConfig::default() };
+    let (reduced, _) = solved(&config, &Pairs::new(views));
+    let x = [0, 1].map(|v| reduced.rows(v, &config.views[v]).to_owned());
+    let anchors: Vec<usize> = numbers(&golden["anchors"]).iter().map(|a| *a as usize).collect();
+    let z = config.similarities(&x, &anchors);
+    assert!((&z - matrix(&golden["z"])).norm_max() < 1e-10);
+    let (f, values) = crate::fsh::spectrum(z, config.bits).unwrap();
+    for (ours, theirs) in values.iter().zip(numbers(&golden["eigenvalues"])) {
+        assert!((ours - theirs).abs() < 1e-10, "{ours}, expected {theirs}");
+    }
+    let regression = Regression::new(&x, &[number(&golden["rho"]); 2]);
+    let mut b = codes(&golden["b0"]);
+    for expected in golden["rounds"].as_array().unwrap() {
+        let w = regression.solve(&b).unwrap();
+        b = bits(&crate::fsh::score(&f, &b, &x, &w, number(&golden["mu"])).unwrap());
+        assert_eq!(b, codes(expected));
     }
 }
 

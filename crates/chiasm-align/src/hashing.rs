@@ -110,3 +110,39 @@ pub(crate) fn fill_unlabelled(codes: &mut Mat, labels: &Labels, score: impl Fn(u
         }
     }
 }
+
+/// What each view's ridge adds to `X'X`; next to nothing where no ridge was asked for, so that systems can be solved.
+pub(crate) fn ridges(reduced: &Reduced, views: &[ViewConfig]) -> Vec<f64> {
+    let of = |(v, config): (usize, &ViewConfig)| {
+        let (scatter, ridge) = reduced.scatter(v, config);
+        ridge.max(1e-12 * scatter.first().copied().unwrap_or(0.0))
+    };
+    views.iter().enumerate().map(of).collect()
+}
+
+/// Ridge regressions on the same rows of targets that change.
+pub(crate) struct Regression<'a> {
+    x: &'a [Mat],
+    grams: Vec<Mat>,
+}
+
+impl<'a> Regression<'a> {
+    /// Of the rows of each view, with what is added to the diagonal of each `X'X`.
+    pub(crate) fn new(x: &'a [Mat], ridges: &[f64]) -> Self {
+        let gram = |(x, ridge): (&Mat, &f64)| {
+            let mut gram = product(x.transpose(), x.as_ref());
+            (0..gram.nrows()).for_each(|i| gram[(i, i)] += ridge);
+            gram
+        };
+        Self { grams: x.iter().zip(ridges).map(gram).collect(), x }
+    }
+
+    /// `(X'X + r I)^{-1} X'T` for each view.
+    ///
+    /// # Errors
+    /// [`FitError::Numeric`].
+    pub(crate) fn solve(&self, targets: &Mat) -> Result<Vec<Mat>, FitError> {
+        let of = |(gram, x): (&Mat, &Mat)| linalg::solve_positive(gram, &product(x.transpose(), targets.as_ref()));
+        self.grams.iter().zip(self.x).map(of).collect()
+    }
+}

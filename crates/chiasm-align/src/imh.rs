@@ -33,7 +33,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::fit::{FitError, Run};
-use crate::hashing;
+use crate::hashing::{self, Regression};
 use crate::linalg::{self, Mat, product};
 use crate::method::MethodConfig;
 use crate::preprocess::{Preprocess, ViewConfig};
@@ -84,19 +84,9 @@ impl Linear for ImhConfig {
         let mut drawn = sample(&mut ChaCha8Rng::seed_from_u64(run.seed), n, n.min(self.max_rows)).into_vec();
         drawn.sort_unstable();
         let x: Vec<Mat> = (0..2).map(|v| pick_rows(&reduced.rows(v, &views[v]).to_owned(), &drawn)).collect();
-        let ridges: Vec<f64> = (0..2)
-            .map(|v| {
-                let (scatter, ridge) = reduced.scatter(v, &views[v]);
-                // Next to nothing where no ridge was asked for, so that the system can be solved.
-                ridge.max(1e-12 * scatter.first().copied().unwrap_or(0.0))
-            })
-            .collect();
+        let ridges = hashing::ridges(reduced, views);
         let (f, _) = smoothest(&x, &ridges, self.lambda, self.n_neighbours, self.bits, run)?;
-        let full: Vec<Mat> = x
-            .iter()
-            .zip(&ridges)
-            .map(|(x, ridge)| linalg::solve_positive(&gram(x, *ridge), &product(x.transpose(), f.as_ref())))
-            .collect::<Result<_, _>>()?;
+        let full = Regression::new(&x, &ridges).solve(&f)?;
         let projected: Vec<Mat> = x.iter().zip(&full).map(|(x, w)| product(x.as_ref(), w.as_ref())).collect();
         // A coordinate that no view can give makes a bit of noise: there are as many bits as before the first of these.
         let given =
@@ -140,12 +130,6 @@ impl Linear for ImhConfig {
     }
 }
 
-fn gram(x: &Mat, ridge: f64) -> Mat {
-    let mut gram = product(x.transpose(), x.as_ref());
-    (0..gram.nrows()).for_each(|i| gram[(i, i)] += ridge);
-    gram
-}
-
 /// The eigenvectors of the `k` smallest eigenvalues of M, smallest first, and these.
 ///
 /// # Errors
@@ -163,7 +147,8 @@ pub(crate) fn smoothest(
     let mut m = Mat::zeros(n, n);
     for (x, ridge) in x.iter().zip(ridges) {
         run.cancel.check()?;
-        let inside = linalg::solve_positive(&gram(x, *ridge), &x.transpose().to_owned())?;
+        let own = std::slice::from_ref(x);
+        let inside = Regression::new(own, &[*ridge]).solve(&Mat::identity(n, n))?.swap_remove(0);
         m += product(x.as_ref(), inside.as_ref());
         for i in 0..n {
             m[(i, i)] -= 1.0;

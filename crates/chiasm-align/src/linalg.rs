@@ -19,13 +19,22 @@ use crate::fit::FitError;
 /// A dense matrix, stored by columns.
 pub(crate) type Mat = faer::Mat<f64>;
 
-/// Columns of a product that one task computes.
-const TILE: usize = 128;
+/// Columns or rows of a product that one task computes, at least and at most.
+const TILE: std::ops::RangeInclusive<usize> = 32..=256;
+/// Multiplications below which threads cost more than they bring.
+const SMALL: usize = 1 << 20;
+/// Rows that one task sums where the product itself is small.
+const SUM_ROWS: usize = 4096;
 /// From so many columns on a decomposition is cut in parts. How many is fixed, whatever the threads, so that the numbers are.
 const PARALLEL_FROM: usize = 384;
 
 fn parts(n: usize) -> Par {
     if n < PARALLEL_FROM { Par::Seq } else { Par::rayon(2) }
+}
+
+/// A side of a product in about eight tiles. The size depends on the side alone, not on the threads.
+fn tile(side: usize) -> usize {
+    side.div_ceil(8).next_multiple_of(*TILE.start()).clamp(*TILE.start(), *TILE.end())
 }
 
 /// `a b`, on all threads.
@@ -37,16 +46,45 @@ pub(crate) fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat {
 
 /// Adds `a b` to `out`, on all threads.
 pub(crate) fn add_product(out: &mut Mat, a: MatRef<'_, f64>, b: MatRef<'_, f64>) {
-    out.par_col_chunks_mut(TILE).enumerate().for_each(|(t, tile)| {
-        let b = b.subcols(t * TILE, tile.ncols());
+    let ((m, n), inner) = (out.shape(), a.ncols());
+    if m * n * inner < SMALL {
+        matmul(out.as_mut(), Accum::Add, a, b, 1.0, Par::Seq);
+        return;
+    }
+    if inner >= 4 * SUM_ROWS && inner >= 16 * m.max(n) {
+        // Long sums of little output: each part by itself, added in order.
+        let parts: Vec<Mat> = (0..inner.div_ceil(SUM_ROWS))
+            .into_par_iter()
+            .map(|t| {
+                let (first, rows) = (t * SUM_ROWS, SUM_ROWS.min(inner - t * SUM_ROWS));
+                let mut part = Mat::zeros(m, n);
+                matmul(part.as_mut(), Accum::Replace, a.subcols(first, rows), b.subrows(first, rows), 1.0, Par::Seq);
+                part
+            })
+            .collect();
+        parts.iter().for_each(|part| *out += part);
+        return;
+    }
+    if m > n {
+        let rows = tile(m).max(m.div_ceil(64));
+        out.par_row_chunks_mut(rows).enumerate().for_each(|(t, tile)| {
+            let a = a.subrows(t * rows, tile.nrows());
+            matmul(tile, Accum::Add, a, b, 1.0, Par::Seq);
+        });
+        return;
+    }
+    let cols = tile(n);
+    out.par_col_chunks_mut(cols).enumerate().for_each(|(t, tile)| {
+        let b = b.subcols(t * cols, tile.ncols());
         matmul(tile, Accum::Add, a, b, 1.0, Par::Seq);
     });
 }
 
 /// Adds the lower half of `a'a` to `out`, on all threads; what stands above the diagonal means nothing afterwards.
 pub(crate) fn add_gram(out: &mut Mat, a: MatRef<'_, f64>) {
-    out.par_col_chunks_mut(TILE).enumerate().for_each(|(t, tile)| {
-        let (first, width, d) = (t * TILE, tile.ncols(), a.ncols());
+    let (d, cols) = (a.ncols(), tile(a.ncols()));
+    out.par_col_chunks_mut(cols).enumerate().for_each(|(t, tile)| {
+        let (first, width) = (t * cols, tile.ncols());
         let below = tile.subrows_mut(first, d - first);
         matmul(below, Accum::Add, a.subcols(first, d - first).transpose(), a.subcols(first, width), 1.0, Par::Seq);
     });

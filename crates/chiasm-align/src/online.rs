@@ -132,11 +132,16 @@ mod tests {
 
     use super::*;
 
+    fn pairs<'a>(views: [(&'a [f32], usize); 2], rows: std::ops::Range<usize>, labels: &'a Labels) -> Pairs<'a> {
+        let some = |(data, d): (&'a [f32], usize)| MatrixView::new(&data[rows.start * d..rows.end * d], d).unwrap();
+        Pairs::with_labels(views.map(some).to_vec(), labels)
+    }
+
     /// Chunks of any size give the weights of the batch method, and the codes of the batch.
     #[test]
     fn chunks_are_the_batch() {
         let number = |i: usize| ((i * 7919 + 13) % 1009) as f32 / 1009.0 - 0.5;
-        let classes: Vec<u32> = (0..120).map(|i| (i * i % 7 % 4) as u32).collect();
+        let classes: Vec<u32> = (0..120).map(|i| ((i * 7 + i / 5) % 4) as u32).collect();
         let view = |d: usize, salt: usize| -> Vec<f32> {
             (0..120 * d).map(|i| number(i + salt) + classes[i / d] as f32 * number(i % d + 3 * salt)).collect()
         };
@@ -144,18 +149,15 @@ mod tests {
         let labels = Labels::single(&classes);
         let config = HadamardConfig { bits: 16, ..HadamardConfig::default() };
         let run = Run { seed: 3, progress: &NoProgress, cancel: &Cancel::default() };
-        let pairs = |rows: std::ops::Range<usize>, labels| {
-            let views = [(&x, 5), (&y, 4)].map(|(data, d)| MatrixView::new(&data[rows.start * d..rows.end * d], d).unwrap());
-            Pairs::with_labels(views.to_vec(), labels)
-        };
-        let batch = reduced::fit(&config, &pairs(0..120, &labels), &run).unwrap();
+        let all = [(&x[..], 5), (&y[..], 4)];
+        let batch = reduced::fit(&config, &pairs(all, 0..120, &labels), &run).unwrap();
         let mut online = OnlineHashing::new(config, [5, 4], 4, run.seed).unwrap();
         let mut given = Vec::new();
         for rows in [0..1, 1..40, 40..119, 119..120] {
             let some = labels.pick(&rows.clone().collect::<Vec<_>>());
-            given.extend_from_slice(online.add(&pairs(rows, &some)).unwrap().data());
+            given.extend_from_slice(online.add(&pairs(all, rows, &some)).unwrap().data());
         }
-        assert_eq!(given, batch.codes.unwrap().data());
+        assert!(given == batch.codes.unwrap().data(), "codes are the classes' codewords");
         let space = online.space(&run).unwrap();
         for (ours, theirs) in space.views().iter().zip(batch.space.views()) {
             for (a, b) in ours.steps.iter().zip(&theirs.steps) {
@@ -169,9 +171,9 @@ mod tests {
         }
         // What does not fit is refused, and adds nothing.
         let none = Labels::from_rows(&vec![Vec::new(); 120], 4).unwrap();
-        assert!(matches!(online.add(&pairs(0..120, &none)), Err(FitError::NoLabels { .. })));
+        assert!(matches!(online.add(&pairs(all, 0..120, &none)), Err(FitError::NoLabels { .. })));
         let more = Labels::single(&[9; 120]);
-        assert!(matches!(online.add(&pairs(0..120, &more)), Err(FitError::NoLabels { .. })));
+        assert!(matches!(online.add(&pairs(all, 0..120, &more)), Err(FitError::NoLabels { .. })));
         assert_eq!(online.n(), 120);
     }
 }

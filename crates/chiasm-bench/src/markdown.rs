@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::protocol::{Database, Figures, Outcome, Point};
+use crate::protocol::{Database, FOLDS, Figures, Outcome, Point};
 use crate::published;
 use crate::task::Task;
 
@@ -27,7 +27,7 @@ pub fn document(sections: &[Section], command: &str) -> String {
          MAP is over the whole ranking, divided by all relevant items, with its 95 % bootstrap interval over queries. Equal scores stand in \
          the order of the gallery; `ties` is MAP's expectation over all orders of the tied, where it differs. `@50` is the mean average \
          precision of the first 50 divided by the hits among them, as the hashing literature has it. R@1 and R@10 count queries with a right \
-         answer that early. Chance is exact. *CV*: hyper-parameters chosen by 3-fold cross-validation on the training part; *stated*: as a \
+         answer that early. Chance is exact. *CV*: hyper-parameters chosen by {FOLDS}-fold cross-validation on the training part; *stated*: as a \
          paper or the data's description states them. Published figures carry their source's mark: S read in a public copy, R re-measured \
          from the equations on the same features, U remembered and unproven. Time and memory are those of one fit without the choice of \
          hyper-parameters; memory is what the process took on top.\n"

@@ -85,8 +85,8 @@ pub struct Outcome {
     pub cost: Cost,
 }
 
-/// Folds of the cross-validation.
-pub const FOLDS: usize = 3;
+/// Folds of the cross-validation, as many as `chiasm space fit` takes.
+pub const FOLDS: usize = 5;
 
 /// Fits a method on the training part and judges it in both directions; a hashing method that learns codes of the pairs gives two
 /// outcomes, one for each kind of database.

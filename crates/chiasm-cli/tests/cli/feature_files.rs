@@ -21,6 +21,10 @@ fn write_rows(dir: &Path, name: &str, first: usize) {
     }
 }
 
+fn fit_blocks(dir: &Path, line: &[&str], method: &str) -> crate::common::Reply {
+    chiasm(dir, &[line, &["--method", method, "--no-search", "--stream", "-o", "refused.space"]].concat())
+}
+
 #[test]
 fn a_space_of_feature_files_is_fitted_told_and_tried() {
     let dir = tempfile::tempdir().unwrap();
@@ -53,6 +57,31 @@ fn a_space_of_feature_files_is_fitted_told_and_tried() {
         "b->a MAP >= 0.9",
     ];
     chiasm(dir, &eval).code(0);
+
+    // Read in blocks it is the same space; a method that needs the rows, and rows of the wrong number, are refused.
+    let streamed = ["--no-search", "--stream"];
+    let line = ["space", "fit", "--view", "a=train-a.csv", "--view", "b=train-b.csv", "--labels", "train-labels.csv:kind"];
+    let whole = ["--method", "label-ridge", "--no-search", "-o", "whole.space"];
+    let blocks = ["--method", "label-ridge", "-o", "blocks.space"];
+    chiasm(dir, &[&line[..], &whole].concat()).code(0);
+    let told = chiasm(dir, &[&line[..], &blocks, &streamed].concat()).code(0);
+    assert!(told.out.contains("read in blocks"), "{}", told.out);
+    let fingerprint = |file: &str| chiasm(dir, &["space", "info", file, "--json"]).code(0).json()["fingerprint"].clone();
+    assert_eq!(fingerprint("whole.space"), fingerprint("blocks.space"));
+    let refused = fit_blocks(dir, &line, "seph").code(1);
+    assert!(refused.err.contains("seph needs the rows themselves"), "{}", refused.err);
+    let mut bad = fs::read_to_string(dir.join("train-a.csv")).unwrap().replacen("0.0000", "nan", 1);
+    fs::write(dir.join("train-bad.csv"), &bad).unwrap();
+    bad.push_str("1,2,3\n");
+    fs::write(dir.join("train-long.csv"), &bad).unwrap();
+    let with = |file: &'static str| {
+        let mut line = line;
+        line[3] = file;
+        fit_blocks(dir, &line, "cca").code(1).err
+    };
+    let (bad, long) = (with("a=train-bad.csv"), with("a=train-long.csv"));
+    assert!(bad.contains("column") && bad.contains("--drop-bad-rows"), "{bad}");
+    assert!(long.contains("41") || long.contains("40"), "{long}");
 
     // Codes, with a gallery of its own.
     let codes = fit("scm-seq", &["--bits", "8"]).code(0);
