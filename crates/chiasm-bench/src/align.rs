@@ -24,7 +24,7 @@ use serde_json::json;
 use crate::error::BenchError;
 use crate::measure::{Cost, measured};
 use crate::plot::{self, Axes, Line};
-use crate::rivals::Rivals;
+use crate::rivals::{Answer, Rivals};
 use crate::stream;
 
 /// Coordinates that CCA and its kin keep.
@@ -39,6 +39,8 @@ const EXACT: usize = 2000;
 const ANCHORS: usize = 500;
 const KAPPA: f64 = 1e-3;
 const CLASSES: usize = 10;
+/// Rows and bits of codes that are compared; the script of the rivals gives as many.
+const CODES_COMPARED: (usize, usize) = (50, 8);
 
 /// One comparison.
 #[derive(Clone, Debug)]
@@ -138,11 +140,22 @@ pub fn run(
     Ok(timings)
 }
 
+/// The quickest fit so far, and what it gave.
+struct Least {
+    cost: Cost,
+    values: Vec<f64>,
+}
+
+impl Least {
+    fn of(before: Option<Self>, now: Self) -> Self {
+        before.filter(|before| before.cost.wall_s <= now.cost.wall_s).unwrap_or(now)
+    }
+}
+
 fn compare(case: &Case, folder: &Path, mut rivals: Option<&mut Rivals>, cancel: &Cancel) -> Result<Timing, BenchError> {
     let world = World::write(case, folder)?;
     let method = method(case);
     let run = Run { seed: 0, progress: &NoProgress, cancel };
-    let gamma = |d: usize| 1.0 / (2.0 * d as f64);
     let request = |rival: &str| {
         json!({
             "method": case.method, "rival": rival, "views": world.views, "labels": world.labels, "components": COMPONENTS,
@@ -151,55 +164,25 @@ fn compare(case: &Case, folder: &Path, mut rivals: Option<&mut Rivals>, cancel: 
         })
     };
     let memory = if by_sums(case.method) { None } else { Some(world.read()?) };
-    let mut ours: Option<(Cost, Vec<f64>)> = None;
-    let mut theirs: Vec<(&'static str, Result<(Cost, Vec<f64>), String>)> = Vec::new();
-    for turn in 0..case.turns {
+    let mut ours: Option<Least> = None;
+    let asked = if rivals.is_some() { &case.rivals[..] } else { &[] };
+    let mut theirs: Vec<Result<Option<Least>, String>> = asked.iter().map(|_| Ok(None)).collect();
+    for _turn in 0..case.turns {
         cancel.check()?;
-        let (fitted, cost) = measured(|| match &memory {
-            None => world.stream(&method, &run),
-            Some((views, labels)) => {
-                let views: Vec<MatrixView<'_>> = views.iter().map(Vectors::view).collect();
-                let pairs = Pairs { labels: Some(labels), ..Pairs::new(views) };
-                let failed =
-                    |source| BenchError::Fit { method: case.method.to_owned(), task: "bench align".to_owned(), source };
-                method.fit(&pairs, &run).map_err(failed)
-            }
-        });
-        let space = fitted?;
-        let first = match &memory {
-            Some((views, _)) if case.method == "scm-seq" => {
-                let rows = MatrixView::new(&views[0].data()[..50 * views[0].dim()], views[0].dim())?;
-                let codes = space.project(0, rows)?;
-                (0..8)
-                    .flat_map(|bit| (0..50).map(move |row| (row, bit)))
-                    .map(|(row, bit)| f64::from(codes.row(row)[bit]))
-                    .collect()
-            }
-            _ => space.about().correlations.iter().map(|c| f64::from(*c)).collect(),
-        };
-        ours = least(ours.take(), (cost, first));
+        ours = Some(Least::of(ours, fit(case, &world, memory.as_ref(), &method, &run)?));
         let Some(rivals) = rivals.as_mut() else { continue };
-        for (place, name) in case.rivals.iter().enumerate() {
-            if turn == 0 {
-                theirs.push((name, Err(String::new())));
-            }
+        for (name, known) in asked.iter().zip(&mut theirs) {
             // One that failed, or took minutes, is not asked again.
-            let (_, known) = &mut theirs[place];
-            let again = match known {
-                Err(reason) => reason.is_empty(),
-                Ok((cost, _)) => cost.wall_s < 60.0,
-            };
-            if !again {
+            let Ok(before) = known else { continue };
+            if before.as_ref().is_some_and(|least| least.cost.wall_s > 60.0) {
                 continue;
             }
-            match rivals.ask(&request(name)) {
-                Ok(answer) => {
-                    let cost = Cost { wall_s: answer.wall, cpu_s: Some(answer.cpu), extra_mib: None };
-                    let before = std::mem::replace(known, Err(String::new())).ok();
-                    *known = least(before, (cost, answer.values)).ok_or_else(String::new);
-                }
-                Err(error) => *known = Err(error.to_string()),
-            }
+            let least =
+                |a: Answer| Least { cost: Cost { wall_s: a.wall, cpu_s: Some(a.cpu), extra_mib: None }, values: a.values };
+            *known = match rivals.ask(&request(name)) {
+                Ok(answer) => Ok(Some(Least::of(before.take(), least(answer)))),
+                Err(error) => Err(error.to_string()),
+            };
         }
     }
     if let Some(rivals) = rivals.as_mut() {
@@ -209,16 +192,52 @@ fn compare(case: &Case, folder: &Path, mut rivals: Option<&mut Rivals>, cancel: 
         let _ = rivals.ask(&forget);
     }
     world.remove();
-    let (ours, values) = ours.ok_or_else(|| BenchError::Rival { reason: "a comparison takes at least one turn".to_owned() })?;
+    let ours = ours.ok_or_else(|| BenchError::Rival { reason: "a comparison takes at least one turn".to_owned() })?;
     let same = match case.method {
         "cca" | "gcca" | "scm-seq" => true,
         "kcca" => case.n <= EXACT,
         _ => false,
     };
-    let numpy = theirs.iter().find(|(name, _)| *name == "numpy").and_then(|(_, of)| of.as_ref().ok());
-    let apart = numpy.filter(|_| same).map(|(_, theirs)| apart(case.method, &values, theirs));
-    let rivals = theirs.into_iter().map(|(name, of)| (name, of.map(|(cost, _)| cost))).collect();
-    Ok(Timing { method: case.method, n: case.n, dims: case.dims.clone(), ours, rivals, apart })
+    let numpy = asked.iter().zip(&theirs).find(|(name, _)| **name == "numpy").and_then(|(_, of)| of.as_ref().ok()?.as_ref());
+    let apart = numpy.filter(|_| same).map(|theirs| apart(case.method, &ours.values, &theirs.values));
+    let cost = |of: Result<Option<Least>, String>| of.map(|least| least.map_or_else(Cost::default, |least| least.cost));
+    let rivals = asked.iter().copied().zip(theirs.into_iter().map(cost)).collect();
+    Ok(Timing { method: case.method, n: case.n, dims: case.dims.clone(), ours: ours.cost, rivals, apart })
+}
+
+/// One fit of ours, with what is compared: correlations, of codes the first bits of the first rows.
+fn fit(
+    case: &Case,
+    world: &World,
+    memory: Option<&(Vec<Vectors>, Labels)>,
+    method: &MethodConfig,
+    run: &Run<'_>,
+) -> Result<Least, BenchError> {
+    let (fitted, cost) = measured(|| match memory {
+        None => world.stream(method, run),
+        Some((views, labels)) => {
+            let views: Vec<MatrixView<'_>> = views.iter().map(Vectors::view).collect();
+            let pairs = Pairs { labels: Some(labels), ..Pairs::new(views) };
+            let failed = |source| BenchError::Fit { method: case.method.to_owned(), task: "bench align".to_owned(), source };
+            method.fit(&pairs, run).map_err(failed)
+        }
+    });
+    let space = fitted?;
+    let values = match memory {
+        Some((views, _)) if case.method == "scm-seq" => {
+            let (rows, d) = (CODES_COMPARED.0, views[0].dim());
+            let codes = space.project(0, MatrixView::new(&views[0].data()[..rows * d], d)?)?;
+            let places = (0..CODES_COMPARED.1).flat_map(|bit| (0..rows).map(move |row| (row, bit)));
+            places.map(|(row, bit)| f64::from(codes.row(row)[bit])).collect()
+        }
+        _ => space.about().correlations.iter().map(|c| f64::from(*c)).collect(),
+    };
+    Ok(Least { cost, values })
+}
+
+/// Width of a Gaussian kernel on so many columns.
+fn gamma(d: usize) -> f64 {
+    1.0 / (2.0 * d as f64)
 }
 
 /// Methods that are fitted from files by sums.
@@ -226,20 +245,14 @@ fn by_sums(method: &str) -> bool {
     matches!(method, "cca" | "gcca")
 }
 
-fn least(before: Option<(Cost, Vec<f64>)>, now: (Cost, Vec<f64>)) -> Option<(Cost, Vec<f64>)> {
-    match before {
-        Some(before) if before.0.wall_s <= now.0.wall_s => Some(before),
-        _ => Some(now),
-    }
-}
-
 /// Greatest difference of correlations; of codes the share of bits that differ, a whole bit position being free to be turned.
 fn apart(method: &str, ours: &[f64], theirs: &[f64]) -> f64 {
     if method != "scm-seq" {
         return ours.iter().zip(theirs).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     }
+    let (rows, _) = CODES_COMPARED;
     let differing = |(a, b): (&[f64], &[f64])| a.iter().zip(b).filter(|(a, b)| (**a > 0.0) != (**b > 0.0)).count();
-    let bits = ours.chunks(50).zip(theirs.chunks(50)).map(|pair| differing(pair).min(50 - differing(pair)));
+    let bits = ours.chunks(rows).zip(theirs.chunks(rows)).map(|pair| differing(pair).min(rows - differing(pair)));
     bits.sum::<usize>() as f64 / ours.len().max(1) as f64
 }
 
@@ -250,7 +263,7 @@ fn method(case: &Case) -> MethodConfig {
         "kcca" => {
             let kernel = |d: usize| KernelConfig {
                 kernel: Kernel::Rbf,
-                gamma: Some(1.0 / (2.0 * d as f64)),
+                gamma: Some(gamma(d)),
                 sharpness: 1.0,
                 max_exact_rows: EXACT,
                 max_anchors: ANCHORS,
