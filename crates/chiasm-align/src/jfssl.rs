@@ -4,7 +4,7 @@
 //! K. Wang, R. He, L. Wang, W. Wang, T. Tan, Joint Feature Selection and Subspace Learning for Cross-Modal Retrieval, TPAMI 38, 2016.
 //! Checked against numpy, objective and weights per iteration (`reference/align_discriminative_goldens.py`). Differs from the authors'
 //! public script in summing the graph's weights where that counts neighbours, and in using the new weights of the first view for
-//! the second, so that the objective falls at every step; which similarity ranks is a choice here ([`JfsslConfig::metric`]), and must
+//! the second, so that the objective falls at every step; which similarity ranks is a choice here ([`JfsslConfig::metric`](field@JfsslConfig::metric)), and must
 //! be said with every figure: the script calls a dot product a cosine.
 //!
 //! # Model

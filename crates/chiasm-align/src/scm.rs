@@ -11,7 +11,7 @@
 //!
 //! | paper | code | shape | unit, range |
 //! | --- | --- | --- | --- |
-//! | k | [`ScmConfig::max_components`] | - | at least 1 |
+//! | k | [`ScmConfig::max_components`](field@ScmConfig::max_components) | - | at least 1 |
 //! | C | [`ScmConfig::inverse_penalty`] | - | above 0 |
 //!
 //! # Cost
