@@ -130,7 +130,7 @@ pub(crate) fn canonical(reduced: &Reduced, views: &[ViewConfig]) -> Result<Solut
     let mut t = reduced.cross(0, 1).submatrix(0, 0, wx.len(), wy.len()).to_owned();
     linalg::scale_rows(&mut t, wx);
     linalg::scale_cols(&mut t, wy);
-    let (mut a, correlations, mut b) = linalg::thin_svd(t.as_ref())?;
+    let (mut a, correlations, mut b) = linalg::leading_svd(t.as_ref())?;
     linalg::scale_rows(&mut a, wx);
     linalg::scale_rows(&mut b, wy);
     // Rounding can lift a correlation of 1 above it.

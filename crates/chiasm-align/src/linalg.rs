@@ -25,8 +25,9 @@ const TILE: std::ops::RangeInclusive<usize> = 32..=256;
 const SMALL: usize = 1 << 20;
 /// Rows that one task sums where the product itself is small.
 const SUM_ROWS: usize = 4096;
-/// From so many columns on a decomposition is cut in parts. How many is fixed, whatever the threads, so that the numbers are.
-const PARALLEL_FROM: usize = 384;
+/// From so many columns on a decomposition is cut in parts; below, folds and candidates keep the threads busy. How many is fixed, whatever the
+/// threads, so that the numbers are.
+const PARALLEL_FROM: usize = 1024;
 
 fn parts(n: usize) -> Par {
     if n < PARALLEL_FROM { Par::Seq } else { Par::rayon(2) }
@@ -164,6 +165,34 @@ pub(crate) fn thin_svd(a: MatRef<'_, f64>) -> Result<(Mat, Vec<f64>, Mat), FitEr
     svd(a, s.as_mut(), Some(u.as_mut()), Some(v.as_mut()), parts(k), stack, Default::default()).map_err(|_| WHAT)?;
     fix_signs(&mut u, Some(&mut v));
     Ok((u, s.column_vector().iter().copied().collect(), v))
+}
+
+/// The same with the singular values of at least `1e-4` of the greatest, for an `a` wide enough that it pays, by the eigenvectors of `a'a`:
+/// half the work. Their error is that of their squares, 1e-16 of the greatest, so 1e-12 for the least of them.
+///
+/// # Errors
+/// [`FitError::Numeric`] for numbers that are not finite.
+pub(crate) fn leading_svd(a: MatRef<'_, f64>) -> Result<(Mat, Vec<f64>, Mat), FitError> {
+    let (m, n) = a.shape();
+    if m.min(n) < PARALLEL_FROM {
+        return thin_svd(a);
+    }
+    if m < n {
+        let (mut v, s, mut u) = leading_svd(a.transpose())?;
+        fix_signs(&mut u, Some(&mut v));
+        return Ok((u, s, v));
+    }
+    let mut gram = Mat::zeros(n, n);
+    add_gram(&mut gram, a);
+    let (squares, vectors) = eigen(gram.as_ref())?;
+    let greatest = squares.first().copied().unwrap_or(0.0).max(0.0);
+    let kept = squares.iter().take_while(|square| **square > 1e-8 * greatest).count();
+    let s: Vec<f64> = squares[..kept].iter().map(|square| square.sqrt()).collect();
+    let mut v = vectors.subcols(0, kept).to_owned();
+    let mut u = product(a, v.as_ref());
+    scale_cols(&mut u, &s.iter().map(|s| 1.0 / s).collect::<Vec<_>>());
+    fix_signs(&mut u, Some(&mut v));
+    Ok((u, s, v))
 }
 
 /// `a^{-1} b` for a symmetric positive definite `a` (its lower half is read), by Cholesky.
@@ -332,6 +361,27 @@ mod tests {
         let one = product(product(w.transpose(), gram.as_ref()).as_ref(), w.as_ref());
         assert!(largest_difference(&one, &Mat::identity(7, 7)) < 1e-9);
         assert!(solve_positive(&Mat::zeros(2, 2), &matrix(2, 1)).is_err(), "not positive");
+    }
+
+    #[test]
+    fn leading_values_are_those_of_the_whole() {
+        let n = PARALLEL_FROM + 20;
+        let number = |i: usize, j: usize| ((i * 7919 + j * 104_729 + i * j * 31) % 10_007) as f64 / 10_007.0 - 0.5;
+        // Columns of falling size, the last of them below what counts.
+        let a = Mat::from_fn(n + 30, n, |i, j| number(i, j) * (-12.0 * j as f64 / n as f64).exp());
+        let (u, s, v) = thin_svd(a.as_ref()).unwrap();
+        let wide = leading_svd(a.transpose()).map(|(mut v, s, mut u)| {
+            fix_signs(&mut u, Some(&mut v));
+            (u, s, v)
+        });
+        for (our_u, ours, our_v) in [leading_svd(a.as_ref()).unwrap(), wide.unwrap()] {
+            assert!(ours.len() > 700 && ours.len() < n, "{}", ours.len());
+            assert!(ours.iter().zip(&s).all(|(a, b)| (a - b).abs() < 1e-11 * s[0]));
+            for (ours, theirs) in [(&our_u, &u), (&our_v, &v)] {
+                let apart = ours.subcols(0, 50) - theirs.subcols(0, 50);
+                assert!(apart.norm_max() < 1e-8, "{}", apart.norm_max());
+            }
+        }
     }
 
     #[test]
