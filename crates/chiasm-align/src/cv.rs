@@ -19,12 +19,13 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
+use crate::basis::{Axes, Basis};
 use crate::fit::{FitError, Pairs, Run};
 use crate::linalg::{self, Mat, product};
 use crate::method::MethodConfig;
 use crate::pipeline::PipelineSpace;
 use crate::preprocess::{Preprocess, ViewConfig};
-use crate::reduced::{Axes, Basis, COMPONENTS, POWERS, Reduced, check_labels, pick_rows};
+use crate::reduced::{COMPONENTS, POWERS, Reduced, check_labels, pick_rows};
 
 const MAX_SEARCH_ROWS: usize = 20_000;
 const MAX_TEST_ROWS: usize = 2_000;

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+mod basis;
 pub mod cca;
 pub mod cca3v;
 pub mod cluster_cca;

@@ -30,11 +30,11 @@ use chiasm_core::{Labels, MatrixView};
 use faer::MatRef;
 use rayon::prelude::*;
 
+use crate::basis::columns_of;
 use crate::fit::{FitError, Pairs};
 use crate::linalg::{self, Mat};
 use crate::pipeline::{Step, apply_rows};
 use crate::preprocess::Preprocess;
-use crate::reduced::columns_of;
 
 /// Rows that enter the sums at once.
 const BLOCK_ROWS: usize = 2048;

@@ -37,6 +37,7 @@
 
 use chiasm_core::{MatrixView, Vectors};
 
+use crate::basis::Basis;
 use crate::fit::{FitError, Pairs, Run};
 use crate::hadamard::{HadamardConfig, codebook, codes};
 use crate::linalg::{self, Mat};
@@ -113,7 +114,7 @@ impl OnlineHashing {
         let (mut bases, mut weights) = (Vec::new(), Vec::new());
         for (v, config) in self.config.views.iter().enumerate() {
             run.cancel.check()?;
-            let (basis, _) = reduced::Basis::of_moments(&self.sums, v, config, false)?;
+            let (basis, _) = Basis::of_moments(&self.sums, v, config, false)?;
             let (m, ridge) = basis.ridge(config);
             let mut w = linalg::product(basis.axes.subcols(0, m).transpose(), self.sums.cross(v, 2).as_ref());
             linalg::scale_rows(&mut w, &basis.variances[..m].iter().map(|s| 1.0 / (s + ridge)).collect::<Vec<_>>());

@@ -96,8 +96,8 @@ pub fn cases(small: bool) -> Vec<Case> {
         case("cca", 2_000, &[512, 256], &["numpy", "scikit-learn", "cca-zoo"], 3),
         case("gcca", 2_000, &[256, 128, 64], &["numpy", "cca-zoo"], 3),
         case("kcca", 2_000, &[128, 64], &["numpy", "cca-zoo"], 3),
-        case("scm-seq", 2_000, &[128, 10], &["numpy"], 5),
-        case("cmfh", 2_000, &[128, 10], &["numpy"], 5),
+        case("scm-seq", 2_000, &[128, 64], &["numpy"], 5),
+        case("cmfh", 2_000, &[128, 64], &["numpy"], 5),
     ];
     if small {
         return all;
@@ -427,8 +427,8 @@ pub fn plot(timings: &[Timing]) -> String {
         let width = dims.iter().map(usize::to_string).collect::<Vec<_>>().join("x");
         let ours = of().map(|t| (t.n as f64, t.ours.wall_s)).collect();
         let theirs = of().filter_map(|t| Some((t.n as f64, t.ours.wall_s / t.ratio()?))).collect();
-        lines.push(Line { name: format!("{method} {width}"), points: ours });
-        lines.push(Line { name: format!("{method} {width}, fastest rival"), points: theirs });
+        lines.push(Line { name: format!("{method} {width}"), points: ours, beside: false });
+        lines.push(Line { name: "fastest rival".to_owned(), points: theirs, beside: true });
     }
     let axes =
         Axes { title: "Time of a fit against rows".to_owned(), x: "rows".to_owned(), y: "seconds".to_owned(), log_y: true };

@@ -8,6 +8,8 @@ pub struct Line {
     pub name: String,
     /// `(x, y)`, x ascending and above 0.
     pub points: Vec<(f64, f64)>,
+    /// Whether it stands beside the line before it: in the same colour, dashed.
+    pub beside: bool,
 }
 
 /// How a plot is drawn.
@@ -90,10 +92,12 @@ pub fn svg(axes: &Axes, lines: &[Line]) -> String {
         (TOP + BOTTOM) / 2.0,
         escape(&axes.y)
     );
+    let mut n_colours = 0;
     for (i, line) in lines.iter().filter(|l| !l.points.is_empty()).enumerate() {
-        let colour = COLOURS[i % COLOURS.len()];
+        n_colours += usize::from(!line.beside || i == 0);
+        let colour = COLOURS[(n_colours - 1) % COLOURS.len()];
         // Past ten colours lines are told apart by their dashes.
-        let dash = if i < COLOURS.len() { "" } else { " stroke-dasharray=\"5 3\"" };
+        let dash = if n_colours > COLOURS.len() || line.beside { " stroke-dasharray=\"5 3\"" } else { "" };
         let at: Vec<(f64, f64)> = line.points.iter().map(|p| place(p.0, p.1)).collect();
         let path: Vec<String> = at.iter().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         let _ = writeln!(
@@ -138,10 +142,11 @@ mod tests {
     #[test]
     fn a_plot_has_its_lines_and_names() {
         let axes = Axes { title: "MAP & bits".to_owned(), x: "bits".to_owned(), y: "MAP".to_owned(), log_y: false };
-        let lines = [Line { name: "a<b".to_owned(), points: vec![(16.0, 0.2), (32.0, 0.3)] }];
-        let drawn = svg(&axes, &lines);
+        let line = |name: &str, beside| Line { name: name.to_owned(), points: vec![(16.0, 0.2), (32.0, 0.3)], beside };
+        let drawn = svg(&axes, &[line("a<b", false), line("c", true)]);
         assert!(drawn.contains("MAP &amp; bits") && drawn.contains("a&lt;b") && drawn.contains("<polyline"));
-        assert_eq!(drawn.matches("<circle").count(), 2);
+        assert_eq!((drawn.matches("<circle").count(), drawn.matches("dasharray").count()), (4, 2));
+        assert!(!drawn.contains(COLOURS[1]));
         assert!(!svg(&axes, &[]).contains("NaN"));
     }
 }

@@ -229,7 +229,7 @@ fn lines(outcomes: &[Outcome], direction: usize) -> Vec<Line> {
         let point = (bits as f64, figures.map);
         match lines.iter_mut().find(|line| line.name == name) {
             Some(line) => line.points.push(point),
-            None => lines.push(Line { name, points: vec![point] }),
+            None => lines.push(Line { name, points: vec![point], beside: false }),
         }
     }
     for line in &mut lines {
