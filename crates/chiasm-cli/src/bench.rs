@@ -71,8 +71,18 @@ pub(crate) struct TablesArgs {
     models: ModelsArg,
 }
 
-/// What makes the document in the repository again.
-const COMMAND: &str = "chiasm bench tables --data DIR --output docs/results.md";
+impl TablesArgs {
+    /// The command that makes the document again.
+    fn command(&self) -> String {
+        let list = |name: &str, words: &[String]| {
+            if words.is_empty() { String::new() } else { format!(" --{name} {}", words.join(",")) }
+        };
+        let bits: Vec<String> = self.bits.iter().map(usize::to_string).collect();
+        let narrowed = [list("only", &self.only), list("methods", &self.methods), list("bits", &bits)].concat();
+        let seed = if self.seed == 0 { String::new() } else { format!(" --seed {}", self.seed) };
+        format!("chiasm bench tables --data DIR{narrowed}{seed} --output FILE")
+    }
+}
 
 /// `chiasm bench ...`
 pub(crate) fn run(command: &BenchCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
@@ -135,7 +145,7 @@ fn tables(args: &TablesArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
                 sections.push(section(task, args, ui)?);
                 // After every set, so that a stop loses at most the one under way.
                 if let Some(path) = &args.output {
-                    write(path, &markdown::document(&sections, COMMAND), &sections)?;
+                    write(path, &markdown::document(&sections, &args.command()), &sections)?;
                 }
             }
             Err(error @ BenchError::NoSet { .. }) if !asked => ui.note(&format!("left out: {error}")),
@@ -154,7 +164,7 @@ fn tables(args: &TablesArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         ui.print_json(&all.collect::<Vec<_>>())?;
     }
     if args.output.is_none() && !ui.json {
-        ui.print(markdown::document(&sections, COMMAND))?;
+        ui.print(markdown::document(&sections, &args.command()))?;
     }
     Ok(ExitCode::SUCCESS)
 }
