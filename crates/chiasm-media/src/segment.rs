@@ -288,8 +288,9 @@ mod tests {
             }
         }
 
+        // Below 2,000 samples, so that no hop makes more parts than one file gives.
         #[test]
-        fn windows_cover_every_sample(n in 1usize..5_000, window in 0.01f64..9.0, hop in 0.0f64..9.0) {
+        fn windows_cover_every_sample(n in 1usize..2_000, window in 0.01f64..9.0, hop in 0.0f64..9.0) {
             let media = wave(n, 100);
             let cut = Cut { audio_whole_s: 1.0, audio_window_s: window, audio_hop_s: hop.min(window), ..Cut::default() };
             let mut covered = 0.0;
