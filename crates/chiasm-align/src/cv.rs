@@ -419,8 +419,7 @@ impl<'a> Table<'a> {
             let train: Vec<Mat> = bases.iter().zip(&pairs.views).map(|(basis, x)| basis.of_training(*x, &fold.train)).collect();
             let test = bases.iter().zip(&pairs.views).map(|(basis, x)| basis.coordinates(*x, &fold.test)).collect();
             let labels = pairs.labels.map(|labels| labels.pick(&fold.train));
-            let all: Vec<usize> = (0..fold.train.len()).collect();
-            Ok(FoldInAxes { test, reduced: Reduced::new(bases, &train, &all, labels.as_ref()) })
+            Ok(FoldInAxes { test, reduced: Reduced::new(bases, train, labels) })
         });
         let in_axes = in_axes.collect::<Result<Vec<_>, FitError>>()?;
         self.reduced = Some((key, in_axes));

@@ -115,20 +115,18 @@ impl ClassMoments {
 }
 
 impl Reduced {
-    /// `coordinates[v]` are the rows of view `v` in its axes; the rows `train` count. `labels` are those of all rows.
-    pub(crate) fn new(bases: Vec<Arc<Basis>>, coordinates: &[Mat], train: &[usize], labels: Option<&Labels>) -> Self {
-        let rows: Vec<Mat> = coordinates.iter().map(|c| pick_rows(c, train)).collect();
-        let scale = 1.0 / (train.len() as f64 - 1.0);
+    /// `rows[v]` are the fitting rows of view `v` in its axes, `labels` their classes where the method asks for them.
+    pub(crate) fn new(bases: Vec<Arc<Basis>>, rows: Vec<Mat>, labels: Option<Labels>) -> Self {
+        let (n, n_views) = (rows[0].nrows(), rows.len());
+        let scale = 1.0 / (n as f64 - 1.0);
         let between = |v: usize, w: usize| {
             let mut c = product(rows[v].transpose(), rows[w].as_ref());
             linalg::scale_rows(&mut c, &vec![scale; rows[v].ncols()]);
             c
         };
-        let n = rows.len();
-        let cross = (0..n).map(|v| (v + 1..n).map(|w| between(v, w)).collect()).collect();
-        let labels = labels.map(|labels| labels.pick(train));
+        let cross = (0..n_views).map(|v| (v + 1..n_views).map(|w| between(v, w)).collect()).collect();
         let classes = labels.as_ref().map(|labels| ClassMoments::new(labels, &rows));
-        Self { bases, cross, n: train.len(), rows, labels, classes }
+        Self { bases, cross, n, rows, labels, classes }
     }
 
     /// The same from sums, for methods that ask for no rows.
@@ -504,9 +502,10 @@ pub(crate) fn solve(method: &dyn Linear, pairs: &Pairs<'_>, run: &Run<'_>) -> Re
         Ok(Arc::new(basis))
     };
     let bases: Vec<Arc<Basis>> = views.par_iter().enumerate().map(learn).collect::<Result<_, FitError>>()?;
-    let coordinates: Vec<Mat> = bases.iter().zip(&pairs.views).map(|(basis, x)| basis.of_training(*x, &train)).collect();
+    let rows: Vec<Mat> = bases.iter().zip(&pairs.views).map(|(basis, x)| basis.of_training(*x, &train)).collect();
     run.cancel.check()?;
-    let reduced = Reduced::new(bases, &coordinates, &train, pairs.labels);
+    let labels = pairs.labels.filter(|_| method.needs_labels()).cloned();
+    let reduced = Reduced::new(bases, rows, labels);
     let solution = method.solve(&reduced, &views, run)?;
     run.progress.finish();
     Ok((reduced, solution))
@@ -521,7 +520,8 @@ fn sums_for(
     train: &[usize],
     run: &Run<'_>,
 ) -> Result<Option<Moments>, FitError> {
-    let known = pairs.labels.is_none_or(|labels| (0..labels.n()).all(|row| !labels.of(row).is_empty()));
+    let labels = pairs.labels.filter(|_| method.needs_labels());
+    let known = labels.is_none_or(|labels| (0..labels.n()).all(|row| !labels.of(row).is_empty()));
     if !method.takes_moments() || !known {
         return Ok(None);
     }
@@ -545,7 +545,7 @@ fn sums_for(
         };
         entries.push(Entry { input_dim: x.dim(), preprocess: config.preprocess, steps, lift });
     }
-    Ok(Some(Moments::with_entries(entries, pairs.labels.map(Labels::n_classes))))
+    Ok(Some(Moments::with_entries(entries, labels.map(Labels::n_classes))))
 }
 
 /// The same from sums.
