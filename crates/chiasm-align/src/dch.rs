@@ -113,10 +113,6 @@ impl Linear for DchConfig {
         all
     }
 
-    fn correlates(&self) -> bool {
-        false
-    }
-
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {
         let mut lists = reduced::view_neighbours(self, entries, |c| &mut c.views);
         lists.push(reduced::each(self, &[1e-5, 0.1, 1.0], |c, mu| c.mu = [mu; 2]));

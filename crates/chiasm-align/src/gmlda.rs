@@ -108,7 +108,7 @@ impl Linear for GmldaConfig {
         let b = [within(&x), within(&y)];
         let (values, weights) =
             Gma::balanced([x.between, y.between], b, z, self.alpha, [views[0].ridge, views[1].ridge]).solve()?;
-        Ok(Solution::correlated(weights, gma::relative(&values)))
+        Ok(Solution::ordered(weights, gma::relative(&values)))
     }
 
     fn parameters(&self) -> Vec<(String, String)> {
@@ -119,10 +119,6 @@ impl Linear for GmldaConfig {
         all.push(("alpha".to_owned(), self.alpha.to_string()));
         all.push(("coupling".to_owned(), self.coupling.describe()));
         all
-    }
-
-    fn correlates(&self) -> bool {
-        false
     }
 
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {

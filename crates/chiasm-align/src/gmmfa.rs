@@ -117,7 +117,7 @@ impl Linear for GmmfaConfig {
         };
         let ((a0, b0), (a1, b1)) = (margins(0)?, margins(1)?);
         let (values, weights) = Gma::balanced([a0, a1], [b0, b1], z, self.alpha, [views[0].ridge, views[1].ridge]).solve()?;
-        Ok(Solution::correlated(weights, gma::relative(&values)))
+        Ok(Solution::ordered(weights, gma::relative(&values)))
     }
 
     fn parameters(&self) -> Vec<(String, String)> {
@@ -134,10 +134,6 @@ impl Linear for GmmfaConfig {
         ];
         all.extend(fields.map(|(name, value)| (name.to_owned(), value)));
         all
-    }
-
-    fn correlates(&self) -> bool {
-        false
     }
 
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {

@@ -113,10 +113,6 @@ impl Linear for HadamardConfig {
         hashing::parameters(&self.views, self.bits)
     }
 
-    fn correlates(&self) -> bool {
-        false
-    }
-
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {
         reduced::listed(reduced::view_neighbours(self, entries, |c| &mut c.views), MethodConfig::Hadamard)
     }

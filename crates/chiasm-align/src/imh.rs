@@ -115,10 +115,6 @@ impl Linear for ImhConfig {
         all
     }
 
-    fn correlates(&self) -> bool {
-        false
-    }
-
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {
         let mut lists = Vec::new();
         for (v, entries) in entries.iter().enumerate() {

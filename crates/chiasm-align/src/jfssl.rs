@@ -167,10 +167,6 @@ impl Linear for JfsslConfig {
         all.map(|(name, value)| (name.to_owned(), value)).to_vec()
     }
 
-    fn correlates(&self) -> bool {
-        false
-    }
-
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {
         let mut lists = Vec::new();
         for (v, entries) in entries.iter().enumerate() {

@@ -113,10 +113,6 @@ impl Linear for LabelRidgeConfig {
         self.views.iter().enumerate().map(|(v, config)| (format!("view {v}"), config.describe())).collect()
     }
 
-    fn correlates(&self) -> bool {
-        false
-    }
-
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {
         reduced::listed(reduced::view_neighbours(self, entries, |c| &mut c.views), MethodConfig::LabelRidge)
     }

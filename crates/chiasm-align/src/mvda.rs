@@ -88,7 +88,7 @@ impl Linear for MvdaConfig {
         let scatters: Vec<f64> = problem.scatters.iter().map(|s| mean(s)).collect();
         let (_, weights) = problem.solve(&ridges, self.view_consistency * mean(&problem.spreads) * mean(&scatters))?;
         let k = weights[0].ncols();
-        Ok(Solution::correlated(weights, vec![1.0; k]))
+        Ok(Solution::ordered(weights, vec![1.0; k]))
     }
 
     fn parameters(&self) -> Vec<(String, String)> {
@@ -96,10 +96,6 @@ impl Linear for MvdaConfig {
         all.pop();
         all.push(("view_consistency".to_owned(), self.view_consistency.to_string()));
         all
-    }
-
-    fn correlates(&self) -> bool {
-        false
     }
 
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {

@@ -85,17 +85,13 @@ impl Linear for ProcrustesConfig {
         let axes = |v: usize| reduced.bases[v].ridge(&views[v]).0;
         let k = axes(0).min(axes(1));
         let (a, _, b) = linalg::thin_svd(reduced.cross(0, 1).submatrix(0, 0, k, k))?;
-        Ok(Solution::correlated(vec![a, b], vec![1.0; k]))
+        Ok(Solution::ordered(vec![a, b], vec![1.0; k]))
     }
 
     fn parameters(&self) -> Vec<(String, String)> {
         let [x, y] = self.preprocess.map(Preprocess::describe);
         let all = [("view 0", x), ("view 1", y), ("max_components", self.max_components.to_string())];
         all.map(|(name, value)| (name.to_owned(), value)).to_vec()
-    }
-
-    fn correlates(&self) -> bool {
-        false
     }
 
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {

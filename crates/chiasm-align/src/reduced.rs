@@ -232,6 +232,8 @@ pub(crate) struct Solution {
     pub(crate) weights: Vec<Mat>,
     /// Correlations, or what stands for them, greatest first; coordinates are weighted by a power of them.
     pub(crate) correlations: Vec<f64>,
+    /// Whether these are correlations, and so worth telling.
+    pub(crate) correlates: bool,
     /// Added to each coordinate before it is weighted, `[k]` for each view.
     pub(crate) offsets: Option<Vec<Vec<f64>>>,
     /// Whether a coordinate's sign has a meaning and is left alone.
@@ -245,13 +247,18 @@ pub(crate) struct Solution {
 impl Solution {
     /// Coordinates that correlate, compared by their cosine.
     pub(crate) fn correlated(weights: Vec<Mat>, correlations: Vec<f64>) -> Self {
-        Self { weights, correlations, offsets: None, signed: false, tail: Vec::new(), codes: None }
+        Self { weights, correlations, correlates: true, offsets: None, signed: false, tail: Vec::new(), codes: None }
+    }
+
+    /// Coordinates compared by their cosine, best first by `values` that are no correlations.
+    pub(crate) fn ordered(weights: Vec<Mat>, values: Vec<f64>) -> Self {
+        Self { correlates: false, ..Self::correlated(weights, values) }
     }
 
     /// Coordinates that each mean something, all of which are kept.
     pub(crate) fn meaningful(weights: Vec<Mat>, offsets: Vec<Vec<f64>>) -> Self {
         let k = weights[0].ncols();
-        Self { weights, correlations: vec![1.0; k], offsets: Some(offsets), signed: true, tail: Vec::new(), codes: None }
+        Self { offsets: Some(offsets), signed: true, ..Self::ordered(weights, vec![1.0; k]) }
     }
 
     /// One bit for each coordinate: whether it is at least 0.
@@ -333,10 +340,6 @@ pub(crate) trait Linear: Sync {
     fn solve(&self, reduced: &Reduced, views: &[ViewConfig], run: &Run<'_>) -> Result<Solution, FitError>;
     /// Hyper-parameters by name, for reports.
     fn parameters(&self) -> Vec<(String, String)>;
-    /// Whether [`Solution::correlations`] tells anything.
-    fn correlates(&self) -> bool {
-        true
-    }
     /// Configurations to try beside this one, a list for each hyper-parameter; `entries` are the preprocessings worth trying on each
     /// view, best guess first.
     fn neighbours(&self, _entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {
@@ -644,7 +647,7 @@ pub(crate) fn space(
             View { input_dim: basis.input_dim, steps }
         })
         .collect();
-    let told = if method.correlates() { k } else { 0 };
+    let told = if solution.correlates { k } else { 0 };
     let correlations = solution.correlations[..told].iter().map(|c| *c as f32).collect();
     let about = About { method: method.name().to_owned(), correlations, ..about };
     PipelineSpace::new(method.metric(), views, about).map_err(|_| FitError::Numeric { what: "turning the weights into f32" })

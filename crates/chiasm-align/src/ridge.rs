@@ -107,16 +107,12 @@ impl Linear for RidgeConfig {
         let n_out = w.ncols();
         let stays = Mat::identity(n_out, n_out);
         let weights = if self.from == 0 { vec![w, stays] } else { vec![stays, w] };
-        Ok(Solution::correlated(weights, vec![1.0; n_out]))
+        Ok(Solution::ordered(weights, vec![1.0; n_out]))
     }
 
     fn parameters(&self) -> Vec<(String, String)> {
         let [x, y] = self.preprocess.map(Preprocess::describe);
         let all = [("from", self.from.to_string()), ("view 0", x), ("view 1", y), ("ridge", self.ridge.to_string())];
         all.map(|(name, value)| (name.to_owned(), value)).to_vec()
-    }
-
-    fn correlates(&self) -> bool {
-        false
     }
 }

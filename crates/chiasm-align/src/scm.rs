@@ -101,10 +101,6 @@ impl Linear for ScmConfig {
         all
     }
 
-    fn correlates(&self) -> bool {
-        false
-    }
-
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {
         let mut lists = Vec::new();
         for (v, entries) in entries.iter().enumerate() {

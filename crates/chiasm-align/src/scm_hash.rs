@@ -124,10 +124,6 @@ impl Linear for ScmHashConfig {
         hashing::parameters(&self.views, self.bits)
     }
 
-    fn correlates(&self) -> bool {
-        false
-    }
-
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {
         reduced::listed(reduced::view_neighbours(self, entries, |c| &mut c.views), MethodConfig::ScmHash)
     }

@@ -169,10 +169,6 @@ impl Linear for SephConfig {
         all
     }
 
-    fn correlates(&self) -> bool {
-        false
-    }
-
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {
         let entry = |v: usize| reduced::each(self, &entries[v], |c, entry| c.views[v].preprocess = entry);
         let mut lists = vec![entry(0), entry(1)];

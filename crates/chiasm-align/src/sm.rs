@@ -127,10 +127,6 @@ impl Linear for SmConfig {
         views.chain(rest.map(|(name, value)| (name.to_owned(), value))).collect()
     }
 
-    fn correlates(&self) -> bool {
-        false
-    }
-
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {
         let mut lists = Vec::new();
         for (v, entries) in entries.iter().enumerate() {

@@ -109,10 +109,6 @@ impl Linear for SshConfig {
         all
     }
 
-    fn correlates(&self) -> bool {
-        false
-    }
-
     fn neighbours(&self, entries: &[Vec<Preprocess>]) -> Vec<Vec<MethodConfig>> {
         let mut lists = reduced::view_neighbours(self, entries, |c| &mut c.views);
         lists.push(reduced::each(self, &[0.0, 0.1, 1.0, 10.0, 100.0, 1e3], |c, eta| c.eta = eta));
