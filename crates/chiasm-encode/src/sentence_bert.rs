@@ -21,7 +21,7 @@
 use std::path::Path;
 
 use chiasm_core::{EncodeError, Encoder, Media, Modality, Vectors};
-use chiasm_nn::{Activation, AttentionScratch, LayerNorm, Linear, SelfAttention, Weights};
+use chiasm_nn::{Activation, Block, BlockNames, BlockScratch, BlockShape, LayerNorm, Mask, Order, Qkv, Weights};
 use rayon::prelude::*;
 use serde::Deserialize;
 use tokenizers::{Tokenizer, TruncationParams};
@@ -99,18 +99,8 @@ pub(crate) struct SentenceBert {
     /// `[max_position_embeddings, dim]`, the embedding of the one token type in use already added.
     positions: Vec<f32>,
     norm: LayerNorm,
-    layers: Vec<Layer>,
+    layers: Vec<Block>,
     unit_length: bool,
-}
-
-/// One encoder block, its normalisations after the sums.
-struct Layer {
-    attention: SelfAttention,
-    attention_out: Linear,
-    attention_norm: LayerNorm,
-    widen: Linear,
-    narrow: Linear,
-    norm: LayerNorm,
 }
 
 impl SentenceBert {
@@ -192,21 +182,29 @@ impl SentenceBert {
             row.iter_mut().zip(&types).for_each(|(p, t)| *p += t);
         }
         let norm = LayerNorm::load(w, "embeddings.LayerNorm", dim, eps)?;
+        let shape = BlockShape {
+            dim,
+            wide: c.intermediate_size,
+            n_heads: heads,
+            eps,
+            activation: Activation::Gelu,
+            order: Order::PostNorm,
+        };
         let layers = (0..c.num_hidden_layers)
             .map(|i| {
                 let at = |part: &str| format!("encoder.layer.{i}.{part}");
-                let qkv = ["query", "key", "value"].map(|part| at(&format!("attention.self.{part}")));
-                let wide = c.intermediate_size;
-                Ok(Layer {
-                    attention: SelfAttention::load(w, qkv, dim, heads)?,
-                    attention_out: Linear::load(w, &at("attention.output.dense"), dim, dim, Activation::None)?,
-                    attention_norm: LayerNorm::load(w, &at("attention.output.LayerNorm"), dim, eps)?,
-                    widen: Linear::load(w, &at("intermediate.dense"), dim, wide, Activation::Gelu)?,
-                    narrow: Linear::load(w, &at("output.dense"), wide, dim, Activation::None)?,
-                    norm: LayerNorm::load(w, &at("output.LayerNorm"), dim, eps)?,
-                })
+                let names = BlockNames {
+                    qkv: Qkv::Separate(["query", "key", "value"].map(|part| at(&format!("attention.self.{part}")))),
+                    out: at("attention.output.dense"),
+                    norm_1: at("attention.output.LayerNorm"),
+                    widen: at("intermediate.dense"),
+                    narrow: at("output.dense"),
+                    norm_2: at("output.LayerNorm"),
+                    scales: None,
+                };
+                Block::load(w, &names, shape)
             })
-            .collect::<Result<_, OpenError>>()?;
+            .collect::<Result<_, _>>()?;
         // Stored beside the weights, of no use here: the numbers 0, 1, 2, ..., and a head trained for another task.
         for unused in ["embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"] {
             w.skip(unused);
@@ -238,16 +236,9 @@ impl SentenceBert {
             }
         }
         self.norm.forward(&mut x);
-        let (mut mixed, mut y, mut wide, mut scratch) = (Vec::new(), Vec::new(), Vec::new(), AttentionScratch::default());
+        let mut scratch = BlockScratch::default();
         for layer in &self.layers {
-            layer.attention.forward(&x, &lengths, &mut mixed, &mut scratch);
-            layer.attention_out.forward(&mixed, &mut y);
-            add(&mut x, &y);
-            layer.attention_norm.forward(&mut x);
-            layer.widen.forward(&x, &mut wide);
-            layer.narrow.forward(&wide, &mut y);
-            add(&mut x, &y);
-            layer.norm.forward(&mut x);
+            layer.forward(&mut x, &lengths, Mask::None, &mut scratch);
         }
         let mut rest = x.as_slice();
         lengths
@@ -274,10 +265,6 @@ impl SentenceBert {
         };
         sum.iter().map(|v| (v * scale) as f32).collect()
     }
-}
-
-fn add(x: &mut [f32], y: &[f32]) {
-    x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
 }
 
 impl Encoder for SentenceBert {

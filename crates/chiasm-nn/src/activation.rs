@@ -17,6 +17,31 @@ pub enum Activation {
     Relu6,
     /// `x Phi(x)` with the Gaussian distribution function itself, not its tanh approximation (Hendrycks and Gimpel 2016).
     Gelu,
+    /// The same with the Gaussian's distribution function approximated by `(1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`.
+    GeluTanh,
+    /// `x sigmoid(1.702 x)`, the other approximation of Hendrycks and Gimpel, in which CLIP was trained.
+    QuickGelu,
+    /// `x sigmoid(x)`, also called swish (Elfwing et al. 2018).
+    Silu,
+    /// `tanh(x)`.
+    Tanh,
+}
+
+impl Activation {
+    /// The function that a Hugging Face configuration calls so.
+    pub fn named(name: &str) -> Option<Self> {
+        Some(match name {
+            "linear" => Self::None,
+            "relu" => Self::Relu,
+            "relu6" => Self::Relu6,
+            "gelu" | "gelu_python" => Self::Gelu,
+            "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Self::GeluTanh,
+            "quick_gelu" => Self::QuickGelu,
+            "silu" | "swish" => Self::Silu,
+            "tanh" => Self::Tanh,
+            _ => return None,
+        })
+    }
 }
 
 impl Activation {
@@ -42,6 +67,10 @@ impl NullaryFnOnce for AfterBias<'_> {
             Activation::Relu => each(self.x, self.bias, |v| v.max(0.0)),
             Activation::Relu6 => each(self.x, self.bias, |v| v.clamp(0.0, 6.0)),
             Activation::Gelu => each(self.x, self.bias, gelu),
+            Activation::GeluTanh => each(self.x, self.bias, gelu_tanh),
+            Activation::QuickGelu => each(self.x, self.bias, |v| v * sigmoid_of(1.702 * v)),
+            Activation::Silu => each(self.x, self.bias, |v| v * sigmoid_of(v)),
+            Activation::Tanh => each(self.x, self.bias, tanh),
         }
     }
 }
@@ -58,6 +87,28 @@ fn each(x: &mut [f32], bias: &[f32], f: impl Fn(f32) -> f32) {
 #[inline(always)]
 fn gelu(x: f32) -> f32 {
     0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2))
+}
+
+#[inline(always)]
+fn gelu_tanh(x: f32) -> f32 {
+    // (1 + tanh(z)) / 2 is the sigmoid of 2 z.
+    const TWICE_SQRT_2_BY_PI: f32 = 1.595_769_1;
+    x * sigmoid_of(TWICE_SQRT_2_BY_PI * (x + 0.044_715 * x * x * x))
+}
+
+/// `1 / (1 + e^-x)`, within 4e-7 relative where that is a normal number.
+#[inline(always)]
+fn sigmoid_of(x: f32) -> f32 {
+    let e = exp_of_negative(-x.abs());
+    let inverse = 1.0 / (1.0 + e);
+    if x >= 0.0 { inverse } else { e * inverse }
+}
+
+/// `tanh(x)`, within 2e-7 absolute.
+#[inline(always)]
+fn tanh(x: f32) -> f32 {
+    let e = exp_of_negative(-2.0 * x.abs());
+    ((1.0 - e) / (1.0 + e)).copysign(x)
 }
 
 /// The error function, within 3e-7 relative: `x P(x^2) / Q(x^2)` on |x| < 4, beyond which it is 1 in `f32`.
@@ -171,6 +222,26 @@ mod tests {
         Activation::Gelu.after_bias(&mut x, &[0.0, 1.0, 10.0]);
         assert_eq!((x[0], x[2], x[3], x[4], x[5]), (0.0, 20.0, 0.0, 0.0, 30.0));
         assert!((x[1] - 0.841_344_7).abs() < 1e-7);
+        for i in -12_000..=12_000 {
+            let x = i as f32 / 1000.0;
+            let exact = f64::from(x);
+            let sigmoid = |v: f64| 1.0 / (1.0 + (-v).exp());
+            let by_tanh = exact / 2.0 * (1.0 + (0.797_884_560_802_865_4 * (exact + 0.044_715 * exact.powi(3))).tanh());
+            for (activation, want) in [
+                (Activation::QuickGelu, exact * sigmoid(1.702 * exact)),
+                (Activation::Silu, exact * sigmoid(exact)),
+                (Activation::GeluTanh, by_tanh),
+                (Activation::Tanh, exact.tanh()),
+            ] {
+                let mut y = [x];
+                activation.after_bias(&mut y, &[0.0]);
+                assert!(
+                    (f64::from(y[0]) - want).abs() < 1e-6 * want.abs().max(0.25),
+                    "{activation:?} of {x} is {}, not {want}",
+                    y[0]
+                );
+            }
+        }
         let mut x = [1000.0, 1000.0, -1000.0, 3.0, 3.0, 3.0];
         softmax(&mut x, 3);
         assert_eq!(x[..3], [0.5, 0.5, 0.0]);

@@ -1,12 +1,34 @@
-//! Multi-head self-attention.
+//! Multi-head attention.
 
 use crate::activation::{Activation, softmax};
 use crate::gemm::{Strided, product};
 use crate::linear::Linear;
 use crate::weights::{Weights, WeightsError};
 
-/// Scaled dot-product attention of a sequence to itself (Vaswani et al. 2017, eq. 1), all positions visible; without the
-/// projection after it.
+/// Which positions see which, and how scores are changed before the softmax.
+#[derive(Clone, Copy)]
+pub enum Mask<'a> {
+    /// Every position sees every other.
+    None,
+    /// A position sees itself and those before it.
+    Causal,
+    /// Added to the scores: called with the number of the sequence, the number of the head and the scores `[n, m]` of its `n`
+    /// queries and `m` keys, already divided by the square root of the head's width.
+    Added(&'a (dyn Fn(usize, usize, &mut [f32]) + Sync)),
+}
+
+/// Where a checkpoint keeps the projections to query, key and value.
+#[derive(Clone, Debug)]
+pub enum Qkv {
+    /// In three linear layers, each with `{prefix}.weight` and `{prefix}.bias`.
+    Separate([String; 3]),
+    /// Likewise, without biases.
+    Unbiased([String; 3]),
+    /// One above the other in a layer of `[3 dim, dim]`: the full names of weight and bias.
+    Stacked([String; 2]),
+}
+
+/// Scaled dot-product attention of a sequence to itself (Vaswani et al. 2017, eq. 1), without the projection after it.
 ///
 /// | paper | code | shape |
 /// | --- | --- | --- |
@@ -23,47 +45,158 @@ impl SelfAttention {
     ///
     /// # Errors
     /// [`WeightsError`], naming the tensor.
-    pub fn load(weights: &mut Weights, prefixes: [String; 3], dim: usize, n_heads: usize) -> Result<Self, WeightsError> {
-        assert!(n_heads > 0 && dim.is_multiple_of(n_heads), "heads share the width evenly");
-        let scale = 1.0 / ((dim / n_heads) as f32).sqrt();
+    pub fn load(weights: &mut Weights, qkv: &Qkv, dim: usize, n_heads: usize) -> Result<Self, WeightsError> {
         let (mut weight, mut bias) = (Vec::new(), Vec::new());
-        for (i, prefix) in prefixes.iter().enumerate() {
-            // The scores' factor is folded into the query.
-            let factor = if i == 0 { scale } else { 1.0 };
-            weight.extend(weights.take(&format!("{prefix}.weight"), &[dim, dim])?.iter().map(|v| v * factor));
-            bias.extend(weights.take(&format!("{prefix}.bias"), &[dim])?.iter().map(|v| v * factor));
+        match qkv {
+            Qkv::Separate(prefixes) => {
+                for prefix in prefixes {
+                    weight.extend(weights.take(&format!("{prefix}.weight"), &[dim, dim])?);
+                    bias.extend(weights.take(&format!("{prefix}.bias"), &[dim])?);
+                }
+            }
+            Qkv::Unbiased(prefixes) => {
+                for prefix in prefixes {
+                    weight.extend(weights.take(&format!("{prefix}.weight"), &[dim, dim])?);
+                }
+                bias = vec![0.0; 3 * dim];
+            }
+            Qkv::Stacked([of_weight, of_bias]) => {
+                weight = weights.take(of_weight, &[3 * dim, dim])?;
+                bias = weights.take(of_bias, &[3 * dim])?;
+            }
         }
+        // The scores' factor is folded into the query.
+        let scale = scale_of(dim, n_heads);
+        weight[..dim * dim].iter_mut().chain(&mut bias[..dim]).for_each(|v| *v *= scale);
         Ok(Self { qkv: Linear::new(&weight, bias, dim, Activation::None), n_heads })
     }
 
     /// Attention within each of several sequences that stand one after the other in `x`, `[sum of lengths, dim]`; the result,
-    /// of the same shape, is written to `out`. Sequences do not see each other, so nothing is padded or masked.
-    pub fn forward(&self, x: &[f32], lengths: &[usize], out: &mut Vec<f32>, scratch: &mut AttentionScratch) {
+    /// of the same shape, is written to `out`. Sequences do not see each other, so nothing is padded.
+    pub fn forward(&self, x: &[f32], lengths: &[usize], mask: Mask<'_>, out: &mut Vec<f32>, scratch: &mut AttentionScratch) {
         let dim = self.qkv.n_in();
         assert_eq!(lengths.iter().sum::<usize>() * dim, x.len(), "lengths of the sequences");
-        let AttentionScratch { qkv, scores } = scratch;
+        let AttentionScratch { q: qkv, scores, .. } = scratch;
         self.qkv.forward(x, qkv);
         out.resize(x.len(), 0.0);
-        let width = dim / self.n_heads;
         let mut first = 0;
-        for &n in lengths {
-            let qkv = &qkv[first * 3 * dim..(first + n) * 3 * dim];
-            let out = &mut out[first * dim..(first + n) * dim];
-            for head in 0..self.n_heads {
-                let part = |which: usize| Strided::rows(&qkv[which * dim + head * width..], n, width, 3 * dim);
-                scores.resize(n * n, 0.0);
-                product(scores, n, part(0), part(1).transposed());
-                softmax(scores, n);
-                product(&mut out[head * width..], dim, Strided::rows(scores, n, n, n), part(2));
-            }
+        for (sequence, &n) in lengths.iter().enumerate() {
+            let part = |which: usize| &qkv[first * 3 * dim + which * dim..(first + n) * 3 * dim];
+            let to = &mut out[first * dim..(first + n) * dim];
+            let rows =
+                Rows { q: part(0), q_stride: 3 * dim, k: part(1), v: part(2), kv_stride: 3 * dim, n_queries: n, n_keys: n };
+            attend(rows, dim, self.n_heads, mask, sequence, to, scores);
             first += n;
         }
+    }
+}
+
+/// The same from one sequence to another: queries of the first, keys and values of the second.
+#[derive(Clone, Debug)]
+pub struct CrossAttention {
+    q: Linear,
+    kv: Linear,
+    n_heads: usize,
+}
+
+impl CrossAttention {
+    /// Takes the layers of query, key and value: `dim` to `dim`, and `context_dim` to `dim` twice, each with
+    /// `{prefix}.weight` and `{prefix}.bias`.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the tensor.
+    pub fn load(
+        weights: &mut Weights,
+        prefixes: &[String; 3],
+        dim: usize,
+        context_dim: usize,
+        n_heads: usize,
+    ) -> Result<Self, WeightsError> {
+        let scale = scale_of(dim, n_heads);
+        let scaled = |values: Vec<f32>| values.into_iter().map(|v| v * scale).collect::<Vec<_>>();
+        let q = scaled(weights.take(&format!("{}.weight", prefixes[0]), &[dim, dim])?);
+        let q = Linear::new(&q, scaled(weights.take(&format!("{}.bias", prefixes[0]), &[dim])?), dim, Activation::None);
+        let (mut weight, mut bias) = (Vec::new(), Vec::new());
+        for prefix in &prefixes[1..] {
+            weight.extend(weights.take(&format!("{prefix}.weight"), &[dim, context_dim])?);
+            bias.extend(weights.take(&format!("{prefix}.bias"), &[dim])?);
+        }
+        Ok(Self { q, kv: Linear::new(&weight, bias, context_dim, Activation::None), n_heads })
+    }
+
+    /// From every sequence in `x`, `[sum of lengths, dim]`, to its own in `context`, `[sum of context_lengths, context_dim]`;
+    /// `out` becomes `[sum of lengths, dim]`.
+    pub fn forward(
+        &self,
+        (x, lengths): (&[f32], &[usize]),
+        (context, context_lengths): (&[f32], &[usize]),
+        out: &mut Vec<f32>,
+        scratch: &mut AttentionScratch,
+    ) {
+        let dim = self.q.n_out();
+        assert_eq!(lengths.len(), context_lengths.len(), "a context for every sequence");
+        assert_eq!(lengths.iter().sum::<usize>() * dim, x.len(), "lengths of the sequences");
+        assert_eq!(context_lengths.iter().sum::<usize>() * self.kv.n_in(), context.len(), "lengths of the contexts");
+        let AttentionScratch { q, kv, scores } = scratch;
+        self.q.forward(x, q);
+        self.kv.forward(context, kv);
+        out.resize(x.len(), 0.0);
+        let (mut first, mut first_key) = (0, 0);
+        for (sequence, (&n, &m)) in lengths.iter().zip(context_lengths).enumerate() {
+            let to = &mut out[first * dim..(first + n) * dim];
+            let kv = &kv[first_key * 2 * dim..(first_key + m) * 2 * dim];
+            let q = &q[first * dim..(first + n) * dim];
+            let rows = Rows { q, q_stride: dim, k: kv, v: &kv[dim..], kv_stride: 2 * dim, n_queries: n, n_keys: m };
+            attend(rows, dim, self.n_heads, Mask::None, sequence, to, scores);
+            (first, first_key) = (first + n, first_key + m);
+        }
+    }
+}
+
+fn scale_of(dim: usize, n_heads: usize) -> f32 {
+    assert!(n_heads > 0 && dim.is_multiple_of(n_heads), "heads share the width evenly");
+    1.0 / ((dim / n_heads) as f32).sqrt()
+}
+
+/// Queries, keys and values of one sequence: rows of `dim` numbers, heads side by side, each `stride` after the last.
+#[derive(Clone, Copy)]
+struct Rows<'a> {
+    q: &'a [f32],
+    q_stride: usize,
+    k: &'a [f32],
+    v: &'a [f32],
+    kv_stride: usize,
+    n_queries: usize,
+    n_keys: usize,
+}
+
+/// Attention of one sequence with all heads, queries already divided by the root of the head's width; `out` is `[n_queries, dim]`.
+fn attend(rows: Rows<'_>, dim: usize, n_heads: usize, mask: Mask<'_>, sequence: usize, out: &mut [f32], scores: &mut Vec<f32>) {
+    let Rows { q, q_stride, k, v, kv_stride, n_queries: n, n_keys: m } = rows;
+    let width = dim / n_heads;
+    scores.resize(n * m, 0.0);
+    for head in 0..n_heads {
+        let at = head * width;
+        let keys = Strided::rows(&k[at..], m, width, kv_stride).transposed();
+        product(scores, m, Strided::rows(&q[at..], n, width, q_stride), keys);
+        match mask {
+            Mask::None => {}
+            Mask::Causal => {
+                for (i, row) in scores.chunks_exact_mut(m).enumerate() {
+                    row[i + 1..].fill(f32::NEG_INFINITY);
+                }
+            }
+            Mask::Added(add) => add(sequence, head, scores),
+        }
+        softmax(scores, m);
+        product(&mut out[at..], dim, Strided::rows(scores, n, m, m), Strided::rows(&v[at..], m, width, kv_stride));
     }
 }
 
 /// Buffers that attention uses over and over.
 #[derive(Debug, Default)]
 pub struct AttentionScratch {
-    qkv: Vec<f32>,
+    q: Vec<f32>,
+    kv: Vec<f32>,
     scores: Vec<f32>,
 }

@@ -170,7 +170,13 @@ impl pulp::WithSimd for Pixels<'_> {
         let (low, high) = match conv.activation {
             Activation::Relu => (0.0, f32::INFINITY),
             Activation::Relu6 => (0.0, 6.0),
-            Activation::None | Activation::Gelu => (f32::NEG_INFINITY, f32::INFINITY),
+            // No clamp, or a function that is applied afterwards.
+            Activation::None
+            | Activation::Gelu
+            | Activation::GeluTanh
+            | Activation::QuickGelu
+            | Activation::Silu
+            | Activation::Tanh => (f32::NEG_INFINITY, f32::INFINITY),
         };
         let (lows, highs) = (simd.splat_f32s(low), simd.splat_f32s(high));
         let (bias, bias_rest) = S::as_simd_f32s(&conv.bias);
@@ -205,7 +211,7 @@ impl pulp::WithSimd for Pixels<'_> {
                 *out = sum.max(low).min(high);
             }
         }
-        if conv.activation == Activation::Gelu {
+        if !matches!(conv.activation, Activation::None | Activation::Relu | Activation::Relu6) {
             conv.activation.after_bias(&mut out.data, &vec![0.0; n]);
         }
     }

@@ -15,11 +15,13 @@ mod gemm;
 mod linear;
 mod norm;
 mod simd;
+mod transformer;
 mod weights;
 
 pub use activation::{Activation, sigmoid, softmax};
-pub use attention::{AttentionScratch, SelfAttention};
+pub use attention::{AttentionScratch, CrossAttention, Mask, Qkv, SelfAttention};
 pub use conv::{Conv2d, Depthwise3x3, FeatureMap, same_padding};
 pub use linear::Linear;
 pub use norm::LayerNorm;
+pub use transformer::{Block, BlockNames, BlockScratch, BlockShape, Order};
 pub use weights::{Weights, WeightsError};

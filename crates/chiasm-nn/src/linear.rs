@@ -48,6 +48,15 @@ impl Linear {
         Self::load_shaped(weights, prefix, &[n_out, n_in, 1, 1], activation)
     }
 
+    /// The same without a bias: `{prefix}.weight` alone.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the tensor.
+    pub fn load_unbiased(weights: &mut Weights, prefix: &str, n_in: usize, n_out: usize) -> Result<Self, WeightsError> {
+        let stored = weights.take(&format!("{prefix}.weight"), &[n_out, n_in])?;
+        Ok(Self::new(&stored, vec![0.0; n_out], n_in, Activation::None))
+    }
+
     fn load_shaped(weights: &mut Weights, prefix: &str, shape: &[usize], activation: Activation) -> Result<Self, WeightsError> {
         let stored = weights.take(&format!("{prefix}.weight"), shape)?;
         let bias = weights.take(&format!("{prefix}.bias"), &shape[..1])?;
