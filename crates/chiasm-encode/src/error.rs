@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use chiasm_core::Modality;
 use chiasm_nn::WeightsError;
 
 /// Why a model could not be opened.
@@ -37,6 +38,14 @@ pub enum OpenError {
         /// What was expected there.
         reason: String,
     },
+    /// A model of several towers, or of another tower than the one asked for.
+    #[error("`{name}` takes {}: say which is meant by `{name}:{}`", words(towers), towers.first().map_or("", |m| m.as_str()))]
+    SeveralTowers {
+        /// The model.
+        name: String,
+        /// What its towers take.
+        towers: Vec<Modality>,
+    },
     /// Class names of an encoder that has no classes.
     #[error("the encoder `{name}` has no classes: those that have are {}", known.join(", "))]
     NoClasses {
@@ -71,4 +80,8 @@ fn folders(looked: &[PathBuf]) -> String {
         return "any folder (none was given)".to_owned();
     }
     looked.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn words(modalities: &[Modality]) -> String {
+    modalities.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(" and ")
 }

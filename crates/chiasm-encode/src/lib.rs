@@ -6,15 +6,18 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod checkpoint;
 mod dirs;
 mod error;
 mod features;
-mod mobilenet_v2;
+mod input;
 mod model;
+mod net;
+mod nets;
+#[cfg(test)]
+mod parity;
 mod registry;
-mod sentence_bert;
-mod yamnet;
 
 pub use dirs::ModelDirs;
 pub use error::OpenError;
-pub use registry::{ModelInfo, catalogue, class_names, open};
+pub use registry::{ModelInfo, catalogue, class_names, open, towers};

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use chiasm_nn::Weights;
+use chiasm_nn::Activation;
 use serde::de::DeserializeOwned;
 
 use crate::error::OpenError;
 
-/// What an image or sound network gives: the pooled features before its classifier, or the classes' probabilities.
+/// What a network gives: the pooled features before its classifier, or the classes' probabilities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Output {
     /// The pooled features.
@@ -34,6 +34,24 @@ pub(crate) fn config(path: &Path, reason: impl Into<String>) -> OpenError {
 /// Refuses the description unless `holds`, saying what came and what was expected.
 pub(crate) fn expect(path: &Path, holds: bool, reason: impl FnOnce() -> String) -> Result<(), OpenError> {
     if holds { Ok(()) } else { Err(config(path, reason())) }
+}
+
+/// The activation that a description names.
+pub(crate) fn activation(path: &Path, name: &str) -> Result<Activation, OpenError> {
+    Activation::named(name).ok_or_else(|| config(path, format!("the activation `{name}` is unknown")))
+}
+
+/// Refuses a picture's shape that is not the one whose patches have positions.
+pub(crate) fn fits_patches(path: &Path, shape: [u32; 2], image_size: u32, patch_size: usize) -> Result<(), OpenError> {
+    expect(path, patch_size > 0 && image_size as usize >= patch_size, || {
+        format!("patch_size {patch_size} does not fit an image_size of {image_size}")
+    })?;
+    expect(path, shape == [image_size; 2], || {
+        format!(
+            "the preprocessing gives pictures of {} x {}, the network takes {image_size} x {image_size}",
+            shape[0], shape[1]
+        )
+    })
 }
 
 /// A file beside the description that the description names. A name that leads elsewhere is refused: descriptions come from
@@ -64,11 +82,11 @@ pub(crate) fn class_names(description: &Path, labels: &str, n_classes: usize) ->
     Ok(names)
 }
 
-/// Digest of all that decides an encoder's output. `arithmetic` names the code: it must change whenever the code gives other
+/// Digest of all that decides an encoder's output, the digest of its weights among it. `arithmetic` names the code: it must change whenever the code gives other
 /// numbers for the same files.
-pub(crate) fn fingerprint(arithmetic: &str, weights: &Weights, descriptions: &[&[u8]]) -> String {
+pub(crate) fn fingerprint(arithmetic: &str, weights: &blake3::Hash, descriptions: &[&[u8]]) -> String {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(weights.digest().as_bytes());
+    hasher.update(weights.as_bytes());
     for part in std::iter::once(arithmetic.as_bytes()).chain(descriptions.iter().copied()) {
         // Each part by its own digest, so that no two lists of parts read the same.
         hasher.update(blake3::hash(part).as_bytes());

@@ -4,16 +4,19 @@ use std::path::{Path, PathBuf};
 
 use chiasm_core::{Encoder, Modality};
 
+use crate::checkpoint::Checkpoint;
 use crate::dirs::ModelDirs;
 use crate::error::OpenError;
 use crate::features;
-use crate::mobilenet_v2::{self, MobileNetV2};
 use crate::model::{self, Output};
-use crate::sentence_bert::SentenceBert;
-use crate::yamnet::{self, Yamnet};
+use crate::net::{TowerEncoder, Wanted};
+use crate::nets::families::{self, Family};
+use crate::nets::mobilenet_v2::{self, MobileNetV2};
+use crate::nets::sentence_bert;
+use crate::nets::yamnet::{self, Yamnet};
 
 /// What the catalogue says of an encoder.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct ModelInfo {
     /// The name by which [`open`] knows it.
     pub name: &'static str,
@@ -38,7 +41,7 @@ impl ModelInfo {
 }
 
 /// Where an encoder comes from.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 enum Source {
     /// Code alone.
     Code(fn() -> Box<dyn Encoder>),
@@ -47,11 +50,13 @@ enum Source {
 }
 
 /// Architectures, by which files of any name can be opened.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 enum Architecture {
     MobileNetV2,
     Yamnet,
     SentenceBert,
+    /// A checkpoint that describes itself.
+    Family(&'static Family),
 }
 
 /// The list. To add an encoder, see `docs/adding-an-encoder.md`.
@@ -144,8 +149,9 @@ pub fn catalogue() -> &'static [ModelInfo] {
     CATALOGUE
 }
 
-/// Opens an encoder by its name in the [`catalogue`], or by the path of a model's `.json` or folder; a path may end in
-/// `:classes` as names do. An encoder opened by path is called by that path.
+/// Opens an encoder by its name in the [`catalogue`], or by the path of a model's `.json` or folder. A path may end in `:classes` as
+/// names do, or in the kind of media (`:image`, `:text`, `:audio`) whose tower is meant, where a model has several. An encoder
+/// opened by path is called by that path.
 ///
 /// # Errors
 /// Every variant of [`OpenError`] but [`OpenError::NoClasses`].
@@ -153,11 +159,41 @@ pub fn open(name: &str, models: &ModelDirs) -> Result<Box<dyn Encoder>, OpenErro
     if let Some(info) = find(name) {
         return match info.source {
             Source::Code(make) => Ok(make()),
-            Source::Weights(architecture, output) => architecture.open(&locate(info, models)?, name, output),
+            Source::Weights(architecture, output) => {
+                architecture.open(&locate(info, models)?, name, Some(info.modality), output)
+            }
         };
     }
-    let (path, output) = split(name);
-    by_path(name, path)?.open(path, name, output)
+    let (path, part) = split(name);
+    let architecture = by_path(name, path)?;
+    let towers = architecture.towers();
+    let fits = |modality: Modality| towers.is_empty() || towers.contains(&modality);
+    match part {
+        Part::Tower(modality) if !fits(modality) => Err(no_tower(name, towers)),
+        Part::Whole if towers.len() > 1 => Err(no_tower(name, towers)),
+        Part::Whole => architecture.open(path, name, towers.first().copied(), Output::Embedding),
+        Part::Classes => architecture.open(path, name, towers.first().copied(), Output::Classes),
+        Part::Tower(modality) => architecture.open(path, name, Some(modality), Output::Embedding),
+    }
+}
+
+/// The kinds of media that the model of this name takes: one, or one for each tower of a dual encoder, which [`open`] opens
+/// by the name with `:` and the kind after it.
+///
+/// # Errors
+/// As [`open`], without reading the weights.
+pub fn towers(name: &str, models: &ModelDirs) -> Result<Vec<Modality>, OpenError> {
+    if let Some(info) = find(name) {
+        return Ok(vec![info.modality]);
+    }
+    let (path, part) = split(name);
+    let architecture = by_path(name, path)?;
+    Ok(match (part, architecture) {
+        (Part::Tower(modality), _) => vec![modality],
+        (_, Architecture::Family(family)) => family.modalities.to_vec(),
+        // Those whose description does not say it are quick to open.
+        (_, _) => vec![open(name, models)?.modality()],
+    })
 }
 
 /// The names of the classes of an encoder whose output is classes, in the order of its output.
@@ -171,18 +207,37 @@ pub fn class_names(name: &str, models: &ModelDirs) -> Result<Vec<String>, OpenEr
         };
         return architecture.class_names(&locate(info, models)?, name);
     }
-    let (path, output) = split(name);
+    let (path, part) = split(name);
     let architecture = by_path(name, path)?;
-    if output == Output::Classes { architecture.class_names(path, name) } else { Err(no_classes(name)) }
+    if part == Part::Classes { architecture.class_names(path, name) } else { Err(no_classes(name)) }
 }
 
 impl Architecture {
-    fn open(self, path: &Path, name: &str, output: Output) -> Result<Box<dyn Encoder>, OpenError> {
+    /// What the towers of a checkpoint take; empty where the architecture has but one.
+    fn towers(self) -> &'static [Modality] {
+        match self {
+            Architecture::Family(family) => family.modalities,
+            Architecture::MobileNetV2 | Architecture::Yamnet | Architecture::SentenceBert => &[],
+        }
+    }
+
+    fn open(self, path: &Path, name: &str, modality: Option<Modality>, output: Output) -> Result<Box<dyn Encoder>, OpenError> {
         Ok(match self {
             Architecture::MobileNetV2 => Box::new(MobileNetV2::open(path, name, output)?),
             Architecture::Yamnet => Box::new(Yamnet::open(path, name, output)?),
-            Architecture::SentenceBert if output == Output::Embedding => Box::new(SentenceBert::open(path, name)?),
+            Architecture::SentenceBert if output == Output::Embedding => {
+                let mut files = Checkpoint::new(path);
+                let opened = sentence_bert::open(&mut files)?;
+                Box::new(TowerEncoder::new(name, files.fingerprint(opened.arithmetic), opened))
+            }
             Architecture::SentenceBert => return Err(no_classes(name)),
+            Architecture::Family(family) => {
+                let modality = modality.unwrap_or(family.modalities[0]);
+                let mut files = Checkpoint::new(path);
+                let opened = (family.open)(&mut files, Wanted { modality, output })?;
+                let arithmetic = format!("{} {modality} {output:?}", opened.arithmetic);
+                Box::new(TowerEncoder::new(name, files.fingerprint(&arithmetic), opened))
+            }
         })
     }
 
@@ -190,7 +245,7 @@ impl Architecture {
         match self {
             Architecture::MobileNetV2 => mobilenet_v2::class_names(path),
             Architecture::Yamnet => yamnet::class_names(path),
-            Architecture::SentenceBert => Err(no_classes(name)),
+            Architecture::SentenceBert | Architecture::Family(_) => Err(no_classes(name)),
         }
     }
 }
@@ -199,12 +254,25 @@ fn find(name: &str) -> Option<&'static ModelInfo> {
     CATALOGUE.iter().find(|info| info.name == name)
 }
 
+/// What is wanted of a model, as the end of its name says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Whole,
+    Classes,
+    Tower(Modality),
+}
+
 /// A path and what is wanted of the model there.
-fn split(name: &str) -> (&Path, Output) {
-    match name.strip_suffix(":classes") {
-        Some(path) => (Path::new(path), Output::Classes),
-        None => (Path::new(name), Output::Embedding),
+fn split(name: &str) -> (&Path, Part) {
+    if let Some((path, end)) = name.rsplit_once(':') {
+        if end == "classes" {
+            return (Path::new(path), Part::Classes);
+        }
+        if let Ok(modality) = end.parse() {
+            return (Path::new(path), Part::Tower(modality));
+        }
     }
+    (Path::new(name), Part::Whole)
 }
 
 fn locate(info: &ModelInfo, models: &ModelDirs) -> Result<PathBuf, OpenError> {
@@ -223,7 +291,7 @@ fn by_path(name: &str, path: &Path) -> Result<Architecture, OpenError> {
         return if path.join("modules.json").is_file() {
             Ok(Architecture::SentenceBert)
         } else {
-            Err(no_model("a folder must hold the modules.json of a sentence-transformers model"))
+            families::family_of(path).map(Architecture::Family)
         };
     }
     if !path.is_file() {
@@ -248,6 +316,10 @@ fn by_path(name: &str, path: &Path) -> Result<Architecture, OpenError> {
         n if n.starts_with("yamnet") => Ok(Architecture::Yamnet),
         other => Err(no_model(&format!("its name is `{other}`, expected mobilenet_v2.. or yamnet.."))),
     }
+}
+
+fn no_tower(name: &str, towers: &[Modality]) -> OpenError {
+    OpenError::SeveralTowers { name: split(name).0.display().to_string(), towers: towers.to_vec() }
 }
 
 fn no_classes(name: &str) -> OpenError {

@@ -92,7 +92,7 @@ fn gelu(x: f32) -> f32 {
 #[inline(always)]
 fn gelu_tanh(x: f32) -> f32 {
     // (1 + tanh(z)) / 2 is the sigmoid of 2 z.
-    const TWICE_SQRT_2_BY_PI: f32 = 1.595_769_1;
+    const TWICE_SQRT_2_BY_PI: f32 = 1.595_769;
     x * sigmoid_of(TWICE_SQRT_2_BY_PI * (x + 0.044_715 * x * x * x))
 }
 

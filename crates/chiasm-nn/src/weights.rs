@@ -100,6 +100,14 @@ impl Weights {
         Self::from_bytes(path, bytes)
     }
 
+    /// Reads the weights in a model's folder.
+    ///
+    /// # Errors
+    /// As [`Weights::read`].
+    pub fn open(folder: &Path) -> Result<Self, WeightsError> {
+        Self::read(&folder.join("model.safetensors"))
+    }
+
     /// Takes the bytes of a file; `label` stands for its name in messages.
     ///
     /// # Errors
@@ -159,6 +167,16 @@ impl Weights {
     /// Counts a tensor as taken without reading it: buffers that a framework stores beside the weights.
     pub fn skip(&mut self, tensor: &str) {
         self.left.remove(tensor);
+    }
+
+    /// The same for every tensor whose name starts so.
+    pub fn skip_prefix(&mut self, prefix: &str) {
+        self.left.retain(|name| !name.starts_with(prefix));
+    }
+
+    /// Whether there is such a tensor, taken or not.
+    pub fn has(&self, tensor: &str) -> bool {
+        self.metadata.info(tensor).is_some()
     }
 
     /// Ends the loading: every tensor must have been taken.

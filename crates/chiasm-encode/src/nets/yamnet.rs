@@ -174,7 +174,7 @@ impl Yamnet {
         let (config, bytes) = Config::read(path)?;
         let log_mel = config.log_mel(path)?;
         let mut weights = Weights::read(&model::beside(path, &config.weights)?)?;
-        let fingerprint = model::fingerprint(&format!("{ARITHMETIC} {output:?}"), &weights, &[&bytes]);
+        let fingerprint = model::fingerprint(&format!("{ARITHMETIC} {output:?}"), weights.digest(), &[&bytes]);
         let w = &mut weights;
 
         // The weights bring the front end they were trained on; ours is computed, and must be the same.

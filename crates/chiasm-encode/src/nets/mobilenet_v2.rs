@@ -170,7 +170,7 @@ impl MobileNetV2 {
     pub(crate) fn open(path: &Path, name: &str, output: Output) -> Result<Self, OpenError> {
         let (config, bytes) = Config::read(path)?;
         let mut weights = Weights::read(&model::beside(path, &config.weights)?)?;
-        let fingerprint = model::fingerprint(&format!("{ARITHMETIC} {output:?}"), &weights, &[&bytes]);
+        let fingerprint = model::fingerprint(&format!("{ARITHMETIC} {output:?}"), weights.digest(), &[&bytes]);
         let w = &mut weights;
 
         let [stem, blocks @ .., head, _pool, classifier] = config.layers.as_slice() else {

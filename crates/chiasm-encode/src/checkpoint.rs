@@ -1,0 +1,64 @@
+//! The folder in which a model is stored: its descriptions, its weights, and the fingerprint of all that was read.
+
+use std::path::{Path, PathBuf};
+
+use chiasm_nn::Weights;
+use serde::de::DeserializeOwned;
+
+use crate::error::OpenError;
+use crate::model;
+
+/// A model's folder in the layout of Hugging Face or open_clip, read file by file.
+///
+/// It remembers what was read, so that [`Checkpoint::fingerprint`] covers everything that decides the output and nothing else.
+pub(crate) struct Checkpoint {
+    folder: PathBuf,
+    descriptions: Vec<Vec<u8>>,
+    weights: Option<blake3::Hash>,
+}
+
+impl Checkpoint {
+    /// The folder, nothing read yet.
+    pub(crate) fn new(folder: &Path) -> Self {
+        Self { folder: folder.to_owned(), descriptions: Vec::new(), weights: None }
+    }
+
+    /// Where one of its files stands. `file` is a name that the code chose, never one that a file of the model gave.
+    pub(crate) fn path(&self, file: &str) -> PathBuf {
+        self.folder.join(file)
+    }
+
+    /// Whether it has the file.
+    pub(crate) fn has(&self, file: &str) -> bool {
+        self.path(file).is_file()
+    }
+
+    /// The bytes of a description, and where it stands.
+    pub(crate) fn read(&mut self, file: &str) -> Result<(PathBuf, Vec<u8>), OpenError> {
+        let path = self.path(file);
+        let bytes = model::read(&path)?;
+        self.descriptions.push(bytes.clone());
+        Ok((path, bytes))
+    }
+
+    /// A JSON description, and where it stands.
+    pub(crate) fn json<T: DeserializeOwned>(&mut self, file: &str) -> Result<(PathBuf, T), OpenError> {
+        let (path, bytes) = self.read(file)?;
+        let parsed = model::parse(&path, &bytes)?;
+        Ok((path, parsed))
+    }
+
+    /// The weights, in whichever layout they are.
+    pub(crate) fn weights(&mut self) -> Result<Weights, OpenError> {
+        let weights = Weights::open(&self.folder)?;
+        self.weights = Some(*weights.digest());
+        Ok(weights)
+    }
+
+    /// Digest of the weights, of every description read so far, and of `arithmetic`, which names the code (see [`model::fingerprint`]).
+    pub(crate) fn fingerprint(&self, arithmetic: &str) -> String {
+        let weights = self.weights.expect("the weights are read before the model is named");
+        let descriptions: Vec<&[u8]> = self.descriptions.iter().map(Vec::as_slice).collect();
+        model::fingerprint(arithmetic, &weights, &descriptions)
+    }
+}

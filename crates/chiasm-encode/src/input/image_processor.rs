@@ -1,0 +1,241 @@
+//! Pictures to the numbers that a network was trained on, as `preprocessor_config.json` states it.
+//!
+//! # Reference
+//! The image processors of transformers, which differ in their defaults alone: resize, cut out the middle, scale, normalise. Equal
+//! within 1/255 before the normalisation; resizing is Pillow's.
+
+use chiasm_core::Image;
+use chiasm_media::{Filter, resize_with};
+use chiasm_nn::FeatureMap;
+use serde::Deserialize;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::OpenError;
+use crate::model;
+
+/// Sides beyond this are refused: a description comes from strangers, and decides how much memory a picture takes.
+const MAX_SIDE: u32 = 4096;
+
+/// What holds where the description is silent.
+#[derive(Clone, Copy)]
+pub(crate) struct Defaults {
+    /// Side of the picture that the network takes.
+    pub(crate) side: u32,
+    /// Whether a plain number as size means a square; else it is the shorter edge.
+    pub(crate) square: bool,
+    pub(crate) filter: Filter,
+    pub(crate) crop: bool,
+    pub(crate) mean: [f32; 3],
+    pub(crate) std: [f32; 3],
+}
+
+impl Defaults {
+    /// Those of CLIP: the shorter edge to 224, cubic, the middle.
+    pub(crate) const CLIP: Self = Self {
+        side: 224,
+        square: false,
+        filter: Filter::Bicubic,
+        crop: true,
+        mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
+        std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
+    };
+}
+
+/// `preprocessor_config.json`.
+#[derive(Deserialize)]
+struct Config {
+    do_resize: Option<bool>,
+    size: Option<Size>,
+    resample: Option<u8>,
+    do_center_crop: Option<bool>,
+    crop_size: Option<Size>,
+    do_rescale: Option<bool>,
+    rescale_factor: Option<f64>,
+    do_normalize: Option<bool>,
+    image_mean: Option<Vec<f32>>,
+    image_std: Option<Vec<f32>>,
+}
+
+/// A size in any of the ways in which checkpoints write it.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged)]
+enum Size {
+    Side(u32),
+    Pair([u32; 2]),
+    Box { height: u32, width: u32 },
+    Shortest { shortest_edge: u32 },
+}
+
+/// What a picture is resized to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Target {
+    /// Height and width, whatever the picture's shape.
+    Box(u32, u32),
+    /// The shorter edge, the other in proportion.
+    Shortest(u32),
+}
+
+/// The steps from a picture to a network's input.
+#[derive(Clone, Debug)]
+pub(crate) struct ImageProcessor {
+    resize: Option<(Target, Filter)>,
+    /// Height and width.
+    crop: Option<[u32; 2]>,
+    /// Per channel: a byte `v` becomes `v * scale + shift`.
+    scale: [f32; 3],
+    shift: [f32; 3],
+}
+
+impl ImageProcessor {
+    /// Reads `preprocessor_config.json`; without it, the defaults hold.
+    pub(crate) fn open(files: &mut Checkpoint, defaults: Defaults) -> Result<Self, OpenError> {
+        const FILE: &str = "preprocessor_config.json";
+        let (path, config): (_, Config) = if files.has(FILE) {
+            files.json(FILE)?
+        } else {
+            (files.path(FILE), serde_json::from_str("{}").expect("every field is optional"))
+        };
+        let side = defaults.side;
+        let target = match config.size {
+            None if defaults.square => Target::Box(side, side),
+            None => Target::Shortest(side),
+            Some(Size::Side(side)) if defaults.square => Target::Box(side, side),
+            Some(Size::Side(edge) | Size::Shortest { shortest_edge: edge }) => Target::Shortest(edge),
+            Some(Size::Pair([height, width]) | Size::Box { height, width }) => Target::Box(height, width),
+        };
+        let filter = match config.resample {
+            None => defaults.filter,
+            Some(0) => Filter::Nearest,
+            Some(1) => Filter::Lanczos,
+            Some(2) => Filter::Bilinear,
+            Some(3) => Filter::Bicubic,
+            Some(4) => Filter::Box,
+            Some(other) => {
+                return Err(model::config(&path, format!("resample is {other}, expected a filter of Pillow: 0 to 4")));
+            }
+        };
+        let crop = match config.crop_size {
+            None => [side, side],
+            Some(Size::Side(side) | Size::Shortest { shortest_edge: side }) => [side, side],
+            Some(Size::Pair(pair)) => pair,
+            Some(Size::Box { height, width }) => [height, width],
+        };
+        let crop = config.do_center_crop.unwrap_or(defaults.crop).then_some(crop);
+        let resize = config.do_resize.unwrap_or(true).then_some((target, filter));
+        let sides = match target {
+            Target::Box(height, width) => [height, width],
+            Target::Shortest(edge) => [edge, edge],
+        };
+        let fits = sides.iter().chain(crop.iter().flatten()).all(|side| (1..=MAX_SIDE).contains(side));
+        model::expect(&path, fits, || format!("size and crop_size must be 1 to {MAX_SIDE} pixels a side"))?;
+        // A picture of any shape would make any number of patches.
+        let bounded = crop.is_some() || matches!(resize, Some((Target::Box(..), _)));
+        model::expect(&path, bounded, || {
+            "neither size (height and width) nor crop_size states the picture's shape".to_owned()
+        })?;
+
+        let factor = if config.do_rescale.unwrap_or(true) { config.rescale_factor.unwrap_or(1.0 / 255.0) } else { 1.0 };
+        let channels = |field: &str, given: Option<Vec<f32>>, otherwise: [f32; 3]| match given {
+            None => Ok(otherwise),
+            Some(values) => <[f32; 3]>::try_from(values)
+                .map_err(|v| model::config(&path, format!("{field} has {} values, expected 3", v.len()))),
+        };
+        let normalize = config.do_normalize.unwrap_or(true);
+        let mean = if normalize { channels("image_mean", config.image_mean, defaults.mean)? } else { [0.0; 3] };
+        let std = if normalize { channels("image_std", config.image_std, defaults.std)? } else { [1.0; 3] };
+        let sound = factor.is_finite() && mean.iter().all(|v| v.is_finite()) && std.iter().all(|v| v.is_finite() && *v > 0.0);
+        model::expect(&path, sound, || {
+            "image_mean, image_std and rescale_factor must be finite, and image_std above 0".to_owned()
+        })?;
+        let scale = std.map(|std| (factor / f64::from(std)) as f32);
+        let shift = std::array::from_fn(|c| -mean[c] / std[c]);
+        Ok(Self { resize, crop, scale, shift })
+    }
+
+    /// The resized and cut picture, still in bytes.
+    pub(crate) fn cut(&self, image: &Image) -> Image {
+        let resized = self.resize.map(|(target, filter)| {
+            let (height, width) = match target {
+                Target::Box(height, width) => (height, width),
+                Target::Shortest(edge) => in_proportion(image, edge),
+            };
+            resize_with(image, width, height, filter)
+        });
+        match (self.crop, resized) {
+            (Some([height, width]), resized) => middle(resized.as_ref().unwrap_or(image), height, width),
+            (None, Some(resized)) => resized,
+            (None, None) => image.clone(),
+        }
+    }
+
+    /// The picture as the network takes it, `[height, width, 3]`.
+    pub(crate) fn pixels(&self, image: &Image) -> FeatureMap {
+        let cut = self.cut(image);
+        let mut pixels = FeatureMap::default();
+        pixels.reshape(cut.height as usize, cut.width as usize, 3);
+        for (out, pixel) in pixels.data.chunks_exact_mut(3).zip(cut.rgb.chunks_exact(3)) {
+            for (c, (out, v)) in out.iter_mut().zip(pixel).enumerate() {
+                *out = f32::from(*v) * self.scale[c] + self.shift[c];
+            }
+        }
+        pixels
+    }
+
+    /// Height and width of what [`ImageProcessor::pixels`] gives.
+    pub(crate) fn shape(&self) -> [u32; 2] {
+        match (self.crop, self.resize) {
+            (Some(crop), _) => crop,
+            (None, Some((Target::Box(height, width), _))) => [height, width],
+            (None, _) => unreachable!("a processor is opened only when the shape is stated"),
+        }
+    }
+}
+
+/// Height and width with the shorter edge at `edge`; the longer is rounded down, as the reference does.
+fn in_proportion(image: &Image, edge: u32) -> (u32, u32) {
+    let (short, long) = (image.width.min(image.height), image.width.max(image.height));
+    // A hair-thin picture would become of any length: what lies beyond this is cut off afterwards in any case.
+    let longer = (u64::from(edge) * u64::from(long) / u64::from(short)).min(64 * u64::from(MAX_SIDE)) as u32;
+    if image.width <= image.height { (longer, edge) } else { (edge, longer) }
+}
+
+/// The middle of a picture, which is laid on black where it is smaller.
+fn middle(image: &Image, height: u32, width: u32) -> Image {
+    let (h, w) = (height as usize, width as usize);
+    let (image_h, image_w) = (image.height as usize, image.width as usize);
+    let mut rgb = vec![0; h * w * 3];
+    // Where the cut begins in the picture, and where the picture begins in the cut.
+    let (from_y, from_x) = (image_h.saturating_sub(h) / 2, image_w.saturating_sub(w) / 2);
+    let (to_y, to_x) = (h.saturating_sub(image_h) / 2, w.saturating_sub(image_w) / 2);
+    let n = w.min(image_w) * 3;
+    for y in 0..h.min(image_h) {
+        let from = ((from_y + y) * image_w + from_x) * 3;
+        let to = ((to_y + y) * w + to_x) * 3;
+        rgb[to..to + n].copy_from_slice(&image.rgb[from..from + n]);
+    }
+    Image { width, height, rgb }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ramp(width: u32, height: u32) -> Image {
+        let rgb = (0..height).flat_map(|y| (0..width).flat_map(move |x| [x as u8, y as u8, 7])).collect();
+        Image { width, height, rgb }
+    }
+
+    #[test]
+    fn the_middle_is_cut_or_laid_on_black() {
+        let cut = middle(&ramp(9, 6), 4, 4);
+        assert_eq!(cut.rgb[..3], [2, 1, 7]);
+        let laid = middle(&ramp(2, 6), 4, 5);
+        assert_eq!((laid.rgb[..3].to_vec(), laid.rgb[3..6].to_vec()), (vec![0, 0, 0], vec![0, 1, 7]));
+    }
+
+    #[test]
+    fn hair_thin_pictures_stay_bounded() {
+        assert_eq!(in_proportion(&Image { width: 1, height: 60_000, rgb: Vec::new() }, 224), (64 * MAX_SIDE, 224));
+        assert_eq!(in_proportion(&Image { width: 640, height: 427, rgb: Vec::new() }, 224), (224, 335));
+    }
+}

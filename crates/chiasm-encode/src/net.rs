@@ -1,0 +1,187 @@
+//! Between media and networks: what a checkpoint opens to, and the encoders that spread a batch over the cores.
+
+use chiasm_core::{EncodeError, Encoder, Media, Modality, Vectors};
+use chiasm_nn::{Block, BlockScratch, FeatureMap, Mask};
+use rayon::prelude::*;
+
+use crate::batch;
+use crate::input::{ImageProcessor, TextTokenizer};
+use crate::model::Output;
+
+/// Rows (tokens, patches) that one thread computes at once: enough to make the most of the weights while they are in the
+/// cache, few enough that the rows stay there too.
+const ROWS_AT_A_TIME: usize = 256;
+
+/// Sees the hidden states on their way: called with a name (`hidden.0` before the first layer, `hidden.1` after it, and so on) and
+/// the states of the whole batch, one item after the other.
+pub(crate) type Watch<'a> = dyn FnMut(&str, &[f32]) + 'a;
+
+/// A network over preprocessed inputs: a picture or a spectrum ([`FeatureMap`]), token ids (`Vec<u32>`).
+pub(crate) trait Net<I>: Send + Sync {
+    /// Numbers per embedding.
+    fn dim(&self) -> usize;
+
+    /// Rows that an input becomes in the network's dense layers, by which inputs are put together for one thread.
+    fn rows(&self, input: &I) -> usize;
+
+    /// One embedding per input, before [`Opened::finish`]; each depends on its own input alone, to the last bit. Computes on the
+    /// calling thread.
+    fn embed(&self, inputs: &[I], watch: &mut Watch<'_>) -> Vec<Vec<f32>>;
+}
+
+/// Carries the tokens of several sequences, `[sum of lengths, dim]`, through the blocks of a network.
+pub(crate) fn run(blocks: &[Block], x: &mut [f32], lengths: &[usize], mask: Mask<'_>, watch: &mut Watch<'_>) {
+    let mut scratch = BlockScratch::default();
+    watch("hidden.0", x);
+    for (i, block) in blocks.iter().enumerate() {
+        block.forward(x, lengths, mask, &mut scratch);
+        watch(&format!("hidden.{}", i + 1), x);
+    }
+}
+
+/// A network with what stands before it.
+pub(crate) enum Tower {
+    /// Takes pictures.
+    Image(ImageProcessor, Box<dyn Net<FeatureMap>>),
+    /// Takes texts.
+    Text(TextTokenizer, Box<dyn Net<Vec<u32>>>),
+}
+
+/// What is done to the numbers that a network gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Finish {
+    /// Nothing.
+    AsIs,
+    /// They are brought to unit length: embeddings that are compared by their cosine.
+    UnitLength,
+}
+
+/// Which part of a model is wanted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// What it takes.
+    pub(crate) modality: Modality,
+    /// What it gives.
+    pub(crate) output: Output,
+}
+
+/// One tower of a checkpoint.
+pub(crate) struct Opened {
+    pub(crate) tower: Tower,
+    pub(crate) finish: Finish,
+    /// Name and number of the code; see [`crate::model::fingerprint`].
+    pub(crate) arithmetic: &'static str,
+}
+
+/// A tower as the world outside meets it.
+pub(crate) struct TowerEncoder {
+    name: String,
+    fingerprint: String,
+    tower: Tower,
+    finish: Finish,
+}
+
+impl TowerEncoder {
+    /// A tower, to be known as `name`.
+    pub(crate) fn new(name: &str, fingerprint: String, opened: Opened) -> Self {
+        Self { name: name.to_owned(), fingerprint, tower: opened.tower, finish: opened.finish }
+    }
+
+    fn finished(&self, rows: &mut [Vec<f32>]) {
+        for row in rows {
+            match self.finish {
+                Finish::AsIs => {}
+                Finish::UnitLength => {
+                    let square: f64 = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum();
+                    let scale = 1.0 / square.sqrt().max(1e-12);
+                    row.iter_mut().for_each(|v| *v = (f64::from(*v) * scale) as f32);
+                }
+            }
+        }
+    }
+}
+
+impl Encoder for TowerEncoder {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn modality(&self) -> Modality {
+        match self.tower {
+            Tower::Image(..) => Modality::Image,
+            Tower::Text(..) => Modality::Text,
+        }
+    }
+
+    fn dim(&self) -> usize {
+        match &self.tower {
+            Tower::Image(_, net) => net.dim(),
+            Tower::Text(_, net) => net.dim(),
+        }
+    }
+
+    fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+
+    fn encode(&self, batch: &[Media]) -> Result<Vectors, EncodeError> {
+        let mut rows = match &self.tower {
+            Tower::Image(processor, net) => {
+                let pixels: Vec<FeatureMap> =
+                    batch::images(self, batch)?.into_par_iter().map(|image| processor.pixels(image)).collect();
+                embed(net.as_ref(), &pixels)
+            }
+            Tower::Text(tokenizer, net) => {
+                let texts = batch::texts(self, batch)?;
+                let tokens: Vec<Vec<u32>> = texts
+                    .par_iter()
+                    .enumerate()
+                    .map(|(item, text)| tokenizer.ids_of(&self.name, item, text))
+                    .collect::<Result<_, EncodeError>>()?;
+                embed(net.as_ref(), &tokens)
+            }
+        };
+        self.finished(&mut rows);
+        batch::vectors(self, &rows)
+    }
+}
+
+/// Embeddings of inputs on all cores.
+fn embed<I: Sync>(net: &dyn Net<I>, inputs: &[I]) -> Vec<Vec<f32>> {
+    let rows: Vec<usize> = inputs.iter().map(|input| net.rows(input)).collect();
+    let n_rows: usize = rows.iter().sum();
+    let at_a_time = n_rows.div_ceil(rayon::current_num_threads()).min(ROWS_AT_A_TIME);
+    groups(&rows, at_a_time).into_par_iter().flat_map_iter(|group| net.embed(&inputs[group], &mut |_, _| {})).collect()
+}
+
+/// Ranges of consecutive inputs, each closed once it has `at_a_time` rows.
+fn groups(rows: &[usize], at_a_time: usize) -> Vec<std::ops::Range<usize>> {
+    let mut groups = Vec::new();
+    let (mut start, mut n_rows) = (0, 0);
+    for (i, n) in rows.iter().enumerate() {
+        n_rows += n;
+        if n_rows >= at_a_time {
+            groups.push(start..i + 1);
+            (start, n_rows) = (i + 1, 0);
+        }
+    }
+    if start < rows.len() {
+        groups.push(start..rows.len());
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn groups_keep_the_order_and_lose_nothing() {
+        let rows = [3, 5, 300, 4, 4];
+        for at_a_time in [0, 1, 8, 1000] {
+            let together: Vec<usize> = groups(&rows, at_a_time).into_iter().flatten().collect();
+            assert_eq!(together, [0, 1, 2, 3, 4]);
+        }
+        assert_eq!(groups(&rows, 8), [0..2, 2..3, 3..5]);
+    }
+}

@@ -1,0 +1,308 @@
+//! CLIP: pictures and texts to one space, by a vision transformer and a causal text transformer.
+//!
+//! # Reference
+//! Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021. Checked layer by layer against
+//! `CLIPModel` of transformers. Differs from it in: texts are computed up to their end token, since the mask is causal and
+//! nothing after it is looked at.
+//! # Files
+//! Hugging Face's layout: `config.json` (`model_type` `clip`), `preprocessor_config.json`, `tokenizer.json`, the weights.
+//! # Preprocessing
+//! Pictures: shorter edge to 224, cubic, the middle, CLIP's mean and deviation, unless the description says otherwise. Texts: byte pairs
+//! in lower case, cut to 77 tokens, start and end among them.
+//! # Shapes
+//! | step | shape | range |
+//! | --- | --- | --- |
+//! | picture | `[224, 224, 3]` | about -2..2.7 |
+//! | tokens of a picture | `[1 + patches, dim]` | any |
+//! | tokens of a text | `[n, dim]`, 3 to 77 of them | any |
+//! | embedding | `[projection_dim]` | unit length |
+
+use chiasm_core::Modality;
+use chiasm_nn::{Block, BlockNames, BlockShape, FeatureMap, LayerNorm, Linear, Mask, Order, Qkv, Weights, WeightsError};
+use serde::Deserialize;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::OpenError;
+use crate::input::{Defaults, ImageProcessor, TextTokenizer};
+use crate::model;
+use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch, run};
+use crate::nets::patches::Patches;
+
+/// Changes whenever this file or what it calls gives other numbers for the same weights.
+const ARITHMETIC: &str = "clip 1";
+
+/// End token that old configurations name by mistake; the end is then the token of the highest number.
+const LEGACY_END: u32 = 2;
+
+/// `config.json`.
+#[derive(Deserialize)]
+struct Config {
+    text_config: TextConfig,
+    vision_config: VisionConfig,
+    #[serde(default = "projection_dim")]
+    projection_dim: usize,
+}
+
+fn projection_dim() -> usize {
+    512
+}
+
+/// What is silent has the reference's default, which is that of ViT-B/32.
+#[derive(Deserialize)]
+#[serde(default)]
+struct TextConfig {
+    vocab_size: usize,
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    max_position_embeddings: usize,
+    hidden_act: String,
+    layer_norm_eps: f32,
+    eos_token_id: u32,
+}
+
+impl Default for TextConfig {
+    fn default() -> Self {
+        Self {
+            vocab_size: 49408,
+            hidden_size: 512,
+            intermediate_size: 2048,
+            num_hidden_layers: 12,
+            num_attention_heads: 8,
+            max_position_embeddings: 77,
+            hidden_act: "quick_gelu".to_owned(),
+            layer_norm_eps: 1e-5,
+            eos_token_id: 49407,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(default)]
+struct VisionConfig {
+    hidden_size: usize,
+    intermediate_size: usize,
+    num_hidden_layers: usize,
+    num_attention_heads: usize,
+    image_size: u32,
+    patch_size: usize,
+    hidden_act: String,
+    layer_norm_eps: f32,
+}
+
+impl Default for VisionConfig {
+    fn default() -> Self {
+        Self {
+            hidden_size: 768,
+            intermediate_size: 3072,
+            num_hidden_layers: 12,
+            num_attention_heads: 12,
+            image_size: 224,
+            patch_size: 32,
+            hidden_act: "quick_gelu".to_owned(),
+            layer_norm_eps: 1e-5,
+        }
+    }
+}
+
+/// Opens one of the two towers.
+pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, OpenError> {
+    let (path, config): (_, Config) = files.json("config.json")?;
+    let (text, vision) = (&config.text_config, &config.vision_config);
+    let shape = |side: &str, dim: usize, wide: usize, n_heads: usize, act: &str, eps: f32| {
+        model::expect(&path, dim > 0 && n_heads > 0 && dim.is_multiple_of(n_heads), || {
+            format!("{side}: hidden_size {dim} does not divide into {n_heads} attention heads")
+        })?;
+        let activation = model::activation(&path, act)?;
+        Ok::<_, OpenError>(BlockShape { dim, wide, n_heads, eps, activation, order: Order::PreNorm })
+    };
+    let tower = if wanted.modality == Modality::Text {
+        let c = text;
+        let shape =
+            shape("text_config", c.hidden_size, c.intermediate_size, c.num_attention_heads, &c.hidden_act, c.layer_norm_eps)?;
+        model::expect(&path, c.max_position_embeddings >= 3, || "max_position_embeddings is below 3".to_owned())?;
+        let tokenizer = TextTokenizer::open(files, c.max_position_embeddings, c.vocab_size)?;
+        let mut w = files.weights()?;
+        let net = Text::load(&mut w, c, shape, config.projection_dim)?;
+        w.skip("text_model.embeddings.position_ids");
+        w.skip_prefix("vision_model.");
+        w.skip_prefix("visual_projection.");
+        w.skip("logit_scale");
+        w.finish()?;
+        Tower::Text(tokenizer, Box::new(net))
+    } else {
+        let c = vision;
+        let shape =
+            shape("vision_config", c.hidden_size, c.intermediate_size, c.num_attention_heads, &c.hidden_act, c.layer_norm_eps)?;
+        let processor = ImageProcessor::open(files, Defaults { side: c.image_size, ..Defaults::CLIP })?;
+        model::fits_patches(&path, processor.shape(), c.image_size, c.patch_size)?;
+        let mut w = files.weights()?;
+        let net = Vision::load(&mut w, c, shape, config.projection_dim)?;
+        w.skip("vision_model.embeddings.position_ids");
+        w.skip_prefix("text_model.");
+        w.skip_prefix("text_projection.");
+        w.skip("logit_scale");
+        w.finish()?;
+        Tower::Image(processor, Box::new(net))
+    };
+    Ok(Opened { tower, finish: Finish::UnitLength, arithmetic: ARITHMETIC })
+}
+
+/// The blocks of one tower.
+fn blocks(w: &mut Weights, side: &str, n: usize, shape: BlockShape) -> Result<Vec<Block>, WeightsError> {
+    let load = |i: usize| {
+        let at = |part: &str| format!("{side}.encoder.layers.{i}.{part}");
+        let names = BlockNames {
+            qkv: Qkv::Separate(["q_proj", "k_proj", "v_proj"].map(|part| at(&format!("self_attn.{part}")))),
+            out: at("self_attn.out_proj"),
+            norm_1: at("layer_norm1"),
+            widen: at("mlp.fc1"),
+            narrow: at("mlp.fc2"),
+            norm_2: at("layer_norm2"),
+            scales: None,
+        };
+        Block::load(w, &names, shape)
+    };
+    (0..n).map(load).collect()
+}
+
+/// The text tower.
+struct Text {
+    /// `[vocab_size, dim]`.
+    words: Vec<f32>,
+    /// `[max_position_embeddings, dim]`.
+    positions: Vec<f32>,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    projection: Linear,
+    /// The token whose state stands for the text; none where it is that of the highest number.
+    end: Option<u32>,
+    dim: usize,
+}
+
+impl Text {
+    fn load(w: &mut Weights, c: &TextConfig, shape: BlockShape, projected: usize) -> Result<Self, WeightsError> {
+        let dim = shape.dim;
+        Ok(Self {
+            words: w.take("text_model.embeddings.token_embedding.weight", &[c.vocab_size, dim])?,
+            positions: w.take("text_model.embeddings.position_embedding.weight", &[c.max_position_embeddings, dim])?,
+            blocks: blocks(w, "text_model", c.num_hidden_layers, shape)?,
+            norm: LayerNorm::load(w, "text_model.final_layer_norm", dim, c.layer_norm_eps)?,
+            projection: Linear::load_unbiased(w, "text_projection", dim, projected)?,
+            end: (c.eos_token_id != LEGACY_END).then_some(c.eos_token_id),
+            dim,
+        })
+    }
+
+    /// Where the token stands whose state stands for the text.
+    fn end_of(&self, ids: &[u32]) -> usize {
+        match self.end {
+            Some(end) => ids.iter().position(|id| *id == end).unwrap_or(0),
+            // The first of the highest, as the reference takes it.
+            None => ids.iter().enumerate().max_by_key(|(i, id)| (**id, std::cmp::Reverse(*i))).map_or(0, |(i, _)| i),
+        }
+    }
+}
+
+impl Net<Vec<u32>> for Text {
+    fn dim(&self) -> usize {
+        self.projection.n_out()
+    }
+
+    fn rows(&self, ids: &Vec<u32>) -> usize {
+        ids.len()
+    }
+
+    fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
+        let dim = self.dim;
+        // States before a position do not depend on what stands after it.
+        let texts: Vec<&[u32]> = texts.iter().map(|ids| &ids[..=self.end_of(ids)]).collect();
+        let lengths: Vec<usize> = texts.iter().map(|ids| ids.len()).collect();
+        let mut x = Vec::with_capacity(lengths.iter().sum::<usize>() * dim);
+        for ids in &texts {
+            for (id, position) in ids.iter().zip(self.positions.chunks_exact(dim)) {
+                let word = &self.words[*id as usize * dim..][..dim];
+                x.extend(word.iter().zip(position).map(|(w, p)| w + p));
+            }
+        }
+        run(&self.blocks, &mut x, &lengths, Mask::Causal, watch);
+        let mut ends = Vec::with_capacity(texts.len() * dim);
+        let mut after = 0;
+        for n in &lengths {
+            after += n;
+            ends.extend_from_slice(&x[(after - 1) * dim..after * dim]);
+        }
+        self.norm.forward(&mut ends);
+        projected(&self.projection, &ends)
+    }
+}
+
+/// The image tower.
+struct Vision {
+    patches: Patches,
+    /// Its embedding and its position in one, `[dim]`.
+    class: Vec<f32>,
+    /// Those of the patches, `[patches, dim]`.
+    positions: Vec<f32>,
+    norm_before: LayerNorm,
+    blocks: Vec<Block>,
+    norm_after: LayerNorm,
+    projection: Linear,
+    dim: usize,
+}
+
+impl Vision {
+    fn load(w: &mut Weights, c: &VisionConfig, shape: BlockShape, projected: usize) -> Result<Self, WeightsError> {
+        let (dim, eps) = (shape.dim, c.layer_norm_eps);
+        let n_patches = (c.image_size as usize / c.patch_size).pow(2);
+        let mut class = w.take("vision_model.embeddings.class_embedding", &[dim])?;
+        let mut positions = w.take("vision_model.embeddings.position_embedding.weight", &[1 + n_patches, dim])?;
+        class.iter_mut().zip(positions.drain(..dim)).for_each(|(c, p)| *c += p);
+        Ok(Self {
+            patches: Patches::load(w, "vision_model.embeddings.patch_embedding", [dim, 3, c.patch_size], false)?,
+            class,
+            positions,
+            // The name is misspelt in the checkpoints.
+            norm_before: LayerNorm::load(w, "vision_model.pre_layrnorm", dim, eps)?,
+            blocks: blocks(w, "vision_model", c.num_hidden_layers, shape)?,
+            norm_after: LayerNorm::load(w, "vision_model.post_layernorm", dim, eps)?,
+            projection: Linear::load_unbiased(w, "visual_projection", dim, projected)?,
+            dim,
+        })
+    }
+}
+
+impl Net<FeatureMap> for Vision {
+    fn dim(&self) -> usize {
+        self.projection.n_out()
+    }
+
+    fn rows(&self, picture: &FeatureMap) -> usize {
+        1 + self.patches.count(picture)
+    }
+
+    fn embed(&self, pictures: &[FeatureMap], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
+        let dim = self.dim;
+        let mut patches = Vec::new();
+        self.patches.forward(pictures, &mut patches);
+        let n = 1 + self.positions.len() / dim;
+        let mut x = Vec::with_capacity(pictures.len() * n * dim);
+        for patches in patches.chunks_exact((n - 1) * dim) {
+            x.extend_from_slice(&self.class);
+            x.extend(patches.iter().zip(&self.positions).map(|(v, p)| v + p));
+        }
+        self.norm_before.forward(&mut x);
+        run(&self.blocks, &mut x, &vec![n; pictures.len()], Mask::None, watch);
+        let mut classes: Vec<f32> = x.chunks_exact(n * dim).flat_map(|tokens| &tokens[..dim]).copied().collect();
+        self.norm_after.forward(&mut classes);
+        projected(&self.projection, &classes)
+    }
+}
+
+/// One projected vector per row.
+fn projected(projection: &Linear, rows: &[f32]) -> Vec<Vec<f32>> {
+    let mut out = Vec::new();
+    projection.forward(rows, &mut out);
+    out.chunks_exact(projection.n_out()).map(<[f32]>::to_vec).collect()
+}

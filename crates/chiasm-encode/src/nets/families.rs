@@ -1,0 +1,48 @@
+//! Which architecture a checkpoint's folder holds: the one list.
+
+use std::path::Path;
+
+use chiasm_core::Modality;
+use serde::Deserialize;
+
+use crate::checkpoint::Checkpoint;
+use crate::error::OpenError;
+use crate::model;
+use crate::net::{Opened, Wanted};
+use crate::nets::clip;
+
+/// An architecture of checkpoints that describe themselves.
+pub(crate) struct Family {
+    /// `model_type` of `config.json`.
+    pub(crate) model_type: &'static str,
+    /// What its towers take.
+    pub(crate) modalities: &'static [Modality],
+    /// Opens one of them.
+    pub(crate) open: fn(&mut Checkpoint, Wanted) -> Result<Opened, OpenError>,
+}
+
+/// The list. To add an architecture, see `docs/adding-an-encoder.md`.
+const FAMILIES: &[Family] = &[Family { model_type: "clip", modalities: &[Modality::Image, Modality::Text], open: clip::open }];
+
+/// The family of the checkpoint in a folder.
+pub(crate) fn family_of(folder: &Path) -> Result<&'static Family, OpenError> {
+    #[derive(Deserialize)]
+    struct Typed {
+        model_type: Option<String>,
+    }
+    let path = folder.join("config.json");
+    let known = || FAMILIES.iter().map(|family| family.model_type).collect::<Vec<_>>().join(", ");
+    if !path.is_file() {
+        return Err(OpenError::NoModel {
+            path: folder.to_owned(),
+            reason: "a folder must hold config.json (Hugging Face) or modules.json (sentence-transformers)".to_owned(),
+        });
+    }
+    let typed: Typed = model::parse(&path, &model::read(&path)?)?;
+    let model_type =
+        typed.model_type.ok_or_else(|| model::config(&path, format!("no model_type, expected one of {}", known())))?;
+    FAMILIES
+        .iter()
+        .find(|family| family.model_type == model_type)
+        .ok_or_else(|| model::config(&path, format!("model_type is `{model_type}`, expected one of {}", known())))
+}

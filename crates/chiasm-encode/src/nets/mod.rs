@@ -1,0 +1,8 @@
+//! The architectures, one file each. How a checkpoint's folder is recognised stands in [`families`].
+
+pub(crate) mod clip;
+pub(crate) mod families;
+pub(crate) mod mobilenet_v2;
+pub(crate) mod patches;
+pub(crate) mod sentence_bert;
+pub(crate) mod yamnet;

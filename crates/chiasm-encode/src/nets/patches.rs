@@ -1,0 +1,56 @@
+//! Pictures to rows of patches, the first layer of vision transformers.
+
+use chiasm_nn::{Activation, FeatureMap, Linear, Weights, WeightsError};
+
+/// A convolution whose stride is its kernel: every patch by itself through one dense layer.
+///
+/// Dosovitskiy et al., "An Image is Worth 16x16 Words", ICLR 2021, eq. 1.
+#[derive(Clone, Debug)]
+pub(crate) struct Patches {
+    side: usize,
+    channels: usize,
+    product: Linear,
+}
+
+impl Patches {
+    /// Takes `{prefix}.weight`, `[dim, channels, side, side]`, and `{prefix}.bias`, `[dim]`, if `biased`.
+    pub(crate) fn load(
+        w: &mut Weights,
+        prefix: &str,
+        [dim, channels, side]: [usize; 3],
+        biased: bool,
+    ) -> Result<Self, WeightsError> {
+        let stored = w.take(&format!("{prefix}.weight"), &[dim, channels, side, side])?;
+        let bias = if biased { w.take(&format!("{prefix}.bias"), &[dim])? } else { vec![0.0; dim] };
+        // [dim, channels, y, x] to [dim, y, x, channels], the order in which a picture's patch is read.
+        let area = side * side;
+        let mut turned = Vec::with_capacity(stored.len());
+        for filter in stored.chunks_exact(channels * area) {
+            turned.extend((0..area).flat_map(|at| (0..channels).map(move |c| filter[c * area + at])));
+        }
+        Ok(Self { side, channels, product: Linear::new(&turned, bias, area * channels, Activation::None) })
+    }
+
+    /// How many patches a picture has: what does not fill a patch at the right and the bottom is left out.
+    pub(crate) fn count(&self, picture: &FeatureMap) -> usize {
+        (picture.height / self.side) * (picture.width / self.side)
+    }
+
+    /// `[n patches of all pictures, dim]`, in rows from the top.
+    pub(crate) fn forward(&self, pictures: &[FeatureMap], out: &mut Vec<f32>) {
+        let run = self.side * self.channels;
+        let mut unfolded = Vec::new();
+        for picture in pictures {
+            assert_eq!(picture.channels, self.channels, "channels of a picture");
+            for y in 0..picture.height / self.side {
+                for x in 0..picture.width / self.side {
+                    for line in 0..self.side {
+                        let at = ((y * self.side + line) * picture.width + x * self.side) * self.channels;
+                        unfolded.extend_from_slice(&picture.data[at..at + run]);
+                    }
+                }
+            }
+        }
+        self.product.forward(&unfolded, out);
+    }
+}

@@ -1,0 +1,189 @@
+//! Every architecture against the class that defines it, layer by layer, on weights that both sides make up alike.
+//!
+//! A golden is two files, written by `reference/encode_*.py`: `NAME.json` holds the descriptions of a small random checkpoint (what
+//! its `config.json` and the rest say) and the recipe of every tensor; `NAME.safetensors` holds inputs, hidden states and
+//! embeddings. So no weights are stored, and the same test runs over checkpoints of full size, which the script writes with `--full`
+//! into a folder that the variable `CHIASM_PARITY` names.
+
+use std::path::{Path, PathBuf};
+
+use chiasm_core::Modality;
+use chiasm_nn::FeatureMap;
+use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
+use serde::Deserialize;
+
+use crate::checkpoint::Checkpoint;
+use crate::model::Output;
+use crate::net::{Net, Tower, Wanted};
+use crate::nets::families;
+
+/// Largest difference of any hidden state and embedding, relative to their size where that is above 1.
+const TOLERANCE: f32 = 1e-4;
+
+/// `NAME.json`.
+#[derive(Deserialize)]
+struct Golden {
+    /// Files of the checkpoint by name.
+    files: serde_json::Map<String, serde_json::Value>,
+    /// Name of every tensor and how it is made.
+    tensors: serde_json::Map<String, serde_json::Value>,
+    /// The tower that is meant.
+    tower: String,
+    /// The file of the weights; several where they are sharded is not tried here.
+    weights: String,
+}
+
+/// Shape, centre and spread of a tensor: its numbers are `centre + spread u` with `u` in -1..1, see [`numbers`].
+#[derive(Deserialize)]
+struct Recipe(Vec<usize>, f32, f32);
+
+/// Numbers that depend on a tensor's name and their place in it alone; `reference/encode_shared.py` makes the same.
+fn numbers(name: &str, n: usize, centre: f32, spread: f32) -> Vec<f32> {
+    // FNV-1a of the name begins the sequence, splitmix64 continues it.
+    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    (1..=n as u64)
+        .map(|i| {
+            let mut z = seed.wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+            z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            z ^= z >> 31;
+            centre + spread * ((z >> 40) as f32 / 8_388_608.0 - 1.0)
+        })
+        .collect()
+}
+
+/// Writes the checkpoint into `folder`.
+fn write(golden: &Golden, folder: &Path) {
+    for (file, content) in &golden.files {
+        let text = content.as_str().map_or_else(|| content.to_string(), str::to_owned);
+        std::fs::write(folder.join(file), text).unwrap();
+    }
+    let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = golden
+        .tensors
+        .iter()
+        .map(|(name, recipe)| {
+            let Recipe(shape, centre, spread) = Recipe::deserialize(recipe).unwrap();
+            let values = numbers(name, shape.iter().product(), centre, spread);
+            (name.clone(), shape, values.iter().flat_map(|v| v.to_le_bytes()).collect())
+        })
+        .collect();
+    let views =
+        tensors.iter().map(|(name, shape, bytes)| (name.as_str(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+    serialize_to_file(views, None, &folder.join(&golden.weights)).unwrap();
+}
+
+/// Compares one golden; gives the largest difference.
+fn compare(json: &Path) -> f32 {
+    let golden: Golden = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    let bytes = std::fs::read(json.with_extension("safetensors")).unwrap();
+    let expected = SafeTensors::deserialize(&bytes).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    write(&golden, folder.path());
+    let family = families::family_of(folder.path()).unwrap();
+    let modality: Modality = golden.tower.parse().unwrap();
+    assert!(family.modalities.contains(&modality));
+    let mut files = Checkpoint::new(folder.path());
+    let wanted = Wanted { modality, output: Output::Embedding };
+    let opened = (family.open)(&mut files, wanted).unwrap_or_else(|e| panic!("{}: {e}", json.display()));
+    match &opened.tower {
+        Tower::Image(_, net) => run(net.as_ref(), &pictures(&expected), &expected),
+        Tower::Text(_, net) => run(net.as_ref(), &texts(&expected), &expected),
+    }
+}
+
+/// Runs the network and compares what it shows on its way and what it gives. A state may be shorter than the reference's (nothing is
+/// computed for padding): the reference states what counts in `rows.N`, the rows of each item.
+fn run<I>(net: &dyn Net<I>, inputs: &[I], expected: &SafeTensors<'_>) -> f32 {
+    let (mut largest, mut seen) = (0.0f32, 0);
+    let got = net.embed(inputs, &mut |name, states| {
+        let want = floats(expected, name);
+        assert_eq!(states.len(), want.len(), "size of {name}");
+        let off = difference(states, &want);
+        assert!(off <= TOLERANCE, "{name} differs by {off:.1e}");
+        (largest, seen) = (largest.max(off), seen + 1);
+    });
+    let n_states = expected.names().iter().filter(|name| name.starts_with("hidden.")).count();
+    assert_eq!(seen, n_states, "hidden states compared");
+    let got: Vec<f32> = got.concat();
+    let off = difference(&got, &floats(expected, "embedding"));
+    assert!(off <= TOLERANCE, "the embedding differs by {off:.1e}");
+    // Each input by itself gives the same bits as in the batch.
+    for (input, row) in inputs.iter().zip(got.chunks_exact(net.dim())) {
+        let alone = net.embed(std::slice::from_ref(input), &mut |_, _| {});
+        assert!(alone[0] == row, "an item depends on its batch");
+    }
+    largest.max(off)
+}
+
+fn difference(got: &[f32], want: &[f32]) -> f32 {
+    assert_eq!(got.len(), want.len());
+    got.iter().zip(want).map(|(a, b)| (a - b).abs() / b.abs().max(1.0)).fold(0.0, f32::max)
+}
+
+fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
+    let tensor = file.tensor(name).unwrap_or_else(|_| panic!("the golden has no {name}"));
+    tensor.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+}
+
+/// `input`, `[n, channels, height, width]`.
+fn pictures(file: &SafeTensors<'_>) -> Vec<FeatureMap> {
+    let values = floats(file, "input");
+    let [_, channels, height, width] = file.tensor("input").unwrap().shape().try_into().unwrap();
+    values
+        .chunks_exact(channels * height * width)
+        .map(|planes| {
+            let mut map = FeatureMap { height, width, channels, data: Vec::with_capacity(planes.len()) };
+            for at in 0..height * width {
+                map.data.extend((0..channels).map(|c| planes[c * height * width + at]));
+            }
+            map
+        })
+        .collect()
+}
+
+/// `input`, ids of all texts one after the other, and `lengths`, how many belong to each.
+fn texts(file: &SafeTensors<'_>) -> Vec<Vec<u32>> {
+    let ints = |name: &str| -> Vec<u32> {
+        let tensor = file.tensor(name).unwrap();
+        tensor.data().as_chunks().0.iter().map(|b| u32::try_from(i64::from_le_bytes(*b)).unwrap()).collect()
+    };
+    let ids = ints("input");
+    let mut at = 0;
+    ints("lengths")
+        .into_iter()
+        .map(|n| {
+            at += n as usize;
+            ids[at - n as usize..at].to_vec()
+        })
+        .collect()
+}
+
+fn goldens(folder: &Path) -> Vec<PathBuf> {
+    let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ext| ext == "json"));
+    files.sort();
+    files
+}
+
+#[test]
+fn every_architecture_equals_its_reference_layer_by_layer() {
+    let files = goldens(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/goldens/encode/nets")));
+    assert!(!files.is_empty(), "no goldens");
+    for file in &files {
+        let off = compare(file);
+        eprintln!("{}: largest difference {off:.1e}", file.file_stem().unwrap().to_string_lossy());
+    }
+}
+
+/// Checkpoints of full size, where the variable names a folder of them.
+#[test]
+fn full_sizes_equal_their_reference() {
+    let Some(folder) = std::env::var_os("CHIASM_PARITY") else {
+        eprintln!("skipped: CHIASM_PARITY names no folder of goldens of full size");
+        return;
+    };
+    for file in &goldens(Path::new(&folder)) {
+        let off = compare(file);
+        eprintln!("{}: largest difference {off:.1e}", file.file_stem().unwrap().to_string_lossy());
+    }
+}
