@@ -7,7 +7,7 @@ use chiasm_engine::{Classifier, LabelScore, Library, Limits, Space, load_media};
 use clap::Args;
 use serde::Serialize;
 
-use crate::locate::LibraryArg;
+use crate::locate::{LibraryArg, given_space};
 use crate::ui::{Paint, SOME_REFUSED, Ui, escape, shown, usage};
 
 /// Arguments of `chiasm classify`.
@@ -25,6 +25,9 @@ pub(crate) struct ClassifyArgs {
     /// The space to work in [default: the library's]
     #[arg(long, value_name = "FILE")]
     space: Option<PathBuf>,
+    /// Work in the space of this model (a dual encoder such as CLIP): a name or the path of its folder
+    #[arg(long, value_name = "NAME", conflicts_with = "space")]
+    model: Option<String>,
     /// Pictures, sounds, texts or series
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -46,9 +49,9 @@ pub(crate) fn run(args: &ClassifyArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         return Err(usage("--labels: no label in it: give some, separated by commas"));
     }
     let (library, loaded);
-    let space: &Space = match &args.space {
-        Some(file) => {
-            loaded = Space::load(file, &args.library.dirs())?;
+    let space: &Space = match given_space(args.space.as_deref(), args.model.as_deref(), &args.library.dirs())? {
+        Some(space) => {
+            loaded = space;
             &loaded
         }
         None => {

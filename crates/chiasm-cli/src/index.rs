@@ -7,7 +7,7 @@ use std::time::Duration;
 use chiasm_engine::{Cut, EngineError, IndexOptions, IndexReport, Library, Limits, Space};
 use clap::Args;
 
-use crate::locate::{FOLDER, LibraryArg, nearest};
+use crate::locate::{FOLDER, LibraryArg, given_space, nearest};
 use crate::ui::{SOME_REFUSED, STOPPED, Ui, count, duration, hinted, shown, usage};
 
 /// Arguments of `chiasm index`.
@@ -19,6 +19,9 @@ pub(crate) struct IndexArgs {
     /// The space to build a new library in, made by `chiasm space fit`; a library that exists knows its own
     #[arg(long, value_name = "FILE")]
     space: Option<PathBuf>,
+    /// Build a new library in the space of this model (a dual encoder such as CLIP): a name or the path of its folder
+    #[arg(long, value_name = "NAME", conflicts_with = "space")]
+    model: Option<String>,
     /// Wait while another process writes to the library, instead of failing
     #[arg(long)]
     wait: bool,
@@ -91,15 +94,12 @@ fn open(args: &IndexArgs, ui: &Ui) -> anyhow::Result<(Library, bool)> {
         (None, []) => return Err(usage("nothing to index: name a folder")),
     };
     let exists = dir.is_dir() && dir.read_dir().is_ok_and(|mut entries| entries.next().is_some());
-    match &args.space {
-        Some(file) => {
-            let space = Space::load(file, &models)?;
-            Ok((open_or_create(&dir, &space, args, ui)?, !exists))
-        }
+    match given_space(args.space.as_deref(), args.model.as_deref(), &models)? {
+        Some(space) => Ok((open_or_create(&dir, &space, args, ui)?, !exists)),
         None if exists => Ok((Library::open(&dir, &models)?, false)),
         None => Err(hinted(
             format!("there is no library at {} yet, and a new one needs a space to be built in", shown(&dir)),
-            "give one with `--space FILE`; `chiasm space fit` learns one",
+            "give one with `--space FILE` (`chiasm space fit` learns one), or a dual encoder that brings its own with `--model NAME`",
         )),
     }
 }

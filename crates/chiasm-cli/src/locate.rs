@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use chiasm_engine::{Library, ModelDirs};
+use chiasm_engine::{Library, ModelDirs, Space};
 use clap::Args;
 
 use crate::ModelsArg;
@@ -44,6 +44,15 @@ impl LibraryArg {
     pub(crate) fn dirs(&self) -> ModelDirs {
         self.models.dirs()
     }
+}
+
+/// The space that a file or a model's name gives; none when neither was given.
+pub(crate) fn given_space(file: Option<&Path>, model: Option<&str>, models: &ModelDirs) -> anyhow::Result<Option<Space>> {
+    Ok(match (file, model) {
+        (Some(file), _) => Some(Space::load(file, models)?),
+        (None, Some(model)) => Some(Space::of_model(model, models)?),
+        (None, None) => None,
+    })
 }
 
 /// The `.chiasm` folder in `from` or the nearest folder above it.

@@ -18,8 +18,22 @@ use crate::ui::{Paint, Ui, duration, escape, shown, usage};
 pub(crate) enum SpaceCommand {
     /// Learn a space from pairs, choosing its hyper-parameters by cross-validation
     Fit(Box<FitArgs>),
+    /// Write down the space that a model brings along, in which its towers meet (CLIP and its kin)
+    OfModel(OfModelArgs),
     /// What a space file holds: views, method, figures
     Info(InfoArgs),
+}
+
+/// Arguments of `chiasm space of-model`.
+#[derive(Args)]
+pub(crate) struct OfModelArgs {
+    /// The model: a name that `chiasm model list` prints, or the path of its folder
+    name: String,
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    models: ModelsArg,
 }
 
 /// Arguments of `chiasm space fit`.
@@ -106,8 +120,22 @@ pub(crate) struct InfoArgs {
 pub(crate) fn run(command: &SpaceCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
         SpaceCommand::Fit(args) => fit(args, ui),
+        SpaceCommand::OfModel(args) => of_model(args, ui),
         SpaceCommand::Info(args) => info(args, ui),
     }
+}
+
+fn of_model(args: &OfModelArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let space = Space::of_model(&args.name, &args.models.dirs())?;
+    space.save(&args.output)?;
+    let described = space.describe();
+    if ui.json {
+        ui.print_json(&described)?;
+    } else {
+        let kinds: Vec<&str> = described.views.iter().map(|view| view.modality.as_str()).collect();
+        ui.print(format!("{}: {} numbers, {}\n", shown(&args.output), described.dim, kinds.join(" and ")))?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn fit(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {

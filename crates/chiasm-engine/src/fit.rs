@@ -165,14 +165,6 @@ fn open(name: &str, modality: Modality, models: &ModelDirs) -> Result<Arc<dyn En
     Ok(encoder)
 }
 
-fn view(encoder: &Arc<dyn Encoder>) -> View {
-    View {
-        modality: encoder.modality(),
-        encoder: encoder.name().to_owned(),
-        encoder_fingerprint: encoder.fingerprint().to_owned(),
-    }
-}
-
 fn from_pairs(request: &FitRequest, models: &ModelDirs, progress: &dyn Progress, cancel: &Cancel) -> Result<Fitted> {
     let Some(path) = &request.pairs else {
         return refuse(format!(
@@ -243,7 +235,7 @@ fn from_pairs(request: &FitRequest, models: &ModelDirs, progress: &dyn Progress,
         correlations: about.correlations,
         wall_s: 0.0,
     };
-    Ok(Fitted { views: encoders.iter().map(view).collect(), encoders, projection, references, report })
+    Ok(Fitted { views: encoders.iter().map(View::of).collect(), encoders, projection, references, report })
 }
 
 /// A space without training: classes stand where their names stand. With pairs, which synonyms and how many classes count is
@@ -293,7 +285,7 @@ fn by_names_alone(request: &FitRequest, models: &ModelDirs, progress: &dyn Progr
             .map_err(|source| EngineError::Numbers { what: "the names of classes".to_owned(), source })?;
         let mut references = References { views: vec![Vec::new(); encoders.len()], paired: false };
         references.views[0] = projection.project(0, sample.view())?.into_data();
-        return Ok(Fitted { views: encoders.iter().map(view).collect(), encoders, projection, references, report });
+        return Ok(Fitted { views: encoders.iter().map(View::of).collect(), encoders, projection, references, report });
     };
     let table = PairTable::read(path, &request.root)?;
     let in_table: Vec<usize> = (0..encoders.len()).filter(|i| table.modalities().contains(&encoders[*i].modality())).collect();
@@ -324,7 +316,7 @@ fn by_names_alone(request: &FitRequest, models: &ModelDirs, progress: &dyn Progr
     in_table.iter().zip(of_pairs.views).for_each(|(at, rows)| references.views[*at] = rows);
     (report.n_pairs, report.n_groups) = (rows.groups.len(), rows.n_groups);
     report.dropped = rows.dropped.into_iter().collect();
-    Ok(Fitted { views: encoders.iter().map(view).collect(), encoders, projection, references, report })
+    Ok(Fitted { views: encoders.iter().map(View::of).collect(), encoders, projection, references, report })
 }
 
 fn parameters(k: usize, which: ClassNames) -> Vec<(String, String)> {

@@ -4,6 +4,7 @@
 //! | to | call |
 //! | --- | --- |
 //! | learn a space from pairs | [`fit_space`] |
+//! | take the space that a model brings along | [`Space::of_model`] |
 //! | keep and open a space | [`Space::save`], [`Space::load`] |
 //! | make, open a library | [`Library::create`], [`Library::open`], [`Library::open_or_create`], [`Library::import_vectors`] |
 //! | fill it from folders | [`Library::index`] |
@@ -32,6 +33,7 @@ mod ingest;
 mod library;
 mod live;
 mod lock;
+mod model_space;
 mod pairs;
 mod pipeline;
 mod search;

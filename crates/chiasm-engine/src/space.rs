@@ -69,6 +69,17 @@ pub(crate) struct View {
     pub(crate) encoder_fingerprint: String,
 }
 
+impl View {
+    /// That of an encoder.
+    pub(crate) fn of(encoder: &Arc<dyn Encoder>) -> Self {
+        Self {
+            modality: encoder.modality(),
+            encoder: encoder.name().to_owned(),
+            encoder_fingerprint: encoder.fingerprint().to_owned(),
+        }
+    }
+}
+
 /// Vectors in the space with which closeness is calibrated, at most a few hundred per view.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct References {

@@ -8,3 +8,4 @@ mod crash;
 mod errors;
 mod evaluation;
 mod feature_files;
+mod models;

@@ -9,7 +9,7 @@ use crate::model;
 
 /// A tokeniser with the limits of its model.
 pub(crate) struct TextTokenizer {
-    tokenizer: Tokenizer,
+    tokenizer: Box<Tokenizer>,
     lower_case: bool,
 }
 
@@ -27,7 +27,7 @@ impl TextTokenizer {
         model::expect(&path, largest < vocabulary, || {
             format!("it has the token {largest}, config.json has a vocabulary of {vocabulary}")
         })?;
-        Ok(Self { tokenizer, lower_case: false })
+        Ok(Self { tokenizer: Box::new(tokenizer), lower_case: false })
     }
 
     /// Turns texts into lower case first.
