@@ -82,7 +82,7 @@ pub(crate) struct ImageProcessor {
     /// Height and width.
     crop: Option<[u32; 2]>,
     /// Per channel: a byte `v` becomes `v * scale + shift`.
-    scale: [f32; 3],
+    pub(super) scale: [f32; 3],
     shift: [f32; 3],
 }
 

@@ -2,6 +2,8 @@
 //! description of their preprocessing.
 
 mod image_processor;
+#[cfg(test)]
+mod parity;
 mod tokens;
 
 pub(crate) use image_processor::{Defaults, ImageProcessor};

@@ -1,0 +1,64 @@
+//! Pictures' preprocessing against the image processors of transformers; goldens by `reference/encode_preprocess.py`.
+
+use std::path::Path;
+
+use chiasm_core::Image;
+use safetensors::SafeTensors;
+
+use super::{Defaults, ImageProcessor};
+use crate::checkpoint::Checkpoint;
+
+/// Compares every golden in a folder; gives how many there were.
+fn compare(folder: &Path) -> usize {
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|ext| ext == "safetensors"));
+    files.sort();
+    for file in &files {
+        let bytes = std::fs::read(file).unwrap();
+        let golden = SafeTensors::deserialize(&bytes).unwrap();
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+        let model = tempfile::tempdir().unwrap();
+        std::fs::write(model.path().join("preprocessor_config.json"), &metadata.metadata().as_ref().unwrap()["config"])
+            .unwrap();
+        let processor = ImageProcessor::open(&mut Checkpoint::new(model.path()), Defaults::CLIP).unwrap();
+
+        let image = golden.tensor("image").unwrap();
+        let (height, width) = (image.shape()[0] as u32, image.shape()[1] as u32);
+        let got = processor.pixels(&Image { width, height, rgb: image.data().to_vec() });
+        let want = golden.tensor("pixels").unwrap();
+        assert_eq!([3, got.height, got.width], want.shape());
+        assert_eq!(processor.shape().map(|side| side as usize), [got.height, got.width]);
+        let want: Vec<f32> = want.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let plane = got.height * got.width;
+        let (mut largest, mut n_off) = (0.0f32, 0);
+        for (at, pixel) in got.data.chunks_exact(3).enumerate() {
+            for (c, v) in pixel.iter().enumerate() {
+                // In steps of a byte, the normalisation undone.
+                let off = (v - want[c * plane + at]).abs() / processor.scale[c];
+                largest = largest.max(off);
+                n_off += usize::from(off > 0.01);
+            }
+        }
+        eprintln!(
+            "{}: differs by at most {largest:.3}/255, {n_off} of {}",
+            file.file_stem().unwrap().to_string_lossy(),
+            3 * plane
+        );
+        assert!(largest < 1.001, "{} differs by {largest}/255", file.display());
+    }
+    files.len()
+}
+
+#[test]
+fn preprocessing_equals_its_reference() {
+    assert!(compare(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/goldens/encode/pictures"))) >= 5);
+}
+
+/// Real pictures, where the variable names a folder of goldens made of them.
+#[test]
+fn real_pictures_equal_their_reference() {
+    match std::env::var_os("CHIASM_PARITY_PICTURES") {
+        Some(folder) => assert!(compare(Path::new(&folder)) > 0, "no goldens there"),
+        None => eprintln!("skipped: CHIASM_PARITY_PICTURES names no folder of goldens of real pictures"),
+    }
+}

@@ -1,0 +1,51 @@
+"""Goldens of pictures' preprocessing, by the image processors of transformers; versions in encode_shared.py.
+
+    python reference/encode_preprocess.py                       made-up pictures, testdata/goldens/encode/pictures/
+    python reference/encode_preprocess.py --files DIR FILE...   real files, into DIR, compared by
+    CHIASM_PARITY_PICTURES=DIR cargo test -p chiasm-encode --lib real_pictures -- --nocapture
+
+NAME.safetensors holds `image`, u8 [height, width, 3], and `pixels`, f32 [3, height, width]; its metadata the description under `config`.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+from transformers import CLIPImageProcessor
+
+from encode_shared import numbers
+
+
+def made_up(name, height, width):
+    """Waves with a little noise: edges at every scale, and values that clip at both ends."""
+    y, x = np.mgrid[0:height, 0:width]
+    noise = numbers(name, (height, width, 3), 0.0, 20.0)
+    waves = [140 * np.sin(x * x / (40 + 9 * c) / 7 + c) * np.cos(y / (3 + c)) + 120 for c in range(3)]
+    return np.clip(np.stack(waves, -1) + noise, 0, 255).astype(np.uint8)
+
+
+def write(out, name, image, config):
+    out.mkdir(parents=True, exist_ok=True)
+    processor = CLIPImageProcessor(**config)
+    pixels = processor(images=torch.from_numpy(image).permute(2, 0, 1), return_tensors="pt")["pixel_values"][0]
+    tensors = {"image": torch.from_numpy(image).contiguous(), "pixels": pixels.float().contiguous()}
+    save_file(tensors, out / f"{name}.safetensors", metadata={"config": json.dumps(config)})
+    print(name, tuple(image.shape), "->", tuple(pixels.shape))
+
+
+CUT = {"size": {"shortest_edge": 24}, "crop_size": {"height": 24, "width": 24}}
+if len(sys.argv) > 3 and sys.argv[1] == "--files":
+    for file in map(Path, sys.argv[3:]):
+        write(Path(sys.argv[2]), file.stem, np.array(Image.open(file).convert("RGB")), {})
+else:
+    out = Path(__file__).resolve().parent.parent / "testdata" / "goldens" / "encode" / "pictures"
+    square = {"size": {"height": 20, "width": 28}, "do_center_crop": False}
+    write(out, "cubic_wide", made_up("a", 31, 57), CUT)
+    write(out, "cubic_tall_enlarged", made_up("b", 29, 13), CUT)
+    write(out, "triangle_box", made_up("c", 33, 41), square | {"resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3})
+    write(out, "lanczos_box", made_up("d", 33, 41), square | {"resample": 1, "do_normalize": False})
+    write(out, "laid_on_black", made_up("e", 15, 40), {"do_resize": False, "crop_size": {"height": 21, "width": 22}})
