@@ -176,7 +176,7 @@ impl<'a> Pickle<'a> {
             let Value::Str(name) = key else {
                 return Err(damaged("its table has a key that is no name of a tensor"));
             };
-            let node = if let Value::Node(node) = value { &self.nodes[*node] } else { continue };
+            let Some(node) = node(&self.nodes, *value) else { continue };
             let Node::Tensor(tensor) = node else {
                 return Err(damaged(format!("`{name}` is no tensor")));
             };
@@ -189,24 +189,12 @@ impl<'a> Pickle<'a> {
 
     /// The entries of a dict.
     pub(super) fn dict(&self, value: Value) -> Option<&[(Value<'a>, Value<'a>)]> {
-        match value {
-            Value::Node(node) => match &self.nodes[node] {
-                Node::Dict(entries) => Some(entries),
-                Node::Tuple(_) | Node::List(_) | Node::Storage(_) | Node::Tensor(_) => None,
-            },
-            _ => None,
-        }
+        if let Some(Node::Dict(entries)) = node(&self.nodes, value) { Some(entries) } else { None }
     }
 
     /// The items of a list.
     pub(super) fn list(&self, value: Value) -> Option<&[Value<'a>]> {
-        match value {
-            Value::Node(node) => match &self.nodes[node] {
-                Node::List(items) => Some(items),
-                Node::Tuple(_) | Node::Dict(_) | Node::Storage(_) | Node::Tensor(_) => None,
-            },
-            _ => None,
-        }
+        if let Some(Node::List(items)) = node(&self.nodes, value) { Some(items) } else { None }
     }
 }
 
@@ -402,12 +390,8 @@ impl<'a> Machine<'a> {
                     self.pop()?;
                     // Attributes, as the versions of its modules that PyTorch keeps on a table; no weight depends on them.
                     let target = self.top()?;
-                    let has_attributes = match target {
-                        Value::Node(node) => matches!(self.nodes[node], Node::Dict(_)),
-                        Value::Inert => true,
-                        _ => false,
-                    };
-                    if !has_attributes {
+                    let is_dict = matches!(node(&self.nodes, target), Some(Node::Dict(_)));
+                    if !is_dict && !matches!(target, Value::Inert) {
                         return Err(damaged(format!("attributes at byte {at} of its pickle belong to nothing that has any")));
                     }
                 }
@@ -515,14 +499,15 @@ impl<'a> Machine<'a> {
 
     fn append(&mut self, items: Vec<Value<'a>>) -> Result<(), PickleError> {
         self.count_items(items.len())?;
-        match self.top()? {
-            Value::Inert => Ok(()),
-            Value::Node(node) if let Node::List(list) = &mut self.nodes[node] => {
-                list.extend(items);
-                Ok(())
-            }
-            _ => Err(damaged("its pickle appends to what is no list")),
+        let target = self.top()?;
+        if let Value::Node(node) = target
+            && let Node::List(list) = &mut self.nodes[node]
+        {
+            list.extend(items);
+        } else if !matches!(target, Value::Inert) {
+            return Err(damaged("its pickle appends to what is no list"));
         }
+        Ok(())
     }
 
     /// Keys and values in turn.
@@ -531,24 +516,19 @@ impl<'a> Machine<'a> {
         let (entries, []) = items.as_chunks::<2>() else {
             return Err(damaged("its pickle sets a key without a value"));
         };
-        match self.top()? {
-            Value::Inert => Ok(()),
-            Value::Node(node) if let Node::Dict(dict) = &mut self.nodes[node] => {
-                dict.extend(entries.iter().map(|[key, value]| (*key, *value)));
-                Ok(())
-            }
-            _ => Err(damaged("its pickle sets an item of what is no dict")),
+        let target = self.top()?;
+        if let Value::Node(node) = target
+            && let Node::Dict(dict) = &mut self.nodes[node]
+        {
+            dict.extend(entries.iter().map(|[key, value]| (*key, *value)));
+        } else if !matches!(target, Value::Inert) {
+            return Err(damaged("its pickle sets an item of what is no dict"));
         }
+        Ok(())
     }
 
     fn items(&self, value: Value) -> Option<&[Value<'a>]> {
-        match value {
-            Value::Node(node) => match &self.nodes[node] {
-                Node::Tuple(items) | Node::List(items) => Some(items),
-                Node::Dict(_) | Node::Storage(_) | Node::Tensor(_) => None,
-            },
-            _ => None,
-        }
+        if let Some(Node::Tuple(items) | Node::List(items)) = node(&self.nodes, value) { Some(items) } else { None }
     }
 
     /// What Python would call: nothing here runs, a description is built.
@@ -577,7 +557,7 @@ impl<'a> Machine<'a> {
             // The same tensor again, with flags for training.
             (Global::RebuildParameter, [data, ..]) => {
                 let data = *data;
-                let is_tensor = matches!(data, Value::Node(node) if matches!(self.nodes[node], Node::Tensor(_)));
+                let is_tensor = matches!(node(&self.nodes, data), Some(Node::Tensor(_)));
                 if is_tensor { self.push(data) } else { Err(damaged("a parameter in its pickle is made of no tensor")) }
             }
             (Global::RebuildTensor, [storage, offset, shape, strides, rest @ ..]) => {
@@ -601,12 +581,10 @@ impl<'a> Machine<'a> {
 
     /// `marks` say that the numbers are to be read conjugated or negated; no weights are stored so.
     fn tensor(&self, [storage, offset, shape, strides]: [Value<'a>; 4], marks: Option<Value<'a>>) -> Option<Tensor<'a>> {
-        let Value::Node(storage) = storage else { return None };
-        let Node::Storage(storage) = &self.nodes[storage] else { return None };
+        let Some(Node::Storage(storage)) = node(&self.nodes, storage) else { return None };
         let unmarked = match marks {
             None | Some(Value::None) => true,
-            Some(Value::Node(node)) => matches!(&self.nodes[node], Node::Dict(marks) if marks.is_empty()),
-            Some(_) => false,
+            Some(marks) => matches!(node(&self.nodes, marks), Some(Node::Dict(marks)) if marks.is_empty()),
         };
         let (shape, strides) = (self.sizes(shape)?, self.sizes(strides)?);
         let fits = unmarked && shape.len() == strides.len();
@@ -631,11 +609,12 @@ impl<'a> Machine<'a> {
     }
 }
 
+fn node<'n, 'a>(nodes: &'n [Node<'a>], value: Value) -> Option<&'n Node<'a>> {
+    if let Value::Node(node) = value { Some(&nodes[node]) } else { None }
+}
+
 fn count(value: Value) -> Option<usize> {
-    match value {
-        Value::Int(n) => usize::try_from(n).ok(),
-        _ => None,
-    }
+    if let Value::Int(n) = value { usize::try_from(n).ok() } else { None }
 }
 
 /// Two's complement, little-endian, of any length.

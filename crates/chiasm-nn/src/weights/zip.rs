@@ -142,7 +142,7 @@ fn member(bytes: &[u8]) -> Option<(String, Member, &[u8])> {
 
 fn range(len: usize, start: u64, n: u64) -> Option<Range<usize>> {
     let end = usize::try_from(start.checked_add(n)?).ok()?;
-    (end <= len).then(|| start as usize..end)
+    (end <= len).then_some(start as usize..end)
 }
 
 fn part(archive: &[u8], start: u64, n: u64) -> Option<&[u8]> {
