@@ -124,6 +124,25 @@ impl CrossAttention {
         Ok(Self { q, kv: Linear::new(&weight, bias, context_dim, Activation::None), n_heads })
     }
 
+    /// The same where the three layers stand one above the other, `[3 dim, dim]`, as PyTorch's own attention stores them: the full
+    /// names of weight and bias. Contexts are as wide as queries.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the tensor.
+    pub fn load_stacked(
+        weights: &mut Weights,
+        [of_weight, of_bias]: [&str; 2],
+        dim: usize,
+        n_heads: usize,
+    ) -> Result<Self, WeightsError> {
+        let scale = scale_of(dim, n_heads);
+        let mut weight = weights.take(of_weight, &[3 * dim, dim])?;
+        let mut bias = weights.take(of_bias, &[3 * dim])?;
+        weight[..dim * dim].iter_mut().chain(&mut bias[..dim]).for_each(|v| *v *= scale);
+        let kv = Linear::new(&weight[dim * dim..], bias.split_off(dim), dim, Activation::None);
+        Ok(Self { q: Linear::new(&weight[..dim * dim], bias, dim, Activation::None), kv, n_heads })
+    }
+
     /// From every sequence in `x`, `[sum of lengths, dim]`, to its own in `context`, `[sum of context_lengths, context_dim]`;
     /// `out` becomes `[sum of lengths, dim]`.
     pub fn forward(

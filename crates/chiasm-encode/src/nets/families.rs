@@ -9,7 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::model;
 use crate::net::{Opened, Wanted};
-use crate::nets::clip;
+use crate::nets::{clip, siglip};
 
 /// An architecture of checkpoints that describe themselves.
 pub(crate) struct Family {
@@ -22,7 +22,10 @@ pub(crate) struct Family {
 }
 
 /// The list. To add an architecture, see `docs/adding-an-encoder.md`.
-const FAMILIES: &[Family] = &[Family { model_type: "clip", modalities: &[Modality::Image, Modality::Text], open: clip::open }];
+const FAMILIES: &[Family] = &[
+    Family { model_type: "clip", modalities: &[Modality::Image, Modality::Text], open: clip::open },
+    Family { model_type: "siglip", modalities: &[Modality::Image, Modality::Text], open: siglip::open },
+];
 
 /// The family of the checkpoint in a folder.
 pub(crate) fn family_of(folder: &Path) -> Result<&'static Family, OpenError> {

@@ -5,4 +5,5 @@ pub(crate) mod families;
 pub(crate) mod mobilenet_v2;
 pub(crate) mod patches;
 pub(crate) mod sentence_bert;
+pub(crate) mod siglip;
 pub(crate) mod yamnet;
