@@ -9,7 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::model;
 use crate::net::{Opened, Wanted};
-use crate::nets::{clip, siglip};
+use crate::nets::{clip, dinov2, siglip, vit};
 
 /// An architecture of checkpoints that describe themselves.
 pub(crate) struct Family {
@@ -25,6 +25,8 @@ pub(crate) struct Family {
 const FAMILIES: &[Family] = &[
     Family { model_type: "clip", modalities: &[Modality::Image, Modality::Text], open: clip::open },
     Family { model_type: "siglip", modalities: &[Modality::Image, Modality::Text], open: siglip::open },
+    Family { model_type: "vit", modalities: &[Modality::Image], open: vit::open },
+    Family { model_type: "dinov2", modalities: &[Modality::Image], open: dinov2::open },
 ];
 
 /// The family of the checkpoint in a folder.

@@ -1,9 +1,12 @@
 //! The architectures, one file each. How a checkpoint's folder is recognised stands in [`families`].
 
+pub(crate) mod class_token;
 pub(crate) mod clip;
+pub(crate) mod dinov2;
 pub(crate) mod families;
 pub(crate) mod mobilenet_v2;
 pub(crate) mod patches;
 pub(crate) mod sentence_bert;
 pub(crate) mod siglip;
+pub(crate) mod vit;
 pub(crate) mod yamnet;

@@ -1,0 +1,162 @@
+//! What ViT and DINOv2 share: patches with a class token before them, whose state after the last block stands for the picture.
+
+use std::path::Path;
+
+use chiasm_nn::{Block, BlockNames, BlockShape, FeatureMap, LayerNorm, Mask, Qkv, Weights, WeightsError};
+
+use crate::error::OpenError;
+use crate::model::{self, Output};
+use crate::net::{Net, Wanted, Watch, run};
+use crate::nets::patches::Patches;
+
+/// Refuses sizes that no network has, and the classes, which need names that the description of the weights does not state
+/// in order.
+pub(crate) fn check(path: &Path, wanted: Wanted, shape: BlockShape) -> Result<(), OpenError> {
+    let BlockShape { dim, wide, n_heads, .. } = shape;
+    model::expect(path, wanted.output == Output::Embedding, || {
+        "the classes of this architecture are not read: leave out `:classes` to have its features".to_owned()
+    })?;
+    model::expect(path, dim > 0 && n_heads > 0 && dim.is_multiple_of(n_heads), || {
+        format!("hidden_size {dim} does not divide into {n_heads} attention heads")
+    })?;
+    model::expect(path, wide > 0, || "the feed-forward part has no width".to_owned())
+}
+
+/// Where the checkpoint's network begins: behind `name.` where it was saved with a head on top.
+pub(crate) fn prefix(w: &Weights, name: &str) -> String {
+    let behind = format!("{name}.");
+    if w.has(&format!("{behind}embeddings.cls_token")) { behind } else { String::new() }
+}
+
+/// Names of the attention in the block `at`, the same in both.
+pub(crate) fn attention_names(at: &str, biased: bool) -> (Qkv, String) {
+    let qkv = ["query", "key", "value"].map(|part| format!("{at}attention.attention.{part}"));
+    (if biased { Qkv::Separate(qkv) } else { Qkv::Unbiased(qkv) }, format!("{at}attention.output.dense"))
+}
+
+/// Side of a patch, and how many a picture has: of the pictures that the positions were trained for, along a side, and of those
+/// that the network is given, down and across.
+#[derive(Clone, Copy)]
+pub(crate) struct Grid {
+    pub(crate) patch: usize,
+    pub(crate) trained: usize,
+    pub(crate) given: [usize; 2],
+}
+
+/// Patches, class token, positions, blocks, a normalisation; the embedding is the class token's state, `[dim]`.
+pub(crate) struct ClassToken {
+    patches: Patches,
+    /// Its embedding and its position in one, `[dim]`.
+    class: Vec<f32>,
+    /// Those of the patches, `[patches, dim]`.
+    positions: Vec<f32>,
+    blocks: Vec<Block>,
+    norm: LayerNorm,
+    dim: usize,
+}
+
+impl ClassToken {
+    /// Takes the tensors after `prefix`; those of block `i` by `names(i)`.
+    pub(crate) fn load(
+        w: &mut Weights,
+        prefix: &str,
+        grid: Grid,
+        shape: BlockShape,
+        n_blocks: usize,
+        names: impl Fn(usize) -> BlockNames,
+    ) -> Result<Self, WeightsError> {
+        let dim = shape.dim;
+        let mut class = w.take(&format!("{prefix}embeddings.cls_token"), &[1, 1, dim])?;
+        let n = grid.trained * grid.trained;
+        let mut positions = w.take(&format!("{prefix}embeddings.position_embeddings"), &[1, 1 + n, dim])?;
+        class.iter_mut().zip(positions.drain(..dim)).for_each(|(c, p)| *c += p);
+        if grid.given != [grid.trained; 2] {
+            positions = resized(&positions, grid.trained, grid.given, dim);
+        }
+        Ok(Self {
+            patches: Patches::load(w, &format!("{prefix}embeddings.patch_embeddings.projection"), [dim, 3, grid.patch], true)?,
+            class,
+            positions,
+            blocks: (0..n_blocks).map(|i| Block::load(w, &names(i), shape)).collect::<Result<_, _>>()?,
+            norm: LayerNorm::load(w, &format!("{prefix}layernorm"), dim, shape.eps)?,
+            dim,
+        })
+    }
+}
+
+impl Net<FeatureMap> for ClassToken {
+    fn dim(&self) -> usize {
+        self.dim
+    }
+
+    fn rows(&self, picture: &FeatureMap) -> usize {
+        1 + self.patches.count(picture)
+    }
+
+    fn embed(&self, pictures: &[FeatureMap], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
+        let dim = self.dim;
+        let mut patches = Vec::new();
+        self.patches.forward(pictures, &mut patches);
+        let n = 1 + self.positions.len() / dim;
+        let mut x = Vec::with_capacity(pictures.len() * n * dim);
+        for patches in patches.chunks_exact((n - 1) * dim) {
+            x.extend_from_slice(&self.class);
+            x.extend(patches.iter().zip(&self.positions).map(|(v, p)| v + p));
+        }
+        run(&self.blocks, &mut x, &vec![n; pictures.len()], Mask::None, watch);
+        let mut classes: Vec<f32> = x.chunks_exact(n * dim).flat_map(|tokens| &tokens[..dim]).copied().collect();
+        self.norm.forward(&mut classes);
+        classes.chunks_exact(dim).map(<[f32]>::to_vec).collect()
+    }
+}
+
+/// Positions of a square grid for one of another shape: cubic convolution (Keys 1981, with a = -3/4) around the place that the middle
+/// of each new cell has in the old grid, whose rim is continued outwards.
+fn resized(positions: &[f32], side: usize, [height, width]: [usize; 2], dim: usize) -> Vec<f32> {
+    let (down, across) = (taps(side, height), taps(side, width));
+    let mut out = vec![0.0; height * width * dim];
+    for (cell, out) in out.chunks_exact_mut(dim).enumerate() {
+        for (y, weight_y) in &down[cell / width] {
+            for (x, weight_x) in &across[cell % width] {
+                let from = &positions[(y * side + x) * dim..][..dim];
+                out.iter_mut().zip(from).for_each(|(out, v)| *out += weight_y * weight_x * v);
+            }
+        }
+    }
+    out
+}
+
+/// For each of `n_out` cells along a side the four of `n_in` that it is mixed from, and their weights, which sum to 1.
+fn taps(n_in: usize, n_out: usize) -> Vec<[(usize, f32); 4]> {
+    const A: f32 = -0.75;
+    let near = |d: f32| ((A + 2.0) * d - (A + 3.0)) * d * d + 1.0;
+    let far = |d: f32| ((A * d - 5.0 * A) * d + 8.0 * A) * d - 4.0 * A;
+    let scale = n_in as f32 / n_out as f32;
+    let cell = |i: usize| {
+        let at = (i as f32 + 0.5) * scale - 0.5;
+        let (first, t) = (at.floor() as isize - 1, at - at.floor());
+        let weights = [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)];
+        std::array::from_fn(|k| ((first + k as isize).clamp(0, n_in as isize - 1) as usize, weights[k]))
+    };
+    (0..n_out).map(cell).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn resizing_keeps_what_is_even_and_what_rises_evenly() {
+        // A constant stays, for the weights sum to 1; in the middle of a ramp, where no rim is touched, it stays a ramp.
+        let ramp: Vec<f32> = (0..64).flat_map(|i| [7.0, (i % 8) as f32]).collect();
+        let out = resized(&ramp, 8, [4, 16], 2);
+        for (cell, v) in out.chunks_exact(2).enumerate() {
+            assert!((v[0] - 7.0).abs() < 1e-5);
+            let x = cell % 16;
+            if (4..12).contains(&x) {
+                assert!((v[1] - ((x as f32 + 0.5) / 2.0 - 0.5)).abs() < 0.1, "{x}: {}", v[1]);
+            }
+        }
+        assert_eq!(resized(&ramp, 8, [8, 8], 2), ramp);
+    }
+}
