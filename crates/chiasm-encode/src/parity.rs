@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::checkpoint::Checkpoint;
 use crate::model::Output;
 use crate::net::{Net, Tower, Wanted};
-use crate::nets::families;
+use crate::nets::{families, sentence_bert};
 
 /// Largest difference of any hidden state and embedding, relative to their size where that is above 1.
 const TOLERANCE: f32 = 1e-4;
@@ -56,7 +56,9 @@ fn numbers(name: &str, n: usize, centre: f32, spread: f32) -> Vec<f32> {
 fn write(golden: &Golden, folder: &Path) {
     for (file, content) in &golden.files {
         let text = content.as_str().map_or_else(|| content.to_string(), str::to_owned);
-        std::fs::write(folder.join(file), text).unwrap();
+        let path = folder.join(file);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, text).unwrap();
     }
     let tensors: Vec<(String, Vec<usize>, Vec<u8>)> = golden
         .tensors
@@ -79,12 +81,16 @@ fn compare(json: &Path) -> f32 {
     let expected = SafeTensors::deserialize(&bytes).unwrap();
     let folder = tempfile::tempdir().unwrap();
     write(&golden, folder.path());
-    let family = families::family_of(folder.path()).unwrap();
     let modality: Modality = golden.tower.parse().unwrap();
-    assert!(family.modalities.contains(&modality));
     let mut files = Checkpoint::new(folder.path());
-    let wanted = Wanted { modality, output: Output::Embedding };
-    let opened = (family.open)(&mut files, wanted).unwrap_or_else(|e| panic!("{}: {e}", json.display()));
+    let opened = if files.has("modules.json") {
+        sentence_bert::open(&mut files)
+    } else {
+        let family = families::family_of(folder.path()).unwrap();
+        assert!(family.modalities.contains(&modality));
+        (family.open)(&mut files, Wanted { modality, output: Output::Embedding })
+    };
+    let opened = opened.unwrap_or_else(|e| panic!("{}: {e}", json.display()));
     match &opened.tower {
         Tower::Image(_, net) => run(net.as_ref(), &pictures(&expected), &expected),
         Tower::Text(_, net) => run(net.as_ref(), &texts(&expected), &expected),

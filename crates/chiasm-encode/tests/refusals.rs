@@ -211,8 +211,8 @@ fn damaged_sentence_models_are_refused_by_name() {
             "has tensors that the model does not: encoder.layer.5.",
         ),
         ("config.json", r#""vocab_size": 30522"#, r#""vocab_size": 30000"#, "a vocabulary of 30000"),
-        ("config.json", r#""model_type": "bert""#, r#""model_type": "roberta""#, "model_type is `roberta`, expected `bert`"),
-        ("config.json", r#""hidden_act": "gelu""#, r#""hidden_act": "relu""#, "hidden_act is `relu`"),
+        ("config.json", r#""model_type": "bert""#, r#""model_type": "gpt2""#, "model_type is `gpt2`, expected one of bert"),
+        ("config.json", r#""hidden_act": "gelu""#, r#""hidden_act": "mash""#, "the activation `mash` is unknown"),
         ("modules.json", "models.Normalize", "models.Dense", "Transformer, Pooling, Dense"),
         (
             "1_Pooling/config.json",

@@ -14,14 +14,16 @@ pub struct LayerNorm {
 }
 
 impl LayerNorm {
-    /// Takes `{prefix}.weight` and `{prefix}.bias`, both `[dim]`; `eps` is added to the variance.
+    /// Takes `{prefix}.weight` and `{prefix}.bias`, both `[dim]`, or `{prefix}.gamma` and `{prefix}.beta`, as the oldest checkpoints
+    /// call them; `eps` is added to the variance.
     ///
     /// # Errors
     /// [`WeightsError`], naming the tensor.
     pub fn load(weights: &mut Weights, prefix: &str, dim: usize, eps: f32) -> Result<Self, WeightsError> {
+        let [scale, shift] = if weights.has(&format!("{prefix}.gamma")) { ["gamma", "beta"] } else { ["weight", "bias"] };
         Ok(Self {
-            scale: weights.take(&format!("{prefix}.weight"), &[dim])?,
-            shift: weights.take(&format!("{prefix}.bias"), &[dim])?,
+            scale: weights.take(&format!("{prefix}.{scale}"), &[dim])?,
+            shift: weights.take(&format!("{prefix}.{shift}"), &[dim])?,
             eps,
         })
     }
