@@ -17,6 +17,8 @@
 //! | tokens of a text | `[n, dim]`, 3 to 77 of them | any |
 //! | embedding | `[projection_dim]` | unit length |
 
+use std::path::Path;
+
 use chiasm_core::Modality;
 use chiasm_nn::{Block, BlockNames, BlockShape, FeatureMap, LayerNorm, Linear, Mask, Order, Qkv, Weights, WeightsError};
 use serde::Deserialize;
@@ -43,7 +45,8 @@ struct Config {
     projection_dim: usize,
 }
 
-fn projection_dim() -> usize {
+/// Numbers per embedding where the description is silent.
+pub(crate) fn projection_dim() -> usize {
     512
 }
 
@@ -78,9 +81,10 @@ impl Default for TextConfig {
     }
 }
 
+/// What is silent has the reference's default, which is that of ViT-B/32.
 #[derive(Deserialize)]
 #[serde(default)]
-struct VisionConfig {
+pub(crate) struct VisionConfig {
     hidden_size: usize,
     intermediate_size: usize,
     num_hidden_layers: usize,
@@ -109,18 +113,10 @@ impl Default for VisionConfig {
 /// Opens one of the two towers.
 pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, OpenError> {
     let (path, config): (_, Config) = files.json("config.json")?;
-    let (text, vision) = (&config.text_config, &config.vision_config);
-    let shape = |side: &str, dim: usize, wide: usize, n_heads: usize, act: &str, eps: f32| {
-        model::expect(&path, dim > 0 && n_heads > 0 && dim.is_multiple_of(n_heads), || {
-            format!("{side}: hidden_size {dim} does not divide into {n_heads} attention heads")
-        })?;
-        let activation = model::activation(&path, act)?;
-        Ok::<_, OpenError>(BlockShape { dim, wide, n_heads, eps, activation, order: Order::PreNorm })
-    };
     let tower = if wanted.modality == Modality::Text {
-        let c = text;
-        let shape =
-            shape("text_config", c.hidden_size, c.intermediate_size, c.num_attention_heads, &c.hidden_act, c.layer_norm_eps)?;
+        let c = &config.text_config;
+        let (n_heads, act) = (c.num_attention_heads, &c.hidden_act);
+        let shape = shape(&path, "text_config", [c.hidden_size, c.intermediate_size, n_heads], act, c.layer_norm_eps)?;
         model::expect(&path, c.max_position_embeddings >= 3, || "max_position_embeddings is below 3".to_owned())?;
         let tokenizer = TextTokenizer::open(files, c.max_position_embeddings, c.vocab_size)?;
         let mut w = files.weights()?;
@@ -132,21 +128,35 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
         w.finish()?;
         Tower::Text(tokenizer, Box::new(net))
     } else {
-        let c = vision;
-        let shape =
-            shape("vision_config", c.hidden_size, c.intermediate_size, c.num_attention_heads, &c.hidden_act, c.layer_norm_eps)?;
-        let processor = ImageProcessor::open(files, Defaults { side: c.image_size, ..Defaults::CLIP })?;
-        model::fits_patches(&path, processor.shape(), c.image_size, c.patch_size)?;
-        let mut w = files.weights()?;
-        let net = Vision::load(&mut w, c, shape, config.projection_dim)?;
-        w.skip("vision_model.embeddings.position_ids");
-        w.skip_prefix("text_model.");
-        w.skip_prefix("text_projection.");
-        w.skip("logit_scale");
-        w.finish()?;
-        Tower::Image(processor, Box::new(net))
+        open_vision(files, &path, &config.vision_config, config.projection_dim)?
     };
     Ok(Opened { tower, finish: Finish::UnitLength, arithmetic: ARITHMETIC })
+}
+
+/// Opens the image tower, which models with another text tower have as well; `path` is where the description stands, `projected`
+/// the numbers per embedding.
+pub(crate) fn open_vision(files: &mut Checkpoint, path: &Path, c: &VisionConfig, projected: usize) -> Result<Tower, OpenError> {
+    let (n_heads, act) = (c.num_attention_heads, &c.hidden_act);
+    let shape = shape(path, "vision_config", [c.hidden_size, c.intermediate_size, n_heads], act, c.layer_norm_eps)?;
+    let processor = ImageProcessor::open(files, Defaults { side: c.image_size, ..Defaults::CLIP })?;
+    model::fits_patches(path, processor.shape(), c.image_size, c.patch_size)?;
+    let mut w = files.weights()?;
+    let net = Vision::load(&mut w, c, shape, projected)?;
+    w.skip("vision_model.embeddings.position_ids");
+    w.skip_prefix("text_model.");
+    w.skip_prefix("text_projection.");
+    w.skip("logit_scale");
+    w.finish()?;
+    Ok(Tower::Image(processor, Box::new(net)))
+}
+
+/// The shape of the blocks of one side, whose width, inner width and heads are given.
+fn shape(path: &Path, side: &str, [dim, wide, n_heads]: [usize; 3], act: &str, eps: f32) -> Result<BlockShape, OpenError> {
+    model::expect(path, dim > 0 && n_heads > 0 && dim.is_multiple_of(n_heads), || {
+        format!("{side}: hidden_size {dim} does not divide into {n_heads} attention heads")
+    })?;
+    let activation = model::activation(path, act)?;
+    Ok(BlockShape { dim, wide, n_heads, eps, activation, order: Order::PreNorm })
 }
 
 /// The blocks of one tower.
@@ -301,7 +311,7 @@ impl Net<FeatureMap> for Vision {
 }
 
 /// One projected vector per row.
-fn projected(projection: &Linear, rows: &[f32]) -> Vec<Vec<f32>> {
+pub(crate) fn projected(projection: &Linear, rows: &[f32]) -> Vec<Vec<f32>> {
     let mut out = Vec::new();
     projection.forward(rows, &mut out);
     out.chunks_exact(projection.n_out()).map(<[f32]>::to_vec).collect()

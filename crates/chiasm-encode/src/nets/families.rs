@@ -11,6 +11,7 @@ use crate::model;
 use crate::net::{Opened, Wanted};
 use crate::nets::{clip, dinov2, siglip, vit};
 use crate::nets::{bert, clip};
+use crate::nets::{bert, chinese_clip, clip};
 
 /// An architecture of checkpoints that describe themselves.
 pub(crate) struct Family {
@@ -28,6 +29,7 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "siglip", modalities: &[Modality::Image, Modality::Text], open: siglip::open },
     Family { model_type: "vit", modalities: &[Modality::Image], open: vit::open },
     Family { model_type: "dinov2", modalities: &[Modality::Image], open: dinov2::open },
+    Family { model_type: "chinese_clip", modalities: &[Modality::Image, Modality::Text], open: chinese_clip::open },
     Family { model_type: "bert", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "roberta", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "xlm-roberta", modalities: bert::MODALITIES, open: bert::open },

@@ -2,6 +2,7 @@
 
 pub(crate) mod class_token;
 pub(crate) mod bert;
+pub(crate) mod chinese_clip;
 pub(crate) mod clip;
 pub(crate) mod dinov2;
 pub(crate) mod families;
