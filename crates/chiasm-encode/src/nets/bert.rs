@@ -208,7 +208,7 @@ impl Bert {
             for id in ids {
                 let at = match self.positions {
                     Positions::AfterPadding(padding) if *id == padding => padding as usize,
-                    _ => {
+                    Positions::FromZero | Positions::AfterPadding(_) => {
                         next += 1;
                         next - 1
                     }

@@ -12,6 +12,7 @@ use crate::net::{Opened, Wanted};
 use crate::nets::{clip, dinov2, siglip, vit};
 use crate::nets::{bert, clip};
 use crate::nets::{bert, chinese_clip, clip};
+use crate::nets::{bert, chinese_clip, clip, xlnet};
 
 /// An architecture of checkpoints that describe themselves.
 pub(crate) struct Family {
@@ -33,6 +34,7 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "bert", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "roberta", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "xlm-roberta", modalities: bert::MODALITIES, open: bert::open },
+    Family { model_type: "xlnet", modalities: xlnet::MODALITIES, open: xlnet::open },
 ];
 
 /// The family of the checkpoint in a folder.

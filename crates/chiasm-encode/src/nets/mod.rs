@@ -11,4 +11,5 @@ pub(crate) mod patches;
 pub(crate) mod sentence_bert;
 pub(crate) mod siglip;
 pub(crate) mod vit;
+pub(crate) mod xlnet;
 pub(crate) mod yamnet;
