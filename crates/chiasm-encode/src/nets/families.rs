@@ -9,10 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::model;
 use crate::net::{Opened, Wanted};
-use crate::nets::{clip, dinov2, siglip, vit};
-use crate::nets::{bert, clip};
-use crate::nets::{bert, chinese_clip, clip};
-use crate::nets::{bert, chinese_clip, clip, xlnet};
+use crate::nets::{bert, chinese_clip, clip, dinov2, siglip, vit, xlnet};
 
 /// An architecture of checkpoints that describe themselves.
 pub(crate) struct Family {

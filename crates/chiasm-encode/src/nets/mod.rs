@@ -1,8 +1,8 @@
 //! The architectures, one file each. How a checkpoint's folder is recognised stands in [`families`].
 
-pub(crate) mod class_token;
 pub(crate) mod bert;
 pub(crate) mod chinese_clip;
+pub(crate) mod class_token;
 pub(crate) mod clip;
 pub(crate) mod dinov2;
 pub(crate) mod families;
