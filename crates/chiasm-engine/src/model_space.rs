@@ -18,7 +18,7 @@ impl Space {
     /// one that `chiasm model list` prints, or the path of a model, which the space keeps as an absolute one.
     ///
     /// # Errors
-    /// [`crate::EngineError::Open`] when the model is not there or not whole, [`crate::EngineError::Pipeline`] when its towers
+    /// [`crate::EngineError::Model`] when the model is not there or not whole, [`crate::EngineError::Pipeline`] when its towers
     /// give vectors of different lengths.
     pub fn of_model(name: &str, models: &ModelDirs) -> Result<Space> {
         let towers = chiasm_encode::towers(name, models)?;

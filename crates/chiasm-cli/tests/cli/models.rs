@@ -42,7 +42,7 @@ fn pictures(folder: &Path) {
     std::fs::create_dir(folder).unwrap();
     for (i, colour) in [[250u8, 10, 10], [10, 250, 10], [10, 10, 250]].into_iter().enumerate() {
         let picture = image::RgbImage::from_fn(40, 30, |x, y| {
-            if (x / 8 + y / (4 + i as u32)) % 2 == 0 { image::Rgb(colour) } else { image::Rgb([240; 3]) }
+            if (x / 8 + y / (4 + i as u32)).is_multiple_of(2) { image::Rgb(colour) } else { image::Rgb([240; 3]) }
         });
         picture.save(folder.join(format!("{i}.png"))).unwrap();
     }
