@@ -1,218 +1,186 @@
 //! Convolutions over pictures stored height-width-channels.
-//!
-//! A 1x1 convolution in this layout is a [`crate::Linear`] over pixels; here are the others.
-
-use pulp::Simd;
 
 use crate::activation::Activation;
 use crate::linear::Linear;
+use crate::map::{FeatureMap, Padding, Slide, Window};
+use crate::norm::BatchNorm;
 use crate::weights::{Weights, WeightsError};
 
-/// A picture of numbers, `[height, width, channels]`.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct FeatureMap {
-    /// Rows.
-    pub height: usize,
-    /// Positions per row.
-    pub width: usize,
-    /// Numbers per position.
-    pub channels: usize,
-    /// `height * width * channels` numbers.
-    pub data: Vec<f32>,
+/// Windows are unfolded a block at a time, of about so many numbers (2 MB): they stay in the cache, however large the picture.
+const BLOCK_NUMBERS: usize = 1 << 19;
+
+/// Most windows per block: as many rows as a [`Linear`] takes at once.
+const BLOCK_WINDOWS: usize = 256;
+
+/// Under which names a convolution stands in a checkpoint, and what belongs to it.
+#[derive(Clone, Copy, Debug)]
+pub struct Filters<'a> {
+    /// The weights are `{conv}.weight`.
+    pub conv: &'a str,
+    /// Whether there is `{conv}.bias`.
+    pub biased: bool,
+    /// A batch normalisation right behind it, which is folded into the weights: its name, and what is added to its variances.
+    pub norm: Option<(&'a str, f64)>,
 }
 
-impl FeatureMap {
-    /// Gives the map a new shape; what numbers it holds then is unspecified.
-    pub fn reshape(&mut self, height: usize, width: usize, channels: usize) {
-        (self.height, self.width, self.channels) = (height, width, channels);
-        self.data.resize(height * width * channels, 0.0);
+impl<'a> Filters<'a> {
+    /// Weights and a bias.
+    pub const fn biased(conv: &'a str) -> Self {
+        Self { conv, biased: true, norm: None }
     }
 
-    /// The mean over all positions, `[channels]`, summed in `f32` from the top left.
-    pub fn mean(&self) -> Vec<f32> {
-        let mut mean = vec![0.0; self.channels];
-        for pixel in self.data.chunks_exact(self.channels) {
-            mean.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += v);
+    /// Weights alone.
+    pub const fn bare(conv: &'a str) -> Self {
+        Self { conv, biased: false, norm: None }
+    }
+
+    /// Weights without a bias, and a batch normalisation behind them.
+    pub const fn normed(conv: &'a str, norm: &'a str, eps: f64) -> Self {
+        Self { conv, biased: false, norm: Some((norm, eps)) }
+    }
+
+    /// Weights of this shape, the outputs first, and their bias.
+    pub(crate) fn take(self, w: &mut Weights, shape: &[usize]) -> Result<(Vec<f32>, Vec<f32>), WeightsError> {
+        let n_out = shape[0];
+        let mut weight = w.take(&format!("{}.weight", self.conv), shape)?;
+        let mut bias = if self.biased { w.take(&format!("{}.bias", self.conv), &[n_out])? } else { vec![0.0; n_out] };
+        if let Some((norm, eps)) = self.norm {
+            BatchNorm::load(w, norm, n_out, eps)?.fold(&mut weight, &mut bias);
         }
-        let n = (self.height * self.width) as f32;
-        mean.iter_mut().for_each(|v| *v /= n);
-        mean
+        Ok((weight, bias))
     }
 }
 
-/// TensorFlow's SAME padding along one side: the output's length, and the zeros before and after.
-///
-/// `out = ceil(len / stride)`; the total is what the last window lacks, and its smaller half goes first. So a stride of 2 on
-/// an even length pads nothing before and one after, where PyTorch's `padding=1` would pad one before.
-pub fn same_padding(len: usize, kernel: usize, stride: usize) -> (usize, usize, usize) {
-    let out = len.div_ceil(stride);
-    let total = ((out - 1) * stride + kernel).saturating_sub(len);
-    (out, total / 2, total - total / 2)
+/// What a convolution computes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConvShape {
+    /// Channels of the picture that comes in.
+    pub n_in: usize,
+    /// Channels of the one that goes out.
+    pub n_out: usize,
+    /// Parts of the channels that do not see each other: divides `n_in` and `n_out`.
+    pub groups: usize,
+    /// The window.
+    pub window: Window,
 }
 
-/// A square convolution with SAME padding, as one matrix product over unfolded windows.
+impl ConvShape {
+    /// One in which every output sees every channel.
+    pub const fn new(n_in: usize, n_out: usize, window: Window) -> Self {
+        Self { n_in, n_out, groups: 1, window }
+    }
+}
+
+/// A convolution, as matrix products over unfolded windows. One along a single axis is one whose window has one row.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
-    kernel: usize,
-    stride: usize,
-    channels: usize,
-    product: Linear,
+    shape: ConvShape,
+    /// One for each group.
+    products: Vec<Linear>,
 }
 
 impl Conv2d {
-    /// Takes `{prefix}.weight`, `[n_out, n_in, kernel, kernel]`, and `{prefix}.bias`, `[n_out]`.
+    /// Takes `[n_out, n_in / groups, rows, columns]` and what else `filters` name; where the window has one row, the weights may also
+    /// be stored as `[n_out, n_in / groups, columns]`.
     ///
     /// # Errors
     /// [`WeightsError`], naming the tensor.
     pub fn load(
         weights: &mut Weights,
-        prefix: &str,
-        shape: [usize; 4],
-        stride: usize,
+        filters: Filters<'_>,
+        shape: ConvShape,
         activation: Activation,
     ) -> Result<Self, WeightsError> {
-        let [n_out, n_in, kernel, _] = shape;
-        let stored = weights.take(&format!("{prefix}.weight"), &shape)?;
-        let bias = weights.take(&format!("{prefix}.bias"), &[n_out])?;
+        let [rows, columns] = shape.window.kernel;
+        let stored = [shape.n_out, shape.n_in / shape.groups, rows, columns];
+        let flat = rows == 1 && weights.shape(&format!("{}.weight", filters.conv)).is_some_and(|stored| stored.len() == 3);
+        let (weight, bias) =
+            if flat { filters.take(weights, &[stored[0], stored[1], columns])? } else { filters.take(weights, &stored)? };
+        Ok(Self::new(&weight, &bias, shape, activation))
+    }
+
+    /// From weights stored as `[n_out, n_in / groups, rows, columns]` and a bias for every output.
+    pub fn new(stored: &[f32], bias: &[f32], shape: ConvShape, activation: Activation) -> Self {
+        let ConvShape { n_in, n_out, groups, window } = shape;
+        assert!(groups > 0 && n_in % groups == 0 && n_out % groups == 0, "{groups} groups of {n_in} and {n_out} channels");
+        let (area, seen) = (window.kernel[0] * window.kernel[1], n_in / groups);
+        assert_eq!(stored.len(), n_out * seen * area, "weights of a convolution");
+        assert_eq!(bias.len(), n_out, "bias of a convolution");
         // [out, in, ky, kx] to [out, ky, kx, in], the order in which windows are unfolded.
-        let area = kernel * kernel;
         let mut turned = Vec::with_capacity(stored.len());
-        for filter in stored.chunks_exact(n_in * area) {
-            turned.extend((0..area).flat_map(|tap| (0..n_in).map(move |i| filter[i * area + tap])));
+        for filter in stored.chunks_exact(seen * area) {
+            turned.extend((0..area).flat_map(|tap| (0..seen).map(move |i| filter[i * area + tap])));
         }
-        let product = Linear::new(&turned, bias, area * n_in, activation);
-        Ok(Self { kernel, stride, channels: n_in, product })
+        let per_group = n_out / groups;
+        let products = turned
+            .chunks_exact(per_group * seen * area)
+            .zip(bias.chunks_exact(per_group))
+            .map(|(part, bias)| Linear::new(part, bias.to_vec(), seen * area, activation))
+            .collect();
+        Self { shape, products }
+    }
+
+    /// What it computes.
+    pub fn shape(&self) -> ConvShape {
+        self.shape
     }
 
     /// `x` to `out`, which is reshaped; `windows` is scratch.
     pub fn forward(&self, x: &FeatureMap, out: &mut FeatureMap, windows: &mut Vec<f32>) {
-        assert_eq!(x.channels, self.channels, "channels of a convolution");
-        let (height, top, _) = same_padding(x.height, self.kernel, self.stride);
-        let (width, left, _) = same_padding(x.width, self.kernel, self.stride);
-        windows.clear();
-        windows.resize(height * width * self.product.n_in(), 0.0);
-        for (at, window) in windows.chunks_exact_mut(self.product.n_in()).enumerate() {
-            let (oy, ox) = (at / width, at % width);
-            // The part of the kernel that lies over the picture; the rest of the window stays zero.
-            let (y0, x0) = (oy * self.stride, ox * self.stride);
-            let kx_range = left.saturating_sub(x0)..self.kernel.min(x.width + left - x0);
-            for ky in top.saturating_sub(y0)..self.kernel.min(x.height + top - y0) {
-                let row = (y0 + ky - top) * x.width + x0 + kx_range.start - left;
-                let n = kx_range.len() * x.channels;
-                let to = (ky * self.kernel + kx_range.start) * x.channels;
-                window[to..to + n].copy_from_slice(&x.data[row * x.channels..][..n]);
+        let ConvShape { n_in, n_out, groups, window } = self.shape;
+        assert_eq!(x.channels, n_in, "channels of a convolution");
+        let slide = window.over([x.height, x.width]);
+        let [height, width] = slide.places;
+        out.reshape(height, width, n_out);
+        // Nothing need be unfolded where a window is one pixel, one after the other.
+        if groups == 1 && window == Window::square(1, 1, Padding::NONE) {
+            self.products[0].forward_into(&x.data, &mut out.data);
+            return;
+        }
+        let per_window = self.products[0].n_in();
+        let at_a_time = (BLOCK_NUMBERS / per_window).clamp(2, BLOCK_WINDOWS);
+        let mut part = Vec::new();
+        for (block, out) in out.data.chunks_mut(at_a_time * n_out).enumerate() {
+            let n = out.len() / n_out;
+            windows.resize(n * per_window, 0.0);
+            for (group, product) in self.products.iter().enumerate() {
+                for (i, window) in windows.chunks_exact_mut(per_window).enumerate() {
+                    let at = block * at_a_time + i;
+                    unfold(x, &slide, [at / width, at % width], (group, groups), window);
+                }
+                if groups == 1 {
+                    product.forward_into(windows, out);
+                } else {
+                    product.forward(windows, &mut part);
+                    for (out, part) in out.chunks_exact_mut(n_out).zip(part.chunks_exact(product.n_out())) {
+                        out[group * part.len()..][..part.len()].copy_from_slice(part);
+                    }
+                }
             }
         }
-        (out.height, out.width, out.channels) = (height, width, self.product.n_out());
-        self.product.forward(windows, &mut out.data);
     }
 }
 
-/// A 3x3 convolution of each channel by itself, with SAME padding.
-#[derive(Clone, Debug)]
-pub struct Depthwise3x3 {
-    stride: usize,
-    channels: usize,
-    /// `[9, channels]`: tap by tap, so that the channels lie along memory.
-    taps: Vec<f32>,
-    /// `[channels]`.
-    bias: Vec<f32>,
-    activation: Activation,
-}
-
-impl Depthwise3x3 {
-    /// Takes `{prefix}.weight`, `[channels, 1, 3, 3]`, and `{prefix}.bias`, `[channels]`.
-    ///
-    /// # Errors
-    /// [`WeightsError`], naming the tensor.
-    pub fn load(
-        weights: &mut Weights,
-        prefix: &str,
-        channels: usize,
-        stride: usize,
-        activation: Activation,
-    ) -> Result<Self, WeightsError> {
-        let stored = weights.take(&format!("{prefix}.weight"), &[channels, 1, 3, 3])?;
-        let bias = weights.take(&format!("{prefix}.bias"), &[channels])?;
-        let mut taps = vec![0.0; stored.len()];
-        for (c, filter) in stored.chunks_exact(9).enumerate() {
-            filter.iter().enumerate().for_each(|(tap, v)| taps[tap * channels + c] = *v);
-        }
-        Ok(Self { stride, channels, taps, bias, activation })
+/// Copies what lies under the window at a place, of the channels of one group, and zeros where that is padding.
+fn unfold(x: &FeatureMap, slide: &Slide, [oy, ox]: [usize; 2], (group, groups): (usize, usize), window: &mut [f32]) {
+    let ((rows, y), (columns, left)) = (slide.part(0, oy), slide.part(1, ox));
+    let [height, width] = slide.kernel();
+    if rows.len() < height || columns.len() < width {
+        window.fill(0.0);
     }
-
-    /// `x` to `out`, which is reshaped.
-    pub fn forward(&self, x: &FeatureMap, out: &mut FeatureMap) {
-        assert_eq!(x.channels, self.channels, "channels of a depthwise convolution");
-        let (height, top, _) = same_padding(x.height, 3, self.stride);
-        let (width, left, _) = same_padding(x.width, 3, self.stride);
-        out.reshape(height, width, self.channels);
-        pulp::Arch::new().dispatch(Pixels { conv: self, x, out, top, left });
+    let (seen, n_columns) = (x.channels / groups, columns.len());
+    if n_columns == 0 {
+        return;
     }
-}
-
-/// The positions of the output, one after the other, in vectors of whatever width the machine has.
-struct Pixels<'a> {
-    conv: &'a Depthwise3x3,
-    x: &'a FeatureMap,
-    out: &'a mut FeatureMap,
-    top: usize,
-    left: usize,
-}
-
-impl pulp::WithSimd for Pixels<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, simd: S) {
-        let Self { conv, x, out, top, left } = self;
-        let (n, width) = (conv.channels, out.width);
-        let (low, high) = match conv.activation {
-            Activation::Relu => (0.0, f32::INFINITY),
-            Activation::Relu6 => (0.0, 6.0),
-            // No clamp, or a function that is applied afterwards.
-            Activation::None
-            | Activation::Gelu
-            | Activation::GeluTanh
-            | Activation::QuickGelu
-            | Activation::Silu
-            | Activation::Tanh => (f32::NEG_INFINITY, f32::INFINITY),
-        };
-        let (lows, highs) = (simd.splat_f32s(low), simd.splat_f32s(high));
-        let (bias, bias_rest) = S::as_simd_f32s(&conv.bias);
-        for (at, pixel) in out.data.chunks_exact_mut(n).enumerate() {
-            let (y0, x0) = (at / width * conv.stride, at % width * conv.stride);
-            // The taps that lie over the picture, in order: their weights and the pixels under them.
-            let (mut taps, mut under): ([&[f32]; 9], [&[f32]; 9]) = ([&[]; 9], [&[]; 9]);
-            let mut n_over = 0;
-            for ky in top.saturating_sub(y0)..3.min(x.height + top - y0) {
-                for kx in left.saturating_sub(x0)..3.min(x.width + left - x0) {
-                    let position = (y0 + ky - top) * x.width + x0 + kx - left;
-                    taps[n_over] = &conv.taps[(ky * 3 + kx) * n..][..n];
-                    under[n_over] = &x.data[position * n..][..n];
-                    n_over += 1;
-                }
+    for (i, ky) in rows.enumerate() {
+        let from = &x.data[((y + i) * x.width + left) * x.channels..][..n_columns * x.channels];
+        let to = &mut window[(ky * width + columns.start) * seen..][..n_columns * seen];
+        if groups == 1 {
+            to.copy_from_slice(from);
+        } else {
+            for (to, from) in to.chunks_exact_mut(seen).zip(from.chunks_exact(x.channels)) {
+                to.copy_from_slice(&from[group * seen..][..seen]);
             }
-            let (pixel, pixel_rest) = S::as_mut_simd_f32s(pixel);
-            let (taps_vectors, under_vectors) = (taps.map(|v| S::as_simd_f32s(v).0), under.map(|v| S::as_simd_f32s(v).0));
-            for (c, out) in pixel.iter_mut().enumerate() {
-                let mut sum = bias[c];
-                for (w, x) in taps_vectors[..n_over].iter().zip(&under_vectors[..n_over]) {
-                    sum = simd.mul_add_f32s(w[c], x[c], sum);
-                }
-                *out = simd.min_f32s(simd.max_f32s(sum, lows), highs);
-            }
-            let done = n - pixel_rest.len();
-            for (c, out) in pixel_rest.iter_mut().enumerate() {
-                let mut sum = bias_rest[c];
-                for (w, x) in taps[..n_over].iter().zip(&under[..n_over]) {
-                    sum += w[done + c] * x[done + c];
-                }
-                *out = sum.max(low).min(high);
-            }
-        }
-        if !matches!(conv.activation, Activation::None | Activation::Relu | Activation::Relu6) {
-            conv.activation.after_bias(&mut out.data, &vec![0.0; n]);
         }
     }
 }
@@ -220,6 +188,8 @@ impl pulp::WithSimd for Pixels<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::depthwise::Depthwise;
+    use crate::map::same_padding;
     use safetensors::tensor::{Dtype, TensorView, serialize};
     use std::path::Path;
 
@@ -233,20 +203,38 @@ mod tests {
             .collect()
     }
 
-    /// The convolution by its definition, in f64: `weight` is `[out, in, 3, 3]`, or `[channels, 1, 3, 3]` when depthwise.
-    fn written_out(x: &FeatureMap, weight: &[f32], bias: &[f32], stride: usize, depthwise: bool) -> Vec<f64> {
-        let (height, top, _) = same_padding(x.height, 3, stride);
-        let (width, left, _) = same_padding(x.width, 3, stride);
-        let n_in = if depthwise { 1 } else { x.channels };
+    fn picture(height: usize, width: usize, channels: usize) -> FeatureMap {
+        FeatureMap { height, width, channels, data: numbers(height * width * channels, 13) }
+    }
+
+    /// Zeros before and after along both sides.
+    fn zeros(window: Window, size: [usize; 2]) -> [(usize, usize); 2] {
+        match window.padding {
+            Padding::Same => [0, 1].map(|axis| {
+                let (_, before, after) = same_padding(size[axis], window.kernel[axis], window.stride[axis]);
+                (before, after)
+            }),
+            Padding::Zeros { top, bottom, left, right } => [(top, bottom), (left, right)],
+        }
+    }
+
+    /// The convolution by its definition, in f64; `weight` is `[n_out, n_in / groups, rows, columns]`.
+    fn written_out(x: &FeatureMap, weight: &[f64], bias: &[f64], shape: ConvShape) -> Vec<f64> {
+        let [rows, columns] = shape.window.kernel;
+        let [(top, bottom), (left, right)] = zeros(shape.window, [x.height, x.width]);
+        let height = (x.height + top + bottom - rows) / shape.window.stride[0] + 1;
+        let width = (x.width + left + right - columns) / shape.window.stride[1] + 1;
+        let seen = shape.n_in / shape.groups;
         let mut out = Vec::new();
-        for (oy, ox, o) in (0..height).flat_map(|y| (0..width).flat_map(move |x| (0..bias.len()).map(move |o| (y, x, o)))) {
-            let mut sum = f64::from(bias[o]);
-            for (i, ky, kx) in (0..n_in).flat_map(|i| (0..9).map(move |tap| (i, tap / 3, tap % 3))) {
-                let (y, column) = ((oy * stride + ky).wrapping_sub(top), (ox * stride + kx).wrapping_sub(left));
+        for (oy, ox, o) in (0..height).flat_map(|y| (0..width).flat_map(move |x| (0..shape.n_out).map(move |o| (y, x, o)))) {
+            let mut sum = bias[o];
+            for (i, ky, kx) in (0..seen).flat_map(|i| (0..rows * columns).map(move |tap| (i, tap / columns, tap % columns))) {
+                let y = (oy * shape.window.stride[0] + ky).wrapping_sub(top);
+                let column = (ox * shape.window.stride[1] + kx).wrapping_sub(left);
                 if y < x.height && column < x.width {
-                    let channel = if depthwise { o } else { i };
+                    let channel = o / (shape.n_out / shape.groups) * seen + i;
                     let v = x.data[(y * x.width + column) * x.channels + channel];
-                    sum += f64::from(v) * f64::from(weight[(o * n_in + i) * 9 + ky * 3 + kx]);
+                    sum += f64::from(v) * weight[((o * seen + i) * rows + ky) * columns + kx];
                 }
             }
             out.push(sum);
@@ -254,58 +242,199 @@ mod tests {
         out
     }
 
-    fn weights(shape: [usize; 4]) -> (Weights, Vec<f32>, Vec<f32>) {
-        let (w, b) = (numbers(shape.iter().product(), 11), numbers(shape[0], 12));
-        let bytes = |v: &[f32]| v.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>();
-        let (w_bytes, b_bytes) = (bytes(&w), bytes(&b));
-        let file = serialize(
-            [
-                ("c.weight", TensorView::new(Dtype::F32, shape.to_vec(), &w_bytes).unwrap()),
-                ("c.bias", TensorView::new(Dtype::F32, vec![shape[0]], &b_bytes).unwrap()),
-            ],
-            None,
-        )
-        .unwrap();
-        (Weights::from_bytes(Path::new("test"), file).unwrap(), w, b)
+    /// A file of tensors, with a batch normalisation whose variances are above 0.
+    fn file(tensors: &[(&str, &[usize])]) -> (Weights, Vec<Vec<f32>>) {
+        let values: Vec<Vec<f32>> = tensors
+            .iter()
+            .enumerate()
+            .map(|(seed, (name, shape))| {
+                let raw = numbers(shape.iter().product(), 11 + seed as u32);
+                if name.ends_with("running_var") { raw.iter().map(|v| v * 0.5 + 0.75).collect() } else { raw }
+            })
+            .collect();
+        let bytes: Vec<Vec<u8>> = values.iter().map(|v| v.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+        let views = tensors
+            .iter()
+            .zip(&bytes)
+            .map(|((name, shape), bytes)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap()));
+        (Weights::from_bytes(Path::new("test"), serialize(views, None).unwrap()).unwrap(), values)
     }
 
-    #[test]
-    fn same_padding_is_tensorflows() {
-        assert_eq!(same_padding(224, 3, 2), (112, 0, 1));
-        assert_eq!(same_padding(7, 3, 2), (4, 1, 1));
-        assert_eq!(same_padding(7, 3, 1), (7, 1, 1));
-        assert_eq!(same_padding(1, 3, 2), (1, 1, 1));
-        assert_eq!(same_padding(9, 1, 2), (5, 0, 0));
+    fn wide(values: &[f32]) -> Vec<f64> {
+        values.iter().map(|v| f64::from(*v)).collect()
+    }
+
+    fn assert_close(got: &[f32], exact: &[f64]) {
+        assert_eq!(got.len(), exact.len());
+        for (got, exact) in got.iter().zip(exact) {
+            // Sums of up to 600 products of size one: some twenty roundings of 6e-8 each.
+            assert!((f64::from(*got) - exact).abs() < 2e-5, "{got} is not {exact}");
+        }
+    }
+
+    fn windows() -> Vec<Window> {
+        let asymmetric = Padding::Zeros { top: 0, bottom: 1, left: 2, right: 0 };
+        let mut windows = Vec::new();
+        for stride in [1, 2] {
+            for kernel in [1, 3, 5, 7] {
+                windows.push(Window::square(kernel, stride, Padding::Same));
+                windows.push(Window::square(kernel, stride, Padding::even(kernel / 2)));
+            }
+            // Wider than the kernel, so that some windows see nothing but padding.
+            windows.push(Window::square(2, stride, Padding::even(3)));
+            windows.push(Window { kernel: [1, 3], stride: [stride, 1], padding: asymmetric });
+            windows.push(Window { kernel: [2, 3], stride: [1, stride], padding: asymmetric });
+        }
+        windows
     }
 
     #[test]
     fn convolutions_equal_their_definition() {
         // Sizes even, odd, and smaller than the kernel; channels around the lanes.
-        for (height, width, channels) in [(8, 6, 16), (7, 5, 35), (1, 2, 3), (2, 1, 1)] {
-            for stride in [1, 2] {
-                let x = FeatureMap { height, width, channels, data: numbers(height * width * channels, 13) };
+        for (height, width, channels) in [(8, 6, 16), (7, 11, 35), (1, 2, 3), (2, 1, 1)] {
+            let x = picture(height, width, channels);
+            for window in windows() {
+                let Some([rows, columns]) = window.places([height, width]) else { continue };
                 let mut out = FeatureMap::default();
-                let close = |got: &[f32], exact: Vec<f64>| {
-                    assert_eq!(got.len(), exact.len());
-                    got.iter().zip(exact).for_each(|(g, e)| assert!((f64::from(*g) - e).abs() < 2e-5, "{g} is not {e}"));
-                };
+                let [kernel_rows, kernel_columns] = window.kernel;
 
-                let (mut file, w, b) = weights([5, channels, 3, 3]);
-                let conv = Conv2d::load(&mut file, "c", [5, channels, 3, 3], stride, Activation::None).unwrap();
+                let shape = ConvShape::new(channels, 5, window);
+                let (mut w, v) = file(&[("c.weight", &[5, channels, kernel_rows, kernel_columns]), ("c.bias", &[5])]);
+                let conv = Conv2d::load(&mut w, Filters::biased("c"), shape, Activation::None).unwrap();
                 conv.forward(&x, &mut out, &mut Vec::new());
-                close(&out.data, written_out(&x, &w, &b, stride, false));
+                assert_eq!([out.height, out.width, out.channels], [rows, columns, 5]);
+                assert_close(&out.data, &written_out(&x, &wide(&v[0]), &wide(&v[1]), shape));
 
-                let (mut file, w, b) = weights([channels, 1, 3, 3]);
-                let depthwise = Depthwise3x3::load(&mut file, "c", channels, stride, Activation::None).unwrap();
+                let shape = ConvShape { groups: channels, ..ConvShape::new(channels, channels, window) };
+                let (mut w, v) = file(&[("c.weight", &[channels, 1, kernel_rows, kernel_columns]), ("c.bias", &[channels])]);
+                let depthwise = Depthwise::load(&mut w, Filters::biased("c"), channels, window, Activation::None).unwrap();
                 depthwise.forward(&x, &mut out);
-                close(&out.data, written_out(&x, &w, &b, stride, true));
+                assert_eq!([out.height, out.width, out.channels], [rows, columns, channels]);
+                let exact = written_out(&x, &wide(&v[0]), &wide(&v[1]), shape);
+                assert_close(&out.data, &exact);
+                // It is a convolution in as many groups as there are channels.
+                Conv2d::new(&v[0], &v[1], shape, Activation::None).forward(&x, &mut out, &mut Vec::new());
+                assert_close(&out.data, &exact);
             }
         }
     }
 
     #[test]
-    fn mean_over_positions() {
-        let x = FeatureMap { height: 1, width: 2, channels: 2, data: vec![1.0, 10.0, 3.0, 30.0] };
-        assert_eq!(x.mean(), [2.0, 20.0]);
+    fn groups_see_their_own_channels() {
+        let x = picture(6, 5, 12);
+        for groups in [1, 2, 3, 6] {
+            let shape = ConvShape { n_in: 12, n_out: 18, groups, window: Window::square(3, 2, Padding::even(1)) };
+            let (mut w, v) = file(&[("c.weight", &[18, 12 / groups, 3, 3])]);
+            let mut out = FeatureMap::default();
+            let conv = Conv2d::load(&mut w, Filters::bare("c"), shape, Activation::None).unwrap();
+            w.finish().unwrap();
+            conv.forward(&x, &mut out, &mut Vec::new());
+            assert_close(&out.data, &written_out(&x, &wide(&v[0]), &[0.0; 18], shape));
+        }
+    }
+
+    #[test]
+    fn one_axis_may_be_stored_without_the_other() {
+        let x = picture(1, 40, 4);
+        let window = Window { kernel: [1, 10], stride: [1, 5], padding: Padding::NONE };
+        let shape = ConvShape::new(4, 6, window);
+        let (mut w, v) = file(&[("c.weight", &[6, 4, 10])]);
+        let mut out = FeatureMap::default();
+        Conv2d::load(&mut w, Filters::bare("c"), shape, Activation::None).unwrap().forward(&x, &mut out, &mut Vec::new());
+        assert_close(&out.data, &written_out(&x, &wide(&v[0]), &[0.0; 6], shape));
+    }
+
+    #[test]
+    fn a_batch_normalisation_is_folded_into_the_weights() {
+        let (x, eps) = (picture(7, 6, 9), 1e-3);
+        let window = Window::square(3, 1, Padding::even(1));
+        let names = ["n.weight", "n.bias", "n.running_mean", "n.running_var"].map(|name| (name, &[9][..]));
+        for (n_seen, biased) in [(9, false), (9, true), (1, false), (1, true)] {
+            let shape = [9, n_seen, 3, 3];
+            let mut tensors = vec![("c.weight", &shape[..]), ("c.bias", &[9][..])];
+            tensors.truncate(1 + usize::from(biased));
+            tensors.extend(names);
+            let (mut w, v) = file(&tensors);
+            let filters = Filters { biased, ..Filters::normed("c", "n", eps) };
+            let mut out = FeatureMap::default();
+            if n_seen == 1 {
+                Depthwise::load(&mut w, filters, 9, window, Activation::Relu).unwrap().forward(&x, &mut out);
+            } else {
+                let conv = Conv2d::load(&mut w, filters, ConvShape::new(9, 9, window), Activation::Relu).unwrap();
+                conv.forward(&x, &mut out, &mut Vec::new());
+            }
+            w.finish().unwrap();
+
+            let bias = if biased { wide(&v[1]) } else { vec![0.0; 9] };
+            let shape = ConvShape { groups: 9 / n_seen, ..ConvShape::new(9, 9, window) };
+            let mut exact = written_out(&x, &wide(&v[0]), &bias, shape);
+            let [scale, shift, mean, variance] = &v[v.len() - 4..] else { unreachable!() };
+            for pixel in exact.chunks_exact_mut(9) {
+                for (c, v) in pixel.iter_mut().enumerate() {
+                    let unit = (*v - f64::from(mean[c])) / (f64::from(variance[c]) + eps).sqrt();
+                    *v = (unit * f64::from(scale[c]) + f64::from(shift[c])).max(0.0);
+                }
+            }
+            assert_close(&out.data, &exact);
+        }
+    }
+
+    #[test]
+    fn functions_follow_the_sum() {
+        let x = picture(5, 5, 19);
+        let window = Window::square(3, 1, Padding::even(1));
+        let (v, bias) = (numbers(19 * 9, 3), numbers(19, 4));
+        let shape = ConvShape { groups: 19, ..ConvShape::new(19, 19, window) };
+        for (activation, f) in [
+            (Activation::Relu, (|v: f64| v.max(0.0)) as fn(f64) -> f64),
+            (Activation::Relu6, |v| v.clamp(0.0, 6.0)),
+            (Activation::Silu, |v| v / (1.0 + (-v).exp())),
+        ] {
+            let exact: Vec<f64> = written_out(&x, &wide(&v), &wide(&bias), shape).into_iter().map(f).collect();
+            let mut out = FeatureMap::default();
+            Conv2d::new(&v, &bias, shape, activation).forward(&x, &mut out, &mut Vec::new());
+            assert_close(&out.data, &exact);
+            Depthwise::new(&v, bias.clone(), window, activation).forward(&x, &mut out);
+            assert_close(&out.data, &exact);
+        }
+    }
+
+    #[test]
+    fn a_large_picture_is_unfolded_in_blocks() {
+        let x = picture(90, 70, 3);
+        let shape = ConvShape::new(3, 4, Window::square(7, 1, Padding::even(3)));
+        let v = numbers(4 * 3 * 49, 3);
+        let (mut out, mut windows) = (FeatureMap::default(), Vec::new());
+        Conv2d::new(&v, &[0.0; 4], shape, Activation::None).forward(&x, &mut out, &mut windows);
+        assert!(windows.capacity() <= BLOCK_NUMBERS, "{} numbers were unfolded at once", windows.capacity());
+        assert_close(&out.data, &written_out(&x, &wide(&v), &[0.0; 4], shape));
+    }
+
+    #[test]
+    fn a_variance_below_zero_is_refused_by_name() {
+        let names = ["n.weight", "n.bias", "n.running_mean", "n.running_vary"].map(|name| (name, &[4][..]));
+        let (mut w, _) = file(&[&[("c.weight", &[4, 2, 1, 1][..])][..], &names].concat());
+        let load = |w: &mut Weights| {
+            let shape = ConvShape::new(2, 4, Window::square(1, 1, Padding::NONE));
+            Conv2d::load(w, Filters::normed("c", "n", 1e-5), shape, Activation::None).map(|_| ()).unwrap_err().to_string()
+        };
+        assert!(load(&mut w).contains("no tensor `n.running_var`"));
+        let mut bytes = Vec::new();
+        for v in [1.0f32, 1.0, -0.5, 1.0] {
+            bytes.extend(v.to_le_bytes());
+        }
+        let view =
+            |name: &'static str, shape: &[usize], bytes| (name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap());
+        let rest = [0; 32];
+        let views = [
+            view("c.weight", &[4, 2, 1, 1], &rest),
+            view("n.weight", &[4], &rest[..16]),
+            view("n.bias", &[4], &rest[..16]),
+            view("n.running_mean", &[4], &rest[..16]),
+            view("n.running_var", &[4], &bytes),
+        ];
+        let mut w = Weights::from_bytes(Path::new("test"), serialize(views, None).unwrap()).unwrap();
+        let message = load(&mut w);
+        assert!(message.contains("`n.running_var` of test has the variance -0.5 at place 2"), "{message}");
     }
 }

@@ -11,17 +11,23 @@
 mod activation;
 mod attention;
 mod conv;
+mod depthwise;
 mod gemm;
 mod linear;
+mod map;
 mod norm;
+mod pool;
 mod simd;
 mod transformer;
 mod weights;
 
 pub use activation::{Activation, sigmoid, softmax};
 pub use attention::{AttentionScratch, CrossAttention, Mask, Qkv, SelfAttention};
-pub use conv::{Conv2d, Depthwise3x3, FeatureMap, same_padding};
+pub use conv::{Conv2d, ConvShape, Filters};
+pub use depthwise::Depthwise;
 pub use linear::Linear;
-pub use norm::LayerNorm;
+pub use map::{FeatureMap, Padding, Window, same_padding};
+pub use norm::{BatchNorm, LayerNorm};
+pub use pool::{Pool, Pooling, SqueezeExcite};
 pub use transformer::{Block, BlockNames, BlockScratch, BlockShape, Order};
 pub use weights::{Weights, WeightsError};

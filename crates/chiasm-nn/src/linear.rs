@@ -88,9 +88,14 @@ impl Linear {
 
     /// `[n, n_in]` to `[n, n_out]`; `out` is resized, so that a caller can use one buffer over and over.
     pub fn forward(&self, x: &[f32], out: &mut Vec<f32>) {
+        out.resize(x.len() / self.n_in * self.n_out, 0.0);
+        self.forward_into(x, out);
+    }
+
+    /// The same into numbers of another owner, `[n, n_out]`.
+    pub(crate) fn forward_into(&self, x: &[f32], out: &mut [f32]) {
         let n = x.len() / self.n_in;
-        assert_eq!(n * self.n_in, x.len(), "rows of a linear layer");
-        out.resize(n * self.n_out, 0.0);
+        assert_eq!((n * self.n_in, n * self.n_out), (x.len(), out.len()), "rows of a linear layer");
         if n == 1 {
             // A lone row would take the matrix-vector path, which rounds otherwise than the same row in a batch: pair it up.
             let mut pair = vec![0.0; 2 * self.n_out];

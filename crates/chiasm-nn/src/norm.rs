@@ -34,6 +34,52 @@ impl LayerNorm {
     }
 }
 
+/// Batch normalisation (Ioffe and Szegedy 2015) as it is after training: a scale and a shift for every channel.
+#[derive(Clone, Debug)]
+pub struct BatchNorm {
+    scale: Vec<f64>,
+    shift: Vec<f64>,
+}
+
+impl BatchNorm {
+    /// Takes `{prefix}.weight`, `{prefix}.bias`, `{prefix}.running_mean` and `{prefix}.running_var`, all `[n]`; `eps` is added to the
+    /// variance. The count of batches that PyTorch stores beside them is skipped.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the tensor; [`WeightsError::Variance`] where a variance is too low to be divided by.
+    pub fn load(weights: &mut Weights, prefix: &str, n: usize, eps: f64) -> Result<Self, WeightsError> {
+        let mut take = |part: &str| weights.take(&format!("{prefix}.{part}"), &[n]);
+        let (weight, bias) = (take("weight")?, take("bias")?);
+        let (mean, variance) = (take("running_mean")?, take("running_var")?);
+        if let Some(at) = variance.iter().position(|v| f64::from(*v) + eps <= 0.0) {
+            let (file, tensor) = (weights.file().to_owned(), format!("{prefix}.running_var"));
+            return Err(WeightsError::Variance { file, tensor, at, value: variance[at] });
+        }
+        weights.skip(&format!("{prefix}.num_batches_tracked"));
+        let scale: Vec<f64> = weight.iter().zip(&variance).map(|(w, v)| f64::from(*w) / (f64::from(*v) + eps).sqrt()).collect();
+        let shift = scale.iter().zip(&mean).zip(&bias).map(|((s, m), b)| f64::from(*b) - f64::from(*m) * s).collect();
+        Ok(Self { scale, shift })
+    }
+
+    /// Normalises the rows of `x`, `[rows, n]`, in place.
+    pub fn forward(&self, x: &mut [f32]) {
+        for row in x.chunks_exact_mut(self.scale.len()) {
+            for ((v, scale), shift) in row.iter_mut().zip(&self.scale).zip(&self.shift) {
+                *v = (f64::from(*v) * scale + shift) as f32;
+            }
+        }
+    }
+
+    /// Lets a layer whose weights are `[n, ..]` do what it and the normalisation behind it do.
+    pub(crate) fn fold(&self, weight: &mut [f32], bias: &mut [f32]) {
+        let per_output = weight.len() / bias.len();
+        for (row, scale) in weight.chunks_exact_mut(per_output).zip(&self.scale) {
+            row.iter_mut().for_each(|v| *v = (f64::from(*v) * scale) as f32);
+        }
+        self.forward(bias);
+    }
+}
+
 struct Forward<'a> {
     norm: &'a LayerNorm,
     x: &'a mut [f32],

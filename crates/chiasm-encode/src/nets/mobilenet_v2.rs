@@ -22,7 +22,7 @@
 use std::path::Path;
 
 use chiasm_core::{EncodeError, Encoder, Image, Media, Modality, Vectors};
-use chiasm_nn::{Activation, Conv2d, Depthwise3x3, FeatureMap, Linear, Weights, softmax};
+use chiasm_nn::{Activation, Conv2d, ConvShape, Depthwise, FeatureMap, Filters, Linear, Padding, Weights, Window, softmax};
 use rayon::prelude::*;
 use serde::Deserialize;
 
@@ -150,7 +150,7 @@ pub(crate) struct MobileNetV2 {
 /// An inverted residual: wider, filtered channel by channel, narrow again, with nothing after the last but the shortcut.
 struct Block {
     expand: Option<Linear>,
-    depthwise: Depthwise3x3,
+    depthwise: Depthwise,
     project: Linear,
     residual: bool,
 }
@@ -176,8 +176,9 @@ impl MobileNetV2 {
         let [stem, blocks @ .., head, _pool, classifier] = config.layers.as_slice() else {
             return Err(model::config(path, "too few layers"));
         };
-        let shape = [stem.out_channels, stem.in_channels, stem.kernel, stem.kernel];
-        let stem = Conv2d::load(w, &stem.name, shape, stem.stride, Activation::Relu6)?;
+        let same = |kernel: usize, stride: usize| Window::square(kernel, stride, Padding::Same);
+        let shape = ConvShape::new(stem.in_channels, stem.out_channels, same(stem.kernel, stem.stride));
+        let stem = Conv2d::load(w, Filters::biased(&stem.name), shape, Activation::Relu6)?;
         let blocks = blocks
             .iter()
             .map(|l| {
@@ -185,11 +186,12 @@ impl MobileNetV2 {
                     (format!("{}.expand", l.name), format!("{}.depthwise", l.name), format!("{}.project", l.name));
                 // The first block of the published network has as many channels inside as outside, and no widening.
                 let widens = l.hidden_channels != l.in_channels;
+                let (filters, window) = (Filters::biased(&depthwise), same(3, l.stride));
                 Ok(Block {
                     expand: widens
                         .then(|| Linear::load_pointwise(w, &expand, l.in_channels, l.hidden_channels, Activation::Relu6))
                         .transpose()?,
-                    depthwise: Depthwise3x3::load(w, &depthwise, l.hidden_channels, l.stride, Activation::Relu6)?,
+                    depthwise: Depthwise::load(w, filters, l.hidden_channels, window, Activation::Relu6)?,
                     project: Linear::load_pointwise(w, &project, l.hidden_channels, l.out_channels, Activation::None)?,
                     residual: l.residual,
                 })

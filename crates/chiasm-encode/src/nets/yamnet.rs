@@ -24,7 +24,7 @@ use std::path::Path;
 
 use chiasm_core::{EncodeError, Encoder, Media, Modality, Vectors, Waveform};
 use chiasm_media::spectrum::{LogMel, LogMelConfig, hann_periodic, mel_filters};
-use chiasm_nn::{Activation, Conv2d, Depthwise3x3, FeatureMap, Linear, Weights, sigmoid};
+use chiasm_nn::{Activation, Conv2d, ConvShape, Depthwise, FeatureMap, Filters, Linear, Padding, Weights, Window, sigmoid};
 use rayon::prelude::*;
 use serde::Deserialize;
 
@@ -155,7 +155,7 @@ pub(crate) struct Yamnet {
     patch_hop_samples: usize,
     log_mel: LogMel,
     first: Conv2d,
-    separable: Vec<(Depthwise3x3, Linear)>,
+    separable: Vec<(Depthwise, Linear)>,
     classifier: Linear,
 }
 
@@ -190,13 +190,16 @@ impl Yamnet {
         let [first, separable @ .., _pool, classifier] = config.layers.as_slice() else {
             return Err(model::config(path, "too few layers"));
         };
-        let first = Conv2d::load(w, &first.name, [first.out_channels, 1, 3, 3], first.stride, Activation::Relu)?;
+        let window = |stride: usize| Window::square(3, stride, Padding::Same);
+        let shape = ConvShape::new(1, first.out_channels, window(first.stride));
+        let first = Conv2d::load(w, Filters::biased(&first.name), shape, Activation::Relu)?;
         let separable = separable
             .iter()
             .map(|l| {
                 let (depthwise, pointwise) = (format!("{}.depthwise", l.name), format!("{}.pointwise", l.name));
+                let filters = Filters::biased(&depthwise);
                 Ok((
-                    Depthwise3x3::load(w, &depthwise, l.in_channels, l.stride, Activation::Relu)?,
+                    Depthwise::load(w, filters, l.in_channels, window(l.stride), Activation::Relu)?,
                     Linear::load_pointwise(w, &pointwise, l.in_channels, l.out_channels, Activation::Relu)?,
                 ))
             })

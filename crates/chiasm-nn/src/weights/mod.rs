@@ -154,6 +154,18 @@ pub enum WeightsError {
         /// What stands there.
         value: f64,
     },
+    /// A variance that nothing can be divided by.
+    #[error("tensor `{tensor}` of {} has the variance {value} at place {at}, none is below 0: the file is damaged", file.display())]
+    Variance {
+        /// The file.
+        file: PathBuf,
+        /// The tensor.
+        tensor: String,
+        /// Place of the first offender.
+        at: usize,
+        /// What stands there.
+        value: f32,
+    },
 }
 
 /// A checkpoint whose tensors are taken one by one.
