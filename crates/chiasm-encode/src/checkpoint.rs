@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use chiasm_nn::Weights;
+use chiasm_nn::{Precision, Weights};
 use serde::de::DeserializeOwned;
 
 use crate::error::OpenError;
@@ -15,12 +15,18 @@ pub(crate) struct Checkpoint {
     folder: PathBuf,
     descriptions: Vec<Vec<u8>>,
     weights: Option<blake3::Hash>,
+    precision: Precision,
 }
 
 impl Checkpoint {
     /// The folder, nothing read yet.
     pub(crate) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), descriptions: Vec::new(), weights: None }
+        Self { folder: folder.to_owned(), descriptions: Vec::new(), weights: None, precision: Precision::F32 }
+    }
+
+    /// The same, to multiply in another precision.
+    pub(crate) fn with_precision(self, precision: Precision) -> Self {
+        Self { precision, ..self }
     }
 
     /// Where one of its files stands. `file` is a name that the code chose, never one that a file of the model gave.
@@ -50,15 +56,20 @@ impl Checkpoint {
 
     /// The weights, in whichever layout they are.
     pub(crate) fn weights(&mut self) -> Result<Weights, OpenError> {
-        let weights = Weights::open(&self.folder)?;
+        let mut weights = Weights::open(&self.folder)?;
+        weights.set_precision(self.precision);
         self.weights = Some(*weights.digest());
         Ok(weights)
     }
 
-    /// Digest of the weights, of every description read so far, and of `arithmetic`, which names the code (see [`model::fingerprint`]).
+    /// Digest of the weights, of every description read so far, of the precision, and of `arithmetic`, which names the code (see [`model::fingerprint`]).
     pub(crate) fn fingerprint(&self, arithmetic: &str) -> String {
         let weights = self.weights.expect("the weights are read before the model is named");
         let descriptions: Vec<&[u8]> = self.descriptions.iter().map(Vec::as_slice).collect();
-        model::fingerprint(arithmetic, &weights, &descriptions)
+        let arithmetic = match self.precision {
+            Precision::F32 => arithmetic.to_owned(),
+            precision => format!("{arithmetic} {}", precision.as_str()),
+        };
+        model::fingerprint(&arithmetic, &weights, &descriptions)
     }
 }

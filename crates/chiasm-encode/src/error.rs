@@ -46,6 +46,14 @@ pub enum OpenError {
         /// What its towers take.
         towers: Vec<Modality>,
     },
+    /// Another precision of an encoder that has none.
+    #[error("`{name}`: this encoder computes in single precision only, ask for `{bare}`")]
+    NoPrecision {
+        /// The encoder asked for.
+        name: String,
+        /// Its name without the precision.
+        bare: String,
+    },
     /// Class names of an encoder that has no classes.
     #[error("the encoder `{name}` has no classes: those that have are {}", known.join(", "))]
     NoClasses {

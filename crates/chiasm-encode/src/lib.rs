@@ -18,6 +18,7 @@ mod nets;
 mod parity;
 mod registry;
 
+pub use chiasm_nn::{Precision, instructions};
 pub use dirs::ModelDirs;
 pub use error::OpenError;
 pub use registry::{ModelInfo, catalogue, class_names, open, towers};

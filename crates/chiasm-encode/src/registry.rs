@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use chiasm_core::{Encoder, Modality};
+use chiasm_nn::Precision;
 
 use crate::checkpoint::Checkpoint;
 use crate::dirs::ModelDirs;
@@ -150,21 +151,23 @@ pub fn catalogue() -> &'static [ModelInfo] {
 }
 
 /// Opens an encoder by its name in the [`catalogue`], or by the path of a model's `.json` or folder. A path may end in `:classes` as
-/// names do, or in the kind of media (`:image`, `:text`, `:audio`) whose tower is meant, where a model has several. An encoder
-/// opened by path is called by that path.
+/// names do, or in the kind of media (`:image`, `:text`, `:audio`) whose tower is meant, where a model has several; and after that in `+bf16`
+/// or `+int8` for a network whose dense layers multiply in that [`Precision`]. An encoder opened by path is called by that path.
 ///
 /// # Errors
 /// Every variant of [`OpenError`] but [`OpenError::NoClasses`].
 pub fn open(name: &str, models: &ModelDirs) -> Result<Box<dyn Encoder>, OpenError> {
-    if let Some(info) = find(name) {
+    let (bare, precision) = split_precision(name);
+    if let Some(info) = find(bare) {
         return match info.source {
+            Source::Code(_) if precision != Precision::F32 => Err(no_precision(name)),
             Source::Code(make) => Ok(make()),
             Source::Weights(architecture, output) => {
                 architecture.open(&locate(info, models)?, name, Some(info.modality), output)
             }
         };
     }
-    let (path, part) = split(name);
+    let (path, part) = split(bare);
     let architecture = by_path(name, path)?;
     let towers = architecture.towers();
     let fits = |modality: Modality| towers.is_empty() || towers.contains(&modality);
@@ -183,6 +186,7 @@ pub fn open(name: &str, models: &ModelDirs) -> Result<Box<dyn Encoder>, OpenErro
 /// # Errors
 /// As [`open`], without reading the weights.
 pub fn towers(name: &str, models: &ModelDirs) -> Result<Vec<Modality>, OpenError> {
+    let (name, _) = split_precision(name);
     if let Some(info) = find(name) {
         return Ok(vec![info.modality]);
     }
@@ -201,6 +205,7 @@ pub fn towers(name: &str, models: &ModelDirs) -> Result<Vec<Modality>, OpenError
 /// # Errors
 /// [`OpenError`]; [`OpenError::NoClasses`] for an encoder whose output is features.
 pub fn class_names(name: &str, models: &ModelDirs) -> Result<Vec<String>, OpenError> {
+    let (name, _) = split_precision(name);
     if let Some(info) = find(name) {
         let Source::Weights(architecture, Output::Classes) = info.source else {
             return Err(no_classes(name));
@@ -222,18 +227,20 @@ impl Architecture {
     }
 
     fn open(self, path: &Path, name: &str, modality: Option<Modality>, output: Output) -> Result<Box<dyn Encoder>, OpenError> {
+        let (_, precision) = split_precision(name);
         Ok(match self {
+            Architecture::MobileNetV2 | Architecture::Yamnet if precision != Precision::F32 => return Err(no_precision(name)),
             Architecture::MobileNetV2 => Box::new(MobileNetV2::open(path, name, output)?),
             Architecture::Yamnet => Box::new(Yamnet::open(path, name, output)?),
             Architecture::SentenceBert if output == Output::Embedding => {
-                let mut files = Checkpoint::new(path);
+                let mut files = Checkpoint::new(path).with_precision(precision);
                 let opened = sentence_bert::open(&mut files)?;
                 Box::new(TowerEncoder::new(name, files.fingerprint(opened.arithmetic), opened))
             }
             Architecture::SentenceBert => return Err(no_classes(name)),
             Architecture::Family(family) => {
                 let modality = modality.unwrap_or(family.modalities[0]);
-                let mut files = Checkpoint::new(path);
+                let mut files = Checkpoint::new(path).with_precision(precision);
                 let opened = (family.open)(&mut files, Wanted { modality, output })?;
                 let arithmetic = format!("{} {modality} {output:?}", opened.arithmetic);
                 Box::new(TowerEncoder::new(name, files.fingerprint(&arithmetic), opened))
@@ -252,6 +259,16 @@ impl Architecture {
 
 fn find(name: &str) -> Option<&'static ModelInfo> {
     CATALOGUE.iter().find(|info| info.name == name)
+}
+
+/// A name, and the precision that its end asks for.
+fn split_precision(name: &str) -> (&str, Precision) {
+    let precise = name.rsplit_once('+').and_then(|(bare, word)| Some((bare, word.parse().ok()?)));
+    precise.unwrap_or((name, Precision::F32))
+}
+
+fn no_precision(name: &str) -> OpenError {
+    OpenError::NoPrecision { name: name.to_owned(), bare: split_precision(name).0.to_owned() }
 }
 
 /// What is wanted of a model, as the end of its name says.

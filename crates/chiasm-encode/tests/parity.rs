@@ -170,3 +170,31 @@ fn a_row_is_the_same_to_the_bit_in_any_batch() {
         assert_eq!(encoder.encode(&[]).unwrap().n(), 0);
     }
 }
+
+/// MiniLM on every caption's first hundred characters: how close the other precisions are, and whether a text still finds its like.
+#[test]
+fn other_precisions_are_close_to_single() {
+    let Some(folder) = small_models() else { return };
+    let captions = std::fs::read_to_string(folder.join("../flickr8k/captions.txt")).unwrap();
+    let texts: Vec<&str> = captions.lines().skip(1).filter_map(|line| line.split_once(',')).map(|(_, text)| text).collect();
+    // The first two captions of 200 photos: each of the first is a query, and its photo's second is to be found.
+    let of = |nth: usize| -> Vec<Media> { (0..200).map(|photo| Media::Text(texts[photo * 5 + nth].to_owned())).collect() };
+    let (queries, gallery) = (of(0), of(1));
+    let single = encoder("all-MiniLM-L6-v2", &folder);
+    let recall = |encoder: &dyn Encoder| {
+        let (q, g) = (encoder.encode(&queries).unwrap(), encoder.encode(&gallery).unwrap());
+        let score = |a: usize, b: usize| cosine(q.row(a), g.row(b));
+        let found = |a: usize| (0..200).all(|b| b == a || score(a, b) < score(a, a));
+        (0..200).filter(|a| found(*a)).count() as f64 / 2.0
+    };
+    let (exact, want) = (single.encode(&queries).unwrap(), recall(single.as_ref()));
+    for (precision, floor) in [("bf16", 0.9999), ("int8", 0.99)] {
+        let encoder = encoder(&format!("all-MiniLM-L6-v2+{precision}"), &folder);
+        assert_ne!(encoder.fingerprint(), single.fingerprint(), "libraries of two precisions would mix");
+        let got = encoder.encode(&queries).unwrap();
+        let least = (0..200).map(|i| cosine(got.row(i), exact.row(i))).fold(1.0, f64::min);
+        let now = recall(encoder.as_ref());
+        println!("{precision}: cosine to f32 at least {least:.5}; R@1 {now:.1}, in f32 {want:.1}");
+        assert!(least >= floor && (now - want).abs() <= 1.0, "{precision}");
+    }
+}

@@ -49,6 +49,21 @@ impl Activation {
     pub(crate) fn after_bias(self, x: &mut [f32], bias: &[f32]) {
         widest(AfterBias { activation: self, x, bias });
     }
+
+    /// The same for callers that are compiled for the widest instructions already.
+    #[inline(always)]
+    pub(crate) fn add_bias(self, x: &mut [f32], bias: &[f32]) {
+        match self {
+            Activation::None => each(x, bias, |v| v),
+            Activation::Relu => each(x, bias, |v| v.max(0.0)),
+            Activation::Relu6 => each(x, bias, |v| v.clamp(0.0, 6.0)),
+            Activation::Gelu => each(x, bias, gelu),
+            Activation::GeluTanh => each(x, bias, gelu_tanh),
+            Activation::QuickGelu => each(x, bias, |v| v * sigmoid_of(1.702 * v)),
+            Activation::Silu => each(x, bias, |v| v * sigmoid_of(v)),
+            Activation::Tanh => each(x, bias, tanh),
+        }
+    }
 }
 
 struct AfterBias<'a> {
@@ -62,16 +77,7 @@ impl NullaryFnOnce for AfterBias<'_> {
 
     #[inline(always)]
     fn call(self) {
-        match self.activation {
-            Activation::None => each(self.x, self.bias, |v| v),
-            Activation::Relu => each(self.x, self.bias, |v| v.max(0.0)),
-            Activation::Relu6 => each(self.x, self.bias, |v| v.clamp(0.0, 6.0)),
-            Activation::Gelu => each(self.x, self.bias, gelu),
-            Activation::GeluTanh => each(self.x, self.bias, gelu_tanh),
-            Activation::QuickGelu => each(self.x, self.bias, |v| v * sigmoid_of(1.702 * v)),
-            Activation::Silu => each(self.x, self.bias, |v| v * sigmoid_of(v)),
-            Activation::Tanh => each(self.x, self.bias, tanh),
-        }
+        self.activation.add_bias(self.x, self.bias);
     }
 }
 
@@ -146,12 +152,18 @@ pub(crate) fn exp_of_negative(x: f32) -> f32 {
 
 /// Turns every row of `dim` scores into probabilities that sum to 1, in place.
 pub fn softmax(x: &mut [f32], dim: usize) {
-    widest(Softmax { x, dim });
+    softmax_of(x, dim, dim);
+}
+
+/// The same for the first `dim` numbers of rows that are `stride` apart.
+pub(crate) fn softmax_of(x: &mut [f32], dim: usize, stride: usize) {
+    widest(Softmax { x, dim, stride });
 }
 
 struct Softmax<'a> {
     x: &'a mut [f32],
     dim: usize,
+    stride: usize,
 }
 
 impl NullaryFnOnce for Softmax<'_> {
@@ -159,8 +171,9 @@ impl NullaryFnOnce for Softmax<'_> {
 
     #[inline(always)]
     fn call(self) {
-        for row in self.x.chunks_exact_mut(self.dim) {
-            let max = row.iter().fold(f32::NEG_INFINITY, |max, v| max.max(*v));
+        for row in self.x.chunks_exact_mut(self.stride) {
+            let row = &mut row[..self.dim];
+            let max = max(row);
             for v in row.iter_mut() {
                 *v = exp_of_negative(*v - max);
             }
@@ -170,6 +183,19 @@ impl NullaryFnOnce for Softmax<'_> {
             }
         }
     }
+}
+
+/// The largest number of `x`, in sixteen lanes so that it vectorises.
+#[inline(always)]
+fn max(x: &[f32]) -> f32 {
+    let (chunks, rest) = x.as_chunks::<16>();
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    for chunk in chunks {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
+            *lane = if *v > *lane { *v } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |max, v| max.max(*v))
 }
 
 /// `1 / (1 + e^-x)` for every number, in place.

@@ -1,7 +1,7 @@
 //! Multi-head attention.
 
-use crate::activation::{Activation, softmax};
-use crate::gemm::{Strided, product};
+use crate::activation::{Activation, softmax_of};
+use crate::kernel::Panels;
 use crate::linear::Linear;
 use crate::weights::{Weights, WeightsError};
 
@@ -68,7 +68,7 @@ impl SelfAttention {
         // The scores' factor is folded into the query.
         let scale = scale_of(dim, n_heads);
         weight[..dim * dim].iter_mut().chain(&mut bias[..dim]).for_each(|v| *v *= scale);
-        Ok(Self { qkv: Linear::new(&weight, bias, dim, Activation::None), n_heads })
+        Ok(Self { qkv: Linear::with_precision(&weight, bias, dim, Activation::None, weights.precision()), n_heads })
     }
 
     /// Attention within each of several sequences that stand one after the other in `x`, `[sum of lengths, dim]`; the result,
@@ -76,7 +76,7 @@ impl SelfAttention {
     pub fn forward(&self, x: &[f32], lengths: &[usize], mask: Mask<'_>, out: &mut Vec<f32>, scratch: &mut AttentionScratch) {
         let dim = self.qkv.n_in();
         assert_eq!(lengths.iter().sum::<usize>() * dim, x.len(), "lengths of the sequences");
-        let AttentionScratch { q: qkv, scores, .. } = scratch;
+        let AttentionScratch { q: qkv, heads, .. } = scratch;
         self.qkv.forward(x, qkv);
         out.resize(x.len(), 0.0);
         let mut first = 0;
@@ -85,7 +85,7 @@ impl SelfAttention {
             let to = &mut out[first * dim..(first + n) * dim];
             let rows =
                 Rows { q: part(0), q_stride: 3 * dim, k: part(1), v: part(2), kv_stride: 3 * dim, n_queries: n, n_keys: n };
-            attend(rows, dim, self.n_heads, mask, sequence, to, scores);
+            attend(rows, dim, self.n_heads, mask, sequence, to, heads);
             first += n;
         }
     }
@@ -115,13 +115,15 @@ impl CrossAttention {
         let scale = scale_of(dim, n_heads);
         let scaled = |values: Vec<f32>| values.into_iter().map(|v| v * scale).collect::<Vec<_>>();
         let q = scaled(weights.take(&format!("{}.weight", prefixes[0]), &[dim, dim])?);
-        let q = Linear::new(&q, scaled(weights.take(&format!("{}.bias", prefixes[0]), &[dim])?), dim, Activation::None);
+        let q_bias = scaled(weights.take(&format!("{}.bias", prefixes[0]), &[dim])?);
+        let precision = weights.precision();
+        let q = Linear::with_precision(&q, q_bias, dim, Activation::None, precision);
         let (mut weight, mut bias) = (Vec::new(), Vec::new());
         for prefix in &prefixes[1..] {
             weight.extend(weights.take(&format!("{prefix}.weight"), &[dim, context_dim])?);
             bias.extend(weights.take(&format!("{prefix}.bias"), &[dim])?);
         }
-        Ok(Self { q, kv: Linear::new(&weight, bias, context_dim, Activation::None), n_heads })
+        Ok(Self { q, kv: Linear::with_precision(&weight, bias, context_dim, Activation::None, precision), n_heads })
     }
 
     /// The same where the three layers stand one above the other, `[3 dim, dim]`, as PyTorch's own attention stores them: the full
@@ -139,8 +141,9 @@ impl CrossAttention {
         let mut weight = weights.take(of_weight, &[3 * dim, dim])?;
         let mut bias = weights.take(of_bias, &[3 * dim])?;
         weight[..dim * dim].iter_mut().chain(&mut bias[..dim]).for_each(|v| *v *= scale);
-        let kv = Linear::new(&weight[dim * dim..], bias.split_off(dim), dim, Activation::None);
-        Ok(Self { q: Linear::new(&weight[..dim * dim], bias, dim, Activation::None), kv, n_heads })
+        let layer = |weight, bias| Linear::with_precision(weight, bias, dim, Activation::None, weights.precision());
+        let kv = layer(&weight[dim * dim..], bias.split_off(dim));
+        Ok(Self { q: layer(&weight[..dim * dim], bias), kv, n_heads })
     }
 
     /// From every sequence in `x`, `[sum of lengths, dim]`, to its own in `context`, `[sum of context_lengths, context_dim]`;
@@ -156,7 +159,7 @@ impl CrossAttention {
         assert_eq!(lengths.len(), context_lengths.len(), "a context for every sequence");
         assert_eq!(lengths.iter().sum::<usize>() * dim, x.len(), "lengths of the sequences");
         assert_eq!(context_lengths.iter().sum::<usize>() * self.kv.n_in(), context.len(), "lengths of the contexts");
-        let AttentionScratch { q, kv, scores } = scratch;
+        let AttentionScratch { q, kv, heads } = scratch;
         self.q.forward(x, q);
         self.kv.forward(context, kv);
         out.resize(x.len(), 0.0);
@@ -166,7 +169,7 @@ impl CrossAttention {
             let kv = &kv[first_key * 2 * dim..(first_key + m) * 2 * dim];
             let q = &q[first * dim..(first + n) * dim];
             let rows = Rows { q, q_stride: dim, k: kv, v: &kv[dim..], kv_stride: 2 * dim, n_queries: n, n_keys: m };
-            attend(rows, dim, self.n_heads, Mask::None, sequence, to, scores);
+            attend(rows, dim, self.n_heads, Mask::None, sequence, to, heads);
             (first, first_key) = (first + n, first_key + m);
         }
     }
@@ -189,26 +192,54 @@ struct Rows<'a> {
     n_keys: usize,
 }
 
+/// Queries whose scores are in the cache together.
+const QUERIES_AT_A_TIME: usize = 48;
+
 /// Attention of one sequence with all heads, queries already divided by the root of the head's width; `out` is `[n_queries, dim]`.
-fn attend(rows: Rows<'_>, dim: usize, n_heads: usize, mask: Mask<'_>, sequence: usize, out: &mut [f32], scores: &mut Vec<f32>) {
+fn attend(rows: Rows<'_>, dim: usize, n_heads: usize, mask: Mask<'_>, sequence: usize, out: &mut [f32], scratch: &mut Heads) {
     let Rows { q, q_stride, k, v, kv_stride, n_queries: n, n_keys: m } = rows;
+    if n == 0 {
+        return;
+    }
     let width = dim / n_heads;
-    scores.resize(n * m, 0.0);
+    let Heads { keys, values, scores, mixed, whole } = scratch;
     for head in 0..n_heads {
         let at = head * width;
-        let keys = Strided::rows(&k[at..], m, width, kv_stride).transposed();
-        product(scores, m, Strided::rows(&q[at..], n, width, q_stride), keys);
-        match mask {
-            Mask::None => {}
-            Mask::Causal => {
-                for (i, row) in scores.chunks_exact_mut(m).enumerate() {
-                    row[i + 1..].fill(f32::NEG_INFINITY);
+        keys.pack_transposed(&k[at..], m, width, kv_stride);
+        values.pack(&v[at..], m, width, kv_stride);
+        let (stride, mixed_stride) = (keys.width(), values.width());
+        // A mask of the caller's sees the scores of all queries at once, and nothing between the rows.
+        let at_a_time = if matches!(mask, Mask::Added(_)) { n } else { QUERIES_AT_A_TIME };
+        scores.resize(at_a_time.min(n) * stride, 0.0);
+        mixed.resize(at_a_time.min(n) * mixed_stride, 0.0);
+        for first in (0..n).step_by(at_a_time) {
+            let n = at_a_time.min(n - first);
+            let scores = &mut scores[..n * stride];
+            keys.multiply(&q[first * q_stride + at..], q_stride, n, scores);
+            match mask {
+                Mask::None => {}
+                Mask::Causal => {
+                    for (i, row) in scores.chunks_exact_mut(stride).enumerate() {
+                        row[first + i + 1..].fill(f32::NEG_INFINITY);
+                    }
+                }
+                Mask::Added(add) => {
+                    whole.clear();
+                    whole.extend(scores.chunks_exact(stride).flat_map(|row| &row[..m]));
+                    add(sequence, head, whole);
+                    scores
+                        .chunks_exact_mut(stride)
+                        .zip(whole.chunks_exact(m))
+                        .for_each(|(to, row)| to[..m].copy_from_slice(row));
                 }
             }
-            Mask::Added(add) => add(sequence, head, scores),
+            softmax_of(scores, m, stride);
+            let mixed = &mut mixed[..n * mixed_stride];
+            values.multiply(scores, stride, n, mixed);
+            for (mixed, out) in mixed.chunks_exact(mixed_stride).zip(out[first * dim..].chunks_exact_mut(dim)) {
+                out[at..at + width].copy_from_slice(&mixed[..width]);
+            }
         }
-        softmax(scores, m);
-        product(&mut out[at..], dim, Strided::rows(scores, n, m, m), Strided::rows(&v[at..], m, width, kv_stride));
     }
 }
 
@@ -217,5 +248,18 @@ fn attend(rows: Rows<'_>, dim: usize, n_heads: usize, mask: Mask<'_>, sequence: 
 pub struct AttentionScratch {
     q: Vec<f32>,
     kv: Vec<f32>,
+    heads: Heads,
+}
+
+/// Those of one head at a time.
+#[derive(Debug, Default)]
+struct Heads {
+    keys: Panels,
+    values: Panels,
+    /// `[queries, keys.width()]`.
     scores: Vec<f32>,
+    /// `[queries, values.width()]`.
+    mixed: Vec<f32>,
+    /// `[n_queries, n_keys]`, for masks of the caller's.
+    whole: Vec<f32>,
 }

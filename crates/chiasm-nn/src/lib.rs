@@ -1,8 +1,8 @@
 //! Layers of neural networks on the CPU, and how their weights are loaded.
 //!
-//! Everything is `f32`, row-major slices go in and out, and no tensor type stands between: a layer is a struct of plain
-//! weights with one `forward`. Linear weights are kept `[in, out]`, pictures height-width-channels, so that a 1x1 convolution
-//! *is* a linear layer over pixels and a depthwise one runs along memory.
+//! Row-major slices of `f32` go in and out, and no tensor type stands between: a layer is a struct of plain weights with one
+//! `forward`. Inside, dense layers multiply in a [`Precision`] of their own, with weights packed for the machine. Pictures are
+//! height-width-channels, so that a 1x1 convolution *is* a linear layer over pixels and a depthwise one runs along memory.
 //!
 //! Two promises hold throughout. Layers compute on the calling thread; whoever has a batch spreads it over threads. And a row
 //! of the result depends, to the last bit, on its own row of the input alone, whatever else is in the batch.
@@ -12,7 +12,7 @@ mod activation;
 mod attention;
 mod conv;
 mod depthwise;
-mod gemm;
+mod kernel;
 mod linear;
 mod map;
 mod norm;
@@ -25,6 +25,7 @@ pub use activation::{Activation, sigmoid, softmax};
 pub use attention::{AttentionScratch, CrossAttention, Mask, Qkv, SelfAttention};
 pub use conv::{Conv2d, ConvShape, Filters};
 pub use depthwise::Depthwise;
+pub use kernel::{Precision, instructions};
 pub use linear::Linear;
 pub use map::{FeatureMap, Padding, Window, same_padding};
 pub use norm::{BatchNorm, LayerNorm};

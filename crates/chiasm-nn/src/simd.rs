@@ -24,8 +24,9 @@ pub(crate) fn sum_of_squares(x: &[f32]) -> f32 {
     sum_of(x, |v| v * v)
 }
 
+/// The sum of a function of each number of `x`, likewise.
 #[inline(always)]
-fn sum_of(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn sum_of(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
     let (chunks, rest) = x.as_chunks::<LANES>();
     let mut lanes = [0.0f32; LANES];
     for chunk in chunks {

@@ -93,30 +93,26 @@ impl Block {
 
     /// Carries `x`, `[sum of lengths, dim]`, through the block, in place; sequences do not see each other.
     pub fn forward(&self, x: &mut [f32], lengths: &[usize], mask: Mask<'_>, scratch: &mut BlockScratch) {
-        let BlockScratch { normed, mixed, wide, y, attention } = scratch;
+        let BlockScratch { normed, mixed, wide, attention } = scratch;
         match self.order {
             Order::PreNorm => {
                 normed.clear();
                 normed.extend_from_slice(x);
                 self.norm_1.forward(normed);
                 self.attention.forward(normed, lengths, mask, mixed, attention);
-                self.out.forward(mixed, y);
-                add(x, y);
+                self.out.add_to(mixed, x);
                 normed.clear();
                 normed.extend_from_slice(x);
                 self.norm_2.forward(normed);
                 self.widen.forward(normed, wide);
-                self.narrow.forward(wide, y);
-                add(x, y);
+                self.narrow.add_to(wide, x);
             }
             Order::PostNorm => {
                 self.attention.forward(x, lengths, mask, mixed, attention);
-                self.out.forward(mixed, y);
-                add(x, y);
+                self.out.add_to(mixed, x);
                 self.norm_1.forward(x);
                 self.widen.forward(x, wide);
-                self.narrow.forward(wide, y);
-                add(x, y);
+                self.narrow.add_to(wide, x);
                 self.norm_2.forward(x);
             }
         }
@@ -129,7 +125,6 @@ pub struct BlockScratch {
     normed: Vec<f32>,
     mixed: Vec<f32>,
     wide: Vec<f32>,
-    y: Vec<f32>,
     attention: AttentionScratch,
 }
 
@@ -142,9 +137,5 @@ fn scaled(w: &mut Weights, prefix: &str, n_in: usize, n_out: usize, scale: Optio
         row.iter_mut().for_each(|v| *v *= scale);
         *bias *= scale;
     }
-    Ok(Linear::new(&weight, bias, n_in, Activation::None))
-}
-
-fn add(x: &mut [f32], y: &[f32]) {
-    x.iter_mut().zip(y).for_each(|(x, y)| *x += y);
+    Ok(Linear::with_precision(&weight, bias, n_in, Activation::None, w.precision()))
 }

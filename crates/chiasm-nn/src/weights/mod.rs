@@ -30,6 +30,7 @@ use std::sync::{Arc, OnceLock};
 
 use self::bytes::Bytes;
 use self::tensor::Stored;
+use crate::kernel::Precision;
 
 /// The tensors of a file with their names.
 type Named = Vec<(String, Stored)>;
@@ -176,6 +177,7 @@ pub struct Weights {
     parts: Vec<(String, Arc<Bytes>)>,
     tensors: BTreeMap<String, Entry>,
     digest: OnceLock<blake3::Hash>,
+    precision: Precision,
 }
 
 struct Entry {
@@ -194,6 +196,16 @@ impl Weights {
     pub fn open(folder: &Path) -> Result<Self, WeightsError> {
         let file = shards::find(folder)?;
         if file.extension().is_some_and(|ending| ending == "json") { shards::open(file) } else { Self::read(&file) }
+    }
+
+    /// Sets the precision in which the layers loaded from here on multiply; single precision unless this is called.
+    pub fn set_precision(&mut self, precision: Precision) {
+        self.precision = precision;
+    }
+
+    /// See [`Weights::set_precision`].
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 
     /// Opens one file of either kind, which its first bytes tell. It is mapped: see the module's words on memory.
@@ -220,7 +232,13 @@ impl Weights {
         let tensors = tensors(path, &bytes)?;
         let tensors = tensors.into_iter().map(|(name, stored)| (name, Entry { stored, taken: false })).collect();
         let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { file: path.to_owned(), parts: vec![(name, bytes)], tensors, digest: OnceLock::new() })
+        Ok(Self {
+            file: path.to_owned(),
+            parts: vec![(name, bytes)],
+            tensors,
+            digest: OnceLock::new(),
+            precision: Precision::default(),
+        })
     }
 
     /// The file that was opened; of shards, their index.

@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::bytes::Bytes;
 use super::{Entry, N_NAMES_SHOWN, Weights, WeightsError, tensors};
+use crate::kernel::Precision;
 
 /// What is looked for, the first that is there is meant: safetensors before pickles, a whole file before shards, and the names
 /// of the Hugging Face layout before those of open_clip.
@@ -72,7 +73,7 @@ pub(super) fn open(index: PathBuf) -> Result<Weights, WeightsError> {
             home.iter().take(N_NAMES_SHOWN).map(|(tensor, name)| format!("`{tensor}` is not in `{name}`")).collect();
         return Err(refuse(missing.join(", ")));
     }
-    Ok(Weights { file: index, parts, tensors: found, digest: OnceLock::new() })
+    Ok(Weights { file: index, parts, tensors: found, digest: OnceLock::new(), precision: Precision::default() })
 }
 
 /// Tensor to file.

@@ -1,0 +1,142 @@
+//! Every kernel that can run here against the definition in `f64`, and against the others.
+
+use super::*;
+
+fn numbers(n: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    (0..n)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+const ALL: [Precision; 3] = [Precision::F32, Precision::Bf16, Precision::Int8];
+
+/// Rows, numbers in, numbers out: tiles, panels, chunks and parts of all sizes, whole and with a rest.
+const SHAPES: [[usize; 3]; 9] = [
+    [1, 1, 1],
+    [1, 768, 33],
+    [5, 7, 16],
+    [12, 64, 32],
+    [13, 129, 31],
+    [97, 513, 48],
+    [50, 1030, 5],
+    [25, 4099, 65],
+    [200, 768, 40],
+];
+
+fn of(packed: &Packed, x: &[f32], bias: &[f32], start: &[f32]) -> Vec<f32> {
+    let mut out = start.to_vec();
+    packed.multiply(x, Finish { bias, activation: Activation::None, add: true }, &mut out);
+    out
+}
+
+#[test]
+fn every_kernel_equals_the_sum_written_out() {
+    for [n, n_in, n_out] in SHAPES {
+        let (x, w, bias, start) = (numbers(n * n_in, 1), numbers(n_in * n_out, 2), numbers(n_out, 3), numbers(n * n_out, 4));
+        for precision in ALL {
+            let round = |v: f32| match precision {
+                Precision::Bf16 => f64::from(f32::from_bits(u32::from(quantise::bf16(v)) << 16)),
+                Precision::F32 | Precision::Int8 => f64::from(v),
+            };
+            // Each of n_in partial sums, which grow to the root of n_in, is rounded once by 6e-8 of it; with integers half a level of 256
+            // (of a range of 2) is lost in each factor of each product, and these losses add up like the root of their number.
+            let tolerance = match precision {
+                Precision::F32 | Precision::Bf16 => 1e-7 * n_in as f64 + 2e-6,
+                Precision::Int8 => 0.015 * (n_in as f64).sqrt() + 0.01,
+            };
+            for kernel in isa::all(precision) {
+                let got = of(&Packed::for_kernel(&w, n_in, precision, kernel), &x, &bias, &start);
+                for (i, row) in got.chunks_exact(n_out).enumerate() {
+                    for (o, v) in row.iter().enumerate() {
+                        let products = (0..n_in).map(|k| round(x[i * n_in + k]) * round(w[o * n_in + k]));
+                        let exact = products.sum::<f64>() + f64::from(bias[o]) + f64::from(start[i * n_out + o]);
+                        let off = (f64::from(*v) - exact).abs();
+                        assert!(
+                            off < tolerance,
+                            "{} {precision:?} [{n}, {n_in}, {n_out}] at {i}, {o}: off by {off:.1e}",
+                            kernel.name
+                        );
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn integer_kernels_agree_to_the_bit() {
+    for [n, n_in, n_out] in SHAPES {
+        let (x, w, zeros) = (numbers(n * n_in, 5), numbers(n_in * n_out, 6), vec![0.0; n * n_out]);
+        let of = |kernel| of(&Packed::for_kernel(&w, n_in, Precision::Int8, kernel), &x, &zeros[..n_out], &zeros);
+        let mut kernels = isa::all(Precision::Int8);
+        let first = of(kernels.next().unwrap());
+        for kernel in kernels {
+            assert!(of(kernel) == first, "{} [{n}, {n_in}, {n_out}]", kernel.name);
+        }
+    }
+}
+
+#[test]
+fn a_row_is_the_same_to_the_bit_beside_any_others() {
+    let (n_in, n_out) = (1100, 70);
+    let (w, x) = (numbers(n_in * n_out, 7), numbers(260 * n_in, 8));
+    for precision in ALL {
+        for kernel in isa::all(precision) {
+            let packed = Packed::for_kernel(&w, n_in, precision, kernel);
+            let run = |first: usize, rows: usize| {
+                let zeros = vec![0.0; rows * n_out];
+                of(&packed, &x[first * n_in..(first + rows) * n_in], &zeros[..n_out], &zeros)
+            };
+            let whole = run(0, 260);
+            for (first, rows) in [(0, 1), (259, 1), (3, 2), (7, 11), (20, 97), (60, 200)] {
+                let part = run(first, rows);
+                assert!(
+                    part == whole[first * n_out..(first + rows) * n_out],
+                    "{} {precision:?}: {rows} from {first}",
+                    kernel.name
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn what_is_not_finite_comes_out_so() {
+    for precision in ALL {
+        for kernel in isa::all(precision) {
+            let packed = Packed::for_kernel(&numbers(8 * 3, 9), 8, precision, kernel);
+            for bad in [f32::NAN, f32::INFINITY] {
+                let mut x = numbers(8, 10);
+                x[5] = bad;
+                let got = of(&packed, &x, &[0.0; 3], &[0.0; 3]);
+                assert!(got.iter().all(|v| !v.is_finite()), "{} {precision:?} {bad}: {got:?}", kernel.name);
+            }
+        }
+    }
+}
+
+#[test]
+fn panels_multiply_with_and_without_turning() {
+    let (n, steps, n_columns) = (50, 64, 53);
+    let (a, b) = (numbers(n * 70, 11), numbers(steps * n_columns, 12));
+    let turned: Vec<f32> =
+        (0..n_columns).flat_map(|j| (0..steps).map(move |s| (s, j))).map(|(s, j)| b[s * n_columns + j]).collect();
+    let (mut straight, mut transposed) = (Panels::default(), Panels::default());
+    straight.pack(&b, steps, n_columns, n_columns);
+    transposed.pack_transposed(&turned, n_columns, steps, steps);
+    let width = straight.width();
+    let (mut c, mut d) = (vec![0.0; n * width], vec![0.0; n * width]);
+    straight.multiply(&a, 70, n, &mut c);
+    transposed.multiply(&a, 70, n, &mut d);
+    assert_eq!(c, d);
+    for i in 0..n {
+        for j in 0..n_columns {
+            let exact: f64 = (0..steps).map(|s| f64::from(a[i * 70 + s]) * f64::from(b[s * n_columns + j])).sum();
+            assert!((f64::from(c[i * width + j]) - exact).abs() < 1e-5);
+        }
+    }
+}
