@@ -68,7 +68,7 @@ impl Checkpoint {
         let descriptions: Vec<&[u8]> = self.descriptions.iter().map(Vec::as_slice).collect();
         let arithmetic = match self.precision {
             Precision::F32 => arithmetic.to_owned(),
-            precision => format!("{arithmetic} {}", precision.as_str()),
+            precision @ (Precision::Bf16 | Precision::Int8) => format!("{arithmetic} {}", precision.as_str()),
         };
         model::fingerprint(&arithmetic, &weights, &descriptions)
     }
