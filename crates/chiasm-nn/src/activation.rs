@@ -4,7 +4,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use pulp::NullaryFnOnce;
 
-use crate::simd::{sum, widest};
+use crate::simd::{map, map_with, sum, widest};
 
 /// A function applied to every output of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,9 +84,7 @@ impl NullaryFnOnce for AfterBias<'_> {
 #[inline(always)]
 fn each(x: &mut [f32], bias: &[f32], f: impl Fn(f32) -> f32) {
     for row in x.chunks_exact_mut(bias.len()) {
-        for (v, b) in row.iter_mut().zip(bias) {
-            *v = f(*v + b);
-        }
+        map_with(row, bias, |v, b| f(v + b));
     }
 }
 
@@ -174,13 +172,9 @@ impl NullaryFnOnce for Softmax<'_> {
         for row in self.x.chunks_exact_mut(self.stride) {
             let row = &mut row[..self.dim];
             let max = max(row);
-            for v in row.iter_mut() {
-                *v = exp_of_negative(*v - max);
-            }
+            map(row, |v| exp_of_negative(v - max));
             let inverse = 1.0 / sum(row);
-            for v in row.iter_mut() {
-                *v *= inverse;
-            }
+            map(row, |v| v * inverse);
         }
     }
 }

@@ -12,6 +12,33 @@ pub(crate) fn widest<L: pulp::NullaryFnOnce>(loops: L) -> L::Output {
     pulp::Arch::new().dispatch(loops)
 }
 
+/// Replaces every number by `f` of it.
+///
+/// A plain loop is unrolled so far that rows of a few dozen numbers, as heads and panels have, would be left to its scalar rest.
+#[inline(always)]
+pub(crate) fn map(x: &mut [f32], f: impl Fn(f32) -> f32) {
+    let (chunks, rest) = x.as_chunks_mut::<LANES>();
+    for chunk in chunks {
+        for v in chunk {
+            *v = f(*v);
+        }
+    }
+    rest.iter_mut().for_each(|v| *v = f(*v));
+}
+
+/// Likewise by `f` of it and of the number in its place in `with`, which is as long.
+#[inline(always)]
+pub(crate) fn map_with(x: &mut [f32], with: &[f32], f: impl Fn(f32, f32) -> f32) {
+    let (chunks, rest) = x.as_chunks_mut::<LANES>();
+    let (with, with_rest) = with.as_chunks::<LANES>();
+    for (chunk, with) in chunks.iter_mut().zip(with) {
+        for (v, w) in chunk.iter_mut().zip(with) {
+            *v = f(*v, *w);
+        }
+    }
+    rest.iter_mut().zip(with_rest).for_each(|(v, w)| *v = f(*v, *w));
+}
+
 /// The sum of `x` in sixteen interleaved partial sums.
 #[inline(always)]
 pub(crate) fn sum(x: &[f32]) -> f32 {

@@ -28,6 +28,15 @@ impl Word {
     }
 }
 
+/// How packed rows stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RowOrder {
+    /// In tiles, `[steps][rows]`.
+    Interleaved,
+    /// One after the other, filled up with zeros to a multiple of so many rows and words.
+    AsTheyAre { rows: usize, words: usize },
+}
+
 /// A way to multiply.
 #[derive(Debug)]
 pub(super) struct Kernel {
@@ -37,8 +46,10 @@ pub(super) struct Kernel {
     pub(super) word: Word,
     /// Columns of a panel.
     pub(super) columns: usize,
-    /// Rows of a tile.
+    /// Rows that are multiplied together.
     pub(super) rows: usize,
+    /// How rows are packed for it.
+    pub(super) order: RowOrder,
     /// # Safety
     /// Only where its instructions are there, on a strip of valid pointers over a panel of `columns` columns.
     pub(super) strip: unsafe fn(Strip),
@@ -47,6 +58,23 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
+    /// Words of a row of `n` numbers, filled up.
+    pub(super) fn steps(&self, n: usize) -> usize {
+        let words = n.div_ceil(self.word.elements());
+        match self.order {
+            RowOrder::Interleaved => words,
+            RowOrder::AsTheyAre { words: multiple, .. } => words.next_multiple_of(multiple),
+        }
+    }
+
+    /// Rows, filled up.
+    pub(super) fn filled(&self, rows: usize) -> usize {
+        match self.order {
+            RowOrder::Interleaved => rows,
+            RowOrder::AsTheyAre { rows: multiple, .. } => rows.next_multiple_of(multiple),
+        }
+    }
+
     /// Steps that are taken while their part of a panel stays in the first cache.
     pub(super) fn chunk(&self) -> usize {
         CHUNK_WORDS / self.columns
@@ -66,6 +94,8 @@ static F32: &[&Kernel] = &[
 /// Without instructions of their own, bfloat16 numbers are multiplied as what they are: single precision with short fractions.
 static BF16: &[&Kernel] = &[
     #[cfg(target_arch = "x86_64")]
+    &super::amx::AMX_BF16,
+    #[cfg(target_arch = "x86_64")]
     &super::x86::AVX512_BF16,
     #[cfg(target_arch = "x86_64")]
     &super::x86::AVX512_F32,
@@ -76,6 +106,8 @@ static BF16: &[&Kernel] = &[
     &plain::F32,
 ];
 static INT8: &[&Kernel] = &[
+    #[cfg(target_arch = "x86_64")]
+    &super::amx::AMX_INT8,
     #[cfg(target_arch = "x86_64")]
     &super::x86::AVX512_VNNI,
     #[cfg(target_arch = "x86_64")]

@@ -8,7 +8,7 @@
 //! | | layout | |
 //! | --- | --- | --- |
 //! | weights | `[panels][steps][columns]` | as many columns as two registers have lanes |
-//! | rows | `[tiles][steps][rows]` | as many rows as there are registers for their sums |
+//! | rows | `[tiles][steps][rows]` | as many rows as there are registers for their sums; for AMX as they are |
 //!
 //! The blocking is that of Goto and van de Geert, "Anatomy of High-Performance Matrix Multiplication", 2008: a chunk of a panel stays in
 //! the first cache while all tiles of a block of rows pass over it, and the block of rows stays in the second.
@@ -16,6 +16,8 @@
 //! Each number is summed over the steps of a chunk in their order, then over the chunks, whatever rows stand beside it: a row's result
 //! does not depend on its batch.
 
+#[cfg(target_arch = "x86_64")]
+mod amx;
 mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -30,8 +32,8 @@ use std::cell::RefCell;
 use pulp::NullaryFnOnce;
 
 use crate::activation::Activation;
-use crate::simd::widest;
-use isa::{Kernel, Word};
+use crate::simd::{map_with, widest};
+use isa::{Kernel, RowOrder, Word};
 use quantise::RowScale;
 use tile::Strip;
 
@@ -41,11 +43,11 @@ pub enum Precision {
     /// Weights and rows in single precision.
     #[default]
     F32,
-    /// Both rounded to bfloat16 (8 bits of fraction), summed in single precision. Twice as fast where the processor multiplies such
-    /// pairs (AVX512-BF16), and half the memory there; elsewhere as `F32`, on the rounded numbers.
+    /// Both rounded to bfloat16 (8 bits of fraction), summed in single precision. Faster where the processor multiplies such
+    /// pairs (AMX, AVX512-BF16), and half the memory there; elsewhere as `F32`, on the rounded numbers.
     Bf16,
     /// Both as 8-bit integers, weights with a scale for each column, rows with a scale and an offset for each row, found anew each
-    /// time; sums are exact in 32 bits. A quarter of the memory and three times the speed with AVX512-VNNI, half and up to twice with AVX2.
+    /// time; sums are exact in 32 bits. A quarter of the memory with AMX and AVX512-VNNI, half with AVX2, and faster with all of them.
     Int8,
 }
 
@@ -99,15 +101,10 @@ pub(crate) struct Packed {
     /// Words per row.
     steps: usize,
     words: Vec<Line>,
-    /// With integers: what a unit of each column is worth, and the column's sum in such units; as many as the panels have columns.
-    columns: Vec<ColumnScale>,
-}
-
-/// See [`Packed::columns`].
-#[derive(Clone, Copy, Debug, Default)]
-struct ColumnScale {
-    unit: f32,
-    sum: f32,
+    /// With integers: what a unit of each column is worth, as many as the panels have columns.
+    units: Vec<f32>,
+    /// And the column's sum in such units.
+    sums: Vec<f32>,
 }
 
 /// What is done with a product on its way out.
@@ -146,12 +143,10 @@ impl Packed {
         let n_out = stored.len().checked_div(n_in).unwrap_or(0);
         assert_eq!(n_in * n_out, stored.len(), "rows of a weight");
         let width = kernel.columns;
-        let (steps, n_panels) = (n_in.div_ceil(kernel.word.elements()), n_out.div_ceil(width));
+        let (steps, n_panels) = (kernel.steps(n_in), n_out.div_ceil(width));
         let mut words = vec![Line([0; LINE]); (n_panels * steps * width).div_ceil(LINE)];
-        let mut columns = Vec::new();
-        if precision == Precision::Int8 {
-            columns.resize(n_panels * width, ColumnScale::default());
-        }
+        let n_scales = if precision == Precision::Int8 { n_panels * width } else { 0 };
+        let (mut units, mut sums) = (vec![0.0; n_scales], vec![0.0; n_scales]);
         let flat = words.as_flattened_words();
         let mut row = Vec::new();
         for (o, column) in stored.chunks_exact(n_in.max(1)).enumerate() {
@@ -161,8 +156,7 @@ impl Packed {
                 Word::F32 => row.extend(column.iter().map(|v| u32::from(quantise::bf16(*v)) << 16)),
                 Word::Bf16 => quantise::bf16_words(column, &mut row),
                 Word::I16 | Word::I8 => {
-                    let (unit, sum) = quantise::column_words(column, kernel.word, &mut row);
-                    columns[o] = ColumnScale { unit, sum };
+                    (units[o], sums[o]) = quantise::column_words(column, kernel.word, &mut row);
                 }
             }
             let panel = &mut flat[o / width * steps * width..][..steps * width];
@@ -170,7 +164,7 @@ impl Packed {
                 *to = *word;
             }
         }
-        Self { kernel, precision, n_in, n_out, steps, words, columns }
+        Self { kernel, precision, n_in, n_out, steps, words, units, sums }
     }
 
     /// Numbers per row going in.
@@ -214,7 +208,8 @@ impl Packed {
         let chunk = self.kernel.chunk();
         let part = (BLOCK_BYTES / (4 * rows) / chunk).max(1) * chunk;
         let n_parts = self.steps.div_ceil(part).max(1);
-        let strip_len = rows * width;
+        let filled = self.kernel.filled(rows);
+        let strip_len = filled * width;
         sums.resize(if n_parts > 1 { n_panels * strip_len } else { strip_len }, 0.0);
         for nth in 0..n_parts {
             let first_step = nth * part;
@@ -222,23 +217,31 @@ impl Packed {
             for panel in 0..n_panels {
                 let c = if n_parts > 1 { &mut sums[panel * strip_len..][..strip_len] } else { &mut sums[..] };
                 let b = &words[(panel * self.steps + first_step) * width..][..n_steps * width];
-                Strip::packed(packed, self.steps, first_step, rows, b, c, width, nth > 0).run(self.kernel);
+                Strip::packed(packed, self.steps, first_step, filled, b, c, width, nth > 0).run(self.kernel);
                 if nth + 1 == n_parts {
-                    let columns = panel * width..self.n_out.min((panel + 1) * width);
-                    let integers = (!self.columns.is_empty()).then(|| (&self.columns[columns.clone()], &scales[..]));
+                    let columns = panel * width..(panel + 1) * width;
+                    let of_columns = || [&self.units[columns.clone()], &self.sums[columns.clone()]];
+                    let integers = (!self.units.is_empty()).then(|| (of_columns(), &scales[..]));
+                    let columns = columns.start..self.n_out.min(columns.end);
+                    let c = &mut c[..rows * width];
                     widest(Finishing { c, width, integers, finish, columns, out: &mut *out, n_out: self.n_out });
                 }
             }
         }
     }
 
-    /// Rows to words, tile by tile.
+    /// Rows to words, in the kernel's order.
     fn pack_rows(&self, x: &[f32], packed: &mut Vec<u32>, scales: &mut Vec<RowScale>) {
         packed.clear();
         scales.clear();
-        for tile in x.chunks(self.kernel.rows * self.n_in) {
-            quantise::pack_tile(tile, self.n_in, self.precision, self.kernel.word, packed, scales);
+        let at_a_time = match self.kernel.order {
+            RowOrder::Interleaved => self.kernel.rows,
+            RowOrder::AsTheyAre { .. } => 1,
+        };
+        for tile in x.chunks(at_a_time * self.n_in) {
+            quantise::pack_tile(tile, self.n_in, self.steps, self.precision, self.kernel.word, packed, scales);
         }
+        packed.resize(self.kernel.filled(x.len() / self.n_in) * self.steps, 0);
     }
 }
 
@@ -267,7 +270,8 @@ struct Finishing<'a> {
     /// `[rows, width]`.
     c: &'a mut [f32],
     width: usize,
-    integers: Option<(&'a [ColumnScale], &'a [RowScale])>,
+    /// Of integers the scales: units and sums of the columns, and the rows'.
+    integers: Option<([&'a [f32]; 2], &'a [RowScale])>,
     finish: Finish<'a>,
     /// Which columns of the output they are.
     columns: std::ops::Range<usize>,
@@ -281,13 +285,11 @@ impl NullaryFnOnce for Finishing<'_> {
     #[inline(always)]
     fn call(self) {
         let Self { c, width, integers, finish, columns, out, n_out } = self;
-        if let Some((of_column, of_row)) = integers {
+        if let Some(([units, sums], of_row)) = integers {
             for (row, of_row) in c.chunks_exact_mut(width).zip(of_row) {
-                for (v, of_column) in row.iter_mut().zip(of_column) {
-                    // x is unit * q + offset, so that the sum of x w is this.
-                    let sum = v.to_bits().cast_signed() as f32;
-                    *v = of_column.unit * (of_row.unit * sum + of_row.offset * of_column.sum);
-                }
+                // x is unit * q + offset, so that the sum of x w is this.
+                map_with(row, sums, |v, sum| of_row.unit * (v.to_bits().cast_signed() as f32) + of_row.offset * sum);
+                map_with(row, units, |v, unit| v * unit);
             }
         }
         // The columns that only fill the panel up get no bias, and go nowhere.
@@ -297,7 +299,7 @@ impl NullaryFnOnce for Finishing<'_> {
         for (row, out) in c.chunks_exact(width).zip(out.chunks_exact_mut(n_out)) {
             let out = &mut out[columns.clone()];
             if finish.add {
-                out.iter_mut().zip(row).for_each(|(out, v)| *out += v);
+                map_with(out, &row[..out.len()], |out, v| out + v);
             } else {
                 out.copy_from_slice(&row[..out.len()]);
             }

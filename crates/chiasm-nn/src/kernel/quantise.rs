@@ -45,10 +45,11 @@ pub(super) fn column_words(column: &[f32], word: Word, words: &mut Vec<u32>) -> 
     (unit, integers.iter().map(|q| f32::from(*q)).sum())
 }
 
-/// Appends the words of a tile of rows, `[rows, n_in]`, in the order `[steps][rows]`.
+/// Appends the words of a tile of rows, `[rows, n_in]`, in the order `[steps][rows]`, the last of them zeros where a row has fewer.
 pub(super) fn pack_tile(
     tile: &[f32],
     n_in: usize,
+    steps: usize,
     precision: Precision,
     word: Word,
     packed: &mut Vec<u32>,
@@ -56,7 +57,7 @@ pub(super) fn pack_tile(
 ) {
     let rows = tile.len() / n_in;
     let first = packed.len();
-    packed.resize(first + rows * n_in.div_ceil(word.elements()), 0);
+    packed.resize(first + rows * steps, 0);
     let mut to = &mut packed[first..];
     // In parts, so that no buffer is needed that grows with the row.
     let mut words = [[0; WORDS_AT_A_TIME]; MAX_ROWS];
@@ -90,6 +91,7 @@ const MAX_ROWS: usize = 12;
 fn interleave(words: &[[u32; WORDS_AT_A_TIME]], to: &mut [u32]) {
     // The heights of whole tiles, for which the compiler knows the stride.
     match words.len() {
+        1 => to.copy_from_slice(&words[0][..to.len()]),
         2 => interleave_rows::<2>(words, to),
         6 => interleave_rows::<6>(words, to),
         12 => interleave_rows::<12>(words, to),

@@ -29,26 +29,32 @@ pub(super) trait Lanes: Copy {
     unsafe fn add_products(self, a: Self, b: Self) -> Self;
 }
 
-/// Rows times a panel: `c (+)= a b`.
+/// Rows times a panel: `c (+)= a b`. Made of slices, whose lengths its constructors check against what a kernel will reach.
 #[derive(Clone, Copy)]
-pub(super) struct Strip {
-    a: *const u32,
+pub(super) struct Strip(StripParts);
+
+/// What a strip is made of.
+#[derive(Clone, Copy)]
+pub(super) struct StripParts {
+    pub(super) a: *const u32,
     /// Words from a row to the next, or of a packed row.
-    a_stride: usize,
+    pub(super) a_stride: usize,
     /// Where in the row the steps begin.
-    first_step: usize,
-    packed: bool,
-    rows: usize,
-    b: *const u32,
-    steps: usize,
-    c: *mut u32,
-    c_stride: usize,
+    pub(super) first_step: usize,
+    /// Whether rows stand in tiles, `[steps][rows]`.
+    pub(super) interleaved: bool,
+    pub(super) rows: usize,
+    /// `[steps][columns of the kernel]`.
+    pub(super) b: *const u32,
+    pub(super) steps: usize,
+    pub(super) c: *mut u32,
+    pub(super) c_stride: usize,
     /// Whether `c` holds sums to go on from.
-    carry: bool,
+    pub(super) carry: bool,
 }
 
 impl Strip {
-    /// Rows packed in tiles of `row_steps` steps, of which those from `first_step` on belong to `b`, `[steps, c_stride]`; `c` is
+    /// Rows packed for a kernel, `row_steps` steps each, of which those from `first_step` on belong to `b`, `[steps, c_stride]`; `c` is
     /// `[rows, c_stride]`.
     #[expect(clippy::too_many_arguments, reason = "three matrices and where they begin")]
     pub(super) fn packed(
@@ -67,7 +73,7 @@ impl Strip {
             "parts of a strip"
         );
         let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr().cast());
-        Self { a, a_stride: row_steps, first_step, packed: true, rows, b, steps, c, c_stride, carry }
+        Self(StripParts { a, a_stride: row_steps, first_step, interleaved: true, rows, b, steps, c, c_stride, carry })
     }
 
     /// Rows of plain numbers `a_stride` apart; `b` is one panel of `steps` steps, `c` rows `c_stride` apart.
@@ -84,7 +90,12 @@ impl Strip {
         assert!(rows == 0 || a.len() >= (rows - 1) * a_stride + steps, "rows of a strip");
         assert!(rows == 0 || c.len() >= (rows - 1) * c_stride + width, "sums of a strip");
         let (a, b, c) = (a.as_ptr().cast(), b.as_ptr(), c.as_mut_ptr().cast());
-        Self { a, a_stride, first_step: 0, packed: false, rows, b, steps, c, c_stride, carry: false }
+        Self(StripParts { a, a_stride, first_step: 0, interleaved: false, rows, b, steps, c, c_stride, carry: false })
+    }
+
+    /// What it is made of.
+    pub(super) fn parts(self) -> StripParts {
+        self.0
     }
 
     /// Computes it. The lifetimes of what it was made from end with the expression that calls this.
@@ -105,6 +116,7 @@ pub(super) const CHUNK_WORDS: usize = 4096;
 /// As [`Lanes`]; the strip's pointers must be valid for what they are said to point to, and the panel `2 N` columns wide.
 #[inline(always)]
 pub(super) unsafe fn strip<V: Lanes, const ROWS: usize>(s: Strip) {
+    let s = s.parts();
     let chunk = CHUNK_WORDS / (2 * V::N);
     let mut done = 0;
     loop {
@@ -141,8 +153,8 @@ pub(super) unsafe fn strip<V: Lanes, const ROWS: usize>(s: Strip) {
 
 /// `N` rows from `row` on, over `steps` steps from `first` of the strip's own on.
 #[inline(always)]
-unsafe fn tile<V: Lanes, const N: usize>(s: &Strip, row: usize, first: usize, steps: usize, carry: bool) {
-    if s.packed {
+unsafe fn tile<V: Lanes, const N: usize>(s: &StripParts, row: usize, first: usize, steps: usize, carry: bool) {
+    if s.interleaved {
         // SAFETY: passed on.
         unsafe { sums::<V, N, true>(s, row, first, steps, carry) }
     } else {
@@ -152,7 +164,13 @@ unsafe fn tile<V: Lanes, const N: usize>(s: &Strip, row: usize, first: usize, st
 }
 
 #[inline(always)]
-unsafe fn sums<V: Lanes, const N: usize, const PACKED: bool>(s: &Strip, row: usize, first: usize, steps: usize, carry: bool) {
+unsafe fn sums<V: Lanes, const N: usize, const PACKED: bool>(
+    s: &StripParts,
+    row: usize,
+    first: usize,
+    steps: usize,
+    carry: bool,
+) {
     // SAFETY: a packed tile of `N` rows is `[a_stride steps][N]` from word `row * a_stride` on; a strided row begins at its multiple of
     // `a_stride`; `b` is `[steps][2 V::N]`; rows of `c` are `c_stride` apart and `2 V::N` wide. The constructors of `Strip` have checked all three.
     unsafe {
