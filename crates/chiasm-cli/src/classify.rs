@@ -1,10 +1,11 @@
 //! `chiasm classify`: which of the labels given fits a file best, without training on any of them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use chiasm_engine::{Classifier, LabelScore, Library, Limits, Space, load_media};
-use clap::Args;
+use anyhow::Context as _;
+use chiasm_engine::{Classifier, LabelScore, Language, Library, Limits, Logits, Prompts, Space, Squash, load_media};
+use clap::{Args, ValueEnum};
 use serde::Serialize;
 
 use crate::locate::{LibraryArg, given_space};
@@ -13,12 +14,19 @@ use crate::ui::{Paint, SOME_REFUSED, Ui, escape, shown, usage};
 /// Arguments of `chiasm classify`.
 #[derive(Args)]
 pub(crate) struct ClassifyArgs {
-    /// Labels to choose from
+    /// Labels to choose from; `|` between names of one thing, as in `sofa|couch`
     #[arg(long, required = true, value_delimiter = ',', value_name = "LABEL,...")]
     labels: Vec<String>,
-    /// Sentence that a label stands in, `{}` for the label; may be repeated [default: "{}", "a {}", "this is a {}"]
+    /// Sentences that a label is put in: imagenet (the 80 of CLIP), short (the seven best of them), plain, or a file with one a
+    /// line, `{}` for the label [default: short in the space of a model, plain in one that was fitted]
+    #[arg(long, value_name = "SET", conflicts_with = "templates")]
+    prompts: Option<PathBuf>,
+    /// Sentence that a label is put in, `{}` for the label, in place of a set; may be repeated
     #[arg(long = "template", visible_alias = "templates", value_name = "SENTENCE")]
     templates: Vec<String>,
+    /// What the sets are written in [default: Chinese for labels in Chinese, else English]
+    #[arg(long, value_enum, value_name = "LANG")]
+    language: Option<LanguageArg>,
     /// How many labels to show for a file
     #[arg(short, value_name = "N", default_value_t = 3)]
     k: usize,
@@ -35,10 +43,19 @@ pub(crate) struct ClassifyArgs {
     library: LibraryArg,
 }
 
+/// A language by its code.
+#[derive(Clone, Copy, ValueEnum)]
+enum LanguageArg {
+    En,
+    Zh,
+}
+
 #[derive(Serialize)]
 struct Row {
     path: String,
     labels: Vec<LabelScore>,
+    /// How the scores became probabilities.
+    logits: Option<Logits>,
     refused: Option<String>,
 }
 
@@ -59,30 +76,37 @@ pub(crate) fn run(args: &ClassifyArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
             Library::space(&library)
         }
     };
-    let classifier = Classifier::new(space, &labels, &args.templates)?;
+    let language = args.language.map(|language| match language {
+        LanguageArg::En => Language::English,
+        LanguageArg::Zh => Language::Chinese,
+    });
+    let classifier = Classifier::new(space, &labels, &prompts(args)?, language)?;
     let width = labels.iter().map(|l| escape(l).chars().count()).max().unwrap_or(0);
     let mut rows = Vec::new();
-    let mut any_refused = false;
+    let (mut any_refused, mut each_by_itself) = (false, false);
     for path in &args.files {
         ui.cancel.check()?;
-        match load_media(path, &Limits::default()).and_then(|media| classifier.classify(&media)) {
-            Ok(mut scores) => {
+        let judged = load_media(path, &Limits::default())
+            .and_then(|media| Ok((classifier.classify(&media)?, classifier.logits(media.modality())?)));
+        let path_shown = path.to_string_lossy().into_owned();
+        match judged {
+            Ok((mut scores, logits)) => {
                 scores.truncate(args.k.max(1));
                 if !ui.json {
                     ui.print(block(path, &scores, width, ui))?;
                 }
-                rows.push(Row { path: path.to_string_lossy().into_owned(), labels: scores, refused: None });
+                each_by_itself |= logits.squash == Squash::Sigmoid;
+                rows.push(Row { path: path_shown, labels: scores, logits: Some(logits), refused: None });
             }
             Err(error) => {
                 any_refused = true;
                 ui.complaint(format!("refused {error}"));
-                rows.push(Row {
-                    path: path.to_string_lossy().into_owned(),
-                    labels: Vec::new(),
-                    refused: Some(error.to_string()),
-                });
+                rows.push(Row { path: path_shown, labels: Vec::new(), logits: None, refused: Some(error.to_string()) });
             }
         }
+    }
+    if each_by_itself && !ui.json {
+        ui.remark("each percentage stands by itself: the model judges a label whatever the others are");
     }
     if ui.json {
         ui.print_json(&rows)?;
@@ -90,7 +114,25 @@ pub(crate) fn run(args: &ClassifyArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     Ok(if any_refused { ExitCode::from(SOME_REFUSED) } else { ExitCode::SUCCESS })
 }
 
-fn block(path: &std::path::Path, scores: &[LabelScore], width: usize, ui: &Ui) -> String {
+/// The sentences that were asked for: a set by its name, before a file of that name.
+fn prompts(args: &ClassifyArgs) -> anyhow::Result<Prompts> {
+    if !args.templates.is_empty() {
+        return Ok(Prompts::Own(args.templates.clone()));
+    }
+    let Some(given) = &args.prompts else { return Ok(Prompts::Suitable) };
+    Ok(match given.to_str() {
+        Some("imagenet") => Prompts::ImageNet,
+        Some("short") => Prompts::Short,
+        Some("plain") => Prompts::Plain,
+        _ => {
+            let unreadable = || format!("--prompts: expected imagenet, short, plain or a file; cannot read {}", shown(given));
+            let text = std::fs::read_to_string(given).with_context(unreadable)?;
+            Prompts::parse(&text).with_context(|| shown(given))?
+        }
+    })
+}
+
+fn block(path: &Path, scores: &[LabelScore], width: usize, ui: &Ui) -> String {
     let mut text = format!("{}\n", ui.paint(Paint::Bold, &shown(path)));
     for s in scores {
         text += &format!("  {:<width$}  {:>5.1} %  {:>6.3}\n", escape(&s.label), 100.0 * s.probability, s.score);

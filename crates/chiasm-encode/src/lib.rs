@@ -17,8 +17,10 @@ mod nets;
 #[cfg(test)]
 mod parity;
 mod registry;
+mod temperature;
 
 pub use chiasm_nn::{Precision, instructions};
 pub use dirs::ModelDirs;
 pub use error::OpenError;
-pub use registry::{ModelInfo, catalogue, class_names, open, towers};
+pub use registry::{ModelInfo, catalogue, class_names, open, temperature, towers};
+pub use temperature::Temperature;

@@ -15,6 +15,7 @@ use crate::nets::families::{self, Family};
 use crate::nets::mobilenet_v2::{self, MobileNetV2};
 use crate::nets::sentence_bert;
 use crate::nets::yamnet::{self, Yamnet};
+use crate::temperature::{self, Temperature};
 
 /// What the catalogue says of an encoder.
 #[derive(Clone, Copy)]
@@ -215,6 +216,23 @@ pub fn class_names(name: &str, models: &ModelDirs) -> Result<Vec<String>, OpenEr
     let (path, part) = split(name);
     let architecture = by_path(name, path)?;
     if part == Part::Classes { architecture.class_names(path, name) } else { Err(no_classes(name)) }
+}
+
+/// How closeness to the texts of a dual encoder becomes a probability, as its weights say; `name` is that of the tower whose media the
+/// texts are compared with. None for a model without texts, and for one that does not say.
+///
+/// # Errors
+/// As [`open`], without reading more than these numbers; [`OpenError::Weights`] and [`OpenError::Config`] where they are none.
+pub fn temperature(name: &str) -> Result<Option<Temperature>, OpenError> {
+    let (name, _) = split_precision(name);
+    if find(name).is_some() {
+        return Ok(None);
+    }
+    let (path, part) = split(name);
+    let Architecture::Family(family) = by_path(name, path)? else { return Ok(None) };
+    let asked = if let Part::Tower(modality) = part { Some(modality) } else { None };
+    let is_dual = family.modalities.len() > 1 && family.modalities.contains(&Modality::Text);
+    if is_dual { temperature::read(path, asked) } else { Ok(None) }
 }
 
 impl Architecture {

@@ -2,20 +2,25 @@
 //!
 //! # Reference
 //! Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, section 3.1.4: each prompt's
-//! vector at unit length, their mean per label, again at unit length.
-//! Differs from it in the softmax, which there has a learned temperature. Here, for scores of related and of unrelated pairs
+//! vector at unit length, their mean per label, again at unit length; a softmax over cosines times the model's own scale. Zhai et
+//! al., Sigmoid Loss for Language Image Pre-Training, ICCV 2023: a sigmoid of cosine times scale plus bias, each label by itself.
+//! Checked against both classes of transformers, see `reference/engine_classify.py`.
+//! A space that was fitted here has no scale. For scores of related and of unrelated pairs
 //! that are normal with the same deviation s and means m1 and m0, the log-odds of "related" grow by (m1 - m0) / s^2 per unit of
 //! score: that is the factor, measured on the space's reference pairs. Without pairs it is 1 / s, and without references 1.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 
 use chiasm_core::{Media, Modality};
 use serde::Serialize;
 
 use crate::calibrate::PairScores;
 use crate::space::mean;
-use crate::{EngineError, Result, Space};
+use crate::{EngineError, Language, Prompts, Result, Space};
 
-/// Prompts that are used when none are given; `{}` is the label. Plain, since they must serve pictures and sounds.
-pub const DEFAULT_TEMPLATES: [&str; 3] = ["{}", "a {}", "this is a {}"];
+/// Texts that are embedded in one call of an encoder.
+const TEXTS_AT_A_TIME: usize = 256;
 
 /// A label and how well it fits.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -24,38 +29,69 @@ pub struct LabelScore {
     pub label: String,
     /// Closeness of the media to the label's vector.
     pub score: f32,
-    /// Share among the labels given, 0..=1, summing to 1: it says nothing of labels that were not given.
+    /// Under [`Squash::Softmax`] its share among the labels given, 0..=1, summing to 1, which says nothing of labels that were not
+    /// given; under [`Squash::Sigmoid`] the probability that it fits, whatever the others do.
     pub probability: f32,
+}
+
+/// What makes probabilities of logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Squash {
+    /// Shares among all labels.
+    Softmax,
+    /// Each label by itself.
+    Sigmoid,
+}
+
+/// How closeness becomes probability: `squash(scale * score + bias)`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Logits {
+    /// What makes probabilities of logits.
+    pub squash: Squash,
+    /// The model's own where it brings one; else measured on the space's reference pairs.
+    pub scale: f64,
+    /// 0 where the model has none.
+    pub bias: f64,
 }
 
 /// Labels made ready for any number of media.
 pub struct Classifier<'a> {
     space: &'a Space,
     labels: Vec<String>,
+    prompts: Prompts,
+    language: Option<Language>,
+    /// By the kind of media that is asked.
+    ready: Mutex<BTreeMap<Modality, Arc<Ready>>>,
+}
+
+/// What media of one kind are compared with, and how.
+struct Ready {
     /// `[labels, dim]`, unit rows.
     vectors: Vec<f32>,
+    logits: Logits,
 }
 
 impl<'a> Classifier<'a> {
-    /// Embeds every label in every template (`{}` stands for the label; [`DEFAULT_TEMPLATES`] when none are given).
+    /// Takes labels and the sentences they are put in, in the labels' own language unless one is given.
     ///
     /// # Errors
-    /// [`EngineError::Query`] for no labels or a template without `{}`; those of [`Space::embed`].
-    pub fn new(space: &'a Space, labels: &[String], templates: &[String]) -> Result<Self> {
+    /// [`EngineError::Query`] for no labels, an empty one, or a sentence without `{}`; those of [`Space::embed`].
+    pub fn new(space: &'a Space, labels: &[String], prompts: &Prompts, language: Option<Language>) -> Result<Self> {
         if labels.is_empty() {
             return Err(EngineError::Query("no labels to choose from: pass at least one, better two".to_owned()));
         }
-        if let Some(bad) = templates.iter().find(|t| !t.contains("{}")) {
-            return Err(EngineError::Query(format!("the template `{bad}` has no `{{}}` where the label goes")));
+        if let Some(bad) = labels.iter().find(|label| label.chars().all(|c| c.is_whitespace() || c == '|' || c == '_')) {
+            return Err(EngineError::Query(format!("the label `{bad}` has no name in it")));
         }
-        let defaults = || DEFAULT_TEMPLATES.map(str::to_owned).to_vec();
-        let templates = if templates.is_empty() { defaults() } else { templates.to_vec() };
-        let mut vectors = Vec::with_capacity(labels.len() * space.dim());
-        for label in labels {
-            let prompts: Vec<Media> = templates.iter().map(|t| Media::Text(t.replace("{}", label))).collect();
-            vectors.extend(mean(space.embed(&prompts)?.rows(), space.dim(), space.metric()));
-        }
-        Ok(Classifier { space, labels: labels.to_vec(), vectors })
+        prompts.check()?;
+        let ready = Mutex::default();
+        let classifier = Classifier { space, labels: labels.to_vec(), prompts: prompts.clone(), language, ready };
+        // Faults of labels and models are told now, not with each file.
+        let kinds = space.modalities();
+        let first = kinds.iter().find(|kind| **kind != Modality::Text).or(kinds.first());
+        classifier.ready(first.copied().unwrap_or(Modality::Text))?;
+        Ok(classifier)
     }
 
     /// The labels with their scores, best first.
@@ -64,23 +100,74 @@ impl<'a> Classifier<'a> {
     /// Those of [`Space::embed`].
     pub fn classify(&self, media: &Media) -> Result<Vec<LabelScore>> {
         let x = self.space.embed_query(media)?;
-        let scores: Vec<f32> = self
+        let ready = self.ready(media.modality())?;
+        let scores: Vec<f32> = ready
             .vectors
             .chunks_exact(self.space.dim())
             .map(|label| crate::calibrate::closeness(self.space.metric(), &x, label))
             .collect();
-        let factor =
-            PairScores::of_references(self.space, media.modality(), Modality::Text).map_or(1.0, |p| p.log_odds_per_score());
-        let greatest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weights: Vec<f64> = scores.iter().map(|s| (factor * f64::from(s - greatest)).exp()).collect();
-        let total: f64 = weights.iter().sum();
-        let row = |((label, score), weight): ((&String, &f32), &f64)| LabelScore {
+        let probabilities = ready.logits.probabilities(&scores);
+        let row = |((label, score), probability): ((&String, &f32), f64)| LabelScore {
             label: label.clone(),
             score: *score,
-            probability: (weight / total) as f32,
+            probability: probability as f32,
         };
-        let mut ranked: Vec<LabelScore> = self.labels.iter().zip(&scores).zip(&weights).map(row).collect();
+        let mut ranked: Vec<LabelScore> = self.labels.iter().zip(&scores).zip(probabilities).map(row).collect();
         ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.label.cmp(&b.label)));
         Ok(ranked)
+    }
+
+    /// How closeness of media of a kind becomes probability.
+    ///
+    /// # Errors
+    /// Those of [`Space::embed`].
+    pub fn logits(&self, media: Modality) -> Result<Logits> {
+        Ok(self.ready(media)?.logits)
+    }
+
+    /// What media of a kind are compared with, made when first asked for.
+    fn ready(&self, media: Modality) -> Result<Arc<Ready>> {
+        // Held while it is made: others who ask would only make the same.
+        let mut made = self.ready.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(ready) = made.get(&media) {
+            return Ok(Arc::clone(ready));
+        }
+        let texts = |label: &String| self.prompts.texts(media, self.space.is_of_model(), label, self.language);
+        let texts: Vec<Vec<String>> = self.labels.iter().map(texts).collect();
+        let all: Vec<Media> = texts.iter().flatten().cloned().map(Media::Text).collect();
+        let dim = self.space.dim();
+        let mut rows = Vec::with_capacity(all.len() * dim);
+        for some in all.chunks(TEXTS_AT_A_TIME) {
+            rows.extend_from_slice(self.space.embed(some)?.data());
+        }
+        let mut vectors = Vec::with_capacity(texts.len() * dim);
+        let mut rows = rows.chunks_exact(dim);
+        for of_label in &texts {
+            vectors.extend(mean(rows.by_ref().take(of_label.len()), dim, self.space.metric()));
+        }
+        let ready = Arc::new(Ready { vectors, logits: Logits::of(self.space, media)? });
+        made.insert(media, Arc::clone(&ready));
+        Ok(ready)
+    }
+}
+
+impl Logits {
+    fn of(space: &Space, media: Modality) -> Result<Self> {
+        if let Some(own) = space.temperature(media)? {
+            let squash = if own.bias.is_some() { Squash::Sigmoid } else { Squash::Softmax };
+            return Ok(Logits { squash, scale: own.scale, bias: own.bias.unwrap_or(0.0) });
+        }
+        let measured = PairScores::of_references(space, media, Modality::Text);
+        Ok(Logits { squash: Squash::Softmax, scale: measured.map_or(1.0, |p| p.log_odds_per_score()), bias: 0.0 })
+    }
+
+    fn probabilities(&self, scores: &[f32]) -> Vec<f64> {
+        if self.squash == Squash::Sigmoid {
+            return scores.iter().map(|s| 1.0 / (1.0 + (-(self.scale * f64::from(*s) + self.bias)).exp())).collect();
+        }
+        let greatest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let weights: Vec<f64> = scores.iter().map(|s| (self.scale * f64::from(s - greatest)).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        weights.iter().map(|weight| weight / total).collect()
     }
 }

@@ -19,7 +19,6 @@
 
 mod calibrate;
 mod catalogue;
-
 mod classify;
 pub mod container;
 mod crowding;
@@ -36,6 +35,7 @@ mod lock;
 mod model_space;
 mod pairs;
 mod pipeline;
+mod prompts;
 mod search;
 mod serial;
 mod space;
@@ -46,7 +46,7 @@ mod walk;
 pub use catalogue::{Item, ItemMetadata};
 pub use chiasm_encode::ModelDirs;
 pub use chiasm_media::{Cut, Limits};
-pub use classify::{Classifier, DEFAULT_TEMPLATES, LabelScore};
+pub use classify::{Classifier, LabelScore, Logits, Squash};
 pub use error::{EngineError, FilterError};
 pub use feature_space::{FeatureFigures, FeatureFit, FeatureReport, FeatureSpace};
 pub use filter::Filter;
@@ -56,6 +56,7 @@ pub use info::{KindCount, LibraryInfo};
 pub use ingest::{IndexOptions, IndexReport, Refusal, Skipped};
 pub use library::Library;
 pub use pairs::{PairTable, TextColumn};
+pub use prompts::{Language, Prompts};
 pub use search::{Found, Query, QueryMedia, QueryPart, SearchReply, SearchRequest, load_media};
 pub use space::{Space, SpaceInfo, ViewInfo};
 pub use verify::{Problem, VerifyReport};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use chiasm_align::{About, PipelineSpace, View as PipelineView};
 use chiasm_core::{Encoder, Metric, Modality};
-use chiasm_encode::ModelDirs;
+use chiasm_encode::{ModelDirs, Temperature};
 
 use crate::space::{References, View};
 use crate::{Result, Space};
@@ -40,5 +40,19 @@ impl Space {
         let space = Space::assemble(short, views, projection, references, None, models.clone())?;
         encoders.into_iter().enumerate().for_each(|(view, encoder)| space.adopt(view, encoder));
         Ok(space)
+    }
+
+    /// Whether a model brought it along.
+    pub(crate) fn is_of_model(&self) -> bool {
+        self.method() == METHOD
+    }
+
+    /// How closeness of media of a kind to texts becomes a probability, where a model brought the space along and says so. Two
+    /// texts are not what it was learnt on.
+    pub(crate) fn temperature(&self, media: Modality) -> Result<Option<Temperature>> {
+        if !self.is_of_model() || media == Modality::Text {
+            return Ok(None);
+        }
+        Ok(chiasm_encode::temperature(self.encoder_name(media)?)?)
     }
 }

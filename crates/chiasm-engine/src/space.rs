@@ -284,6 +284,16 @@ impl Space {
         })
     }
 
+    /// What it was made by: a method of fitting, or one of the words for spaces that were not fitted.
+    pub(crate) fn method(&self) -> &str {
+        &self.projection.about().method
+    }
+
+    /// The name of the encoder of a modality.
+    pub(crate) fn encoder_name(&self, modality: Modality) -> Result<&str> {
+        Ok(&self.views[self.view_of(modality)?].encoder)
+    }
+
     fn encoder(&self, view: usize) -> Result<Arc<dyn Encoder>> {
         let View { modality, encoder: name, encoder_fingerprint } = &self.views[view];
         if name == IMPORTED {

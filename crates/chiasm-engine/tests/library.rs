@@ -6,7 +6,8 @@ use std::sync::atomic::AtomicU64;
 
 use chiasm_core::{Cancel, Metric, Modality, NoProgress, Vectors};
 use chiasm_engine::{
-    Classifier, EngineError, Filter, IndexOptions, Library, Query, QueryMedia, ReadyVectors, SearchRequest, Space, load_media,
+    Classifier, EngineError, Filter, IndexOptions, Library, Prompts, Query, QueryMedia, ReadyVectors, SearchRequest, Space,
+    load_media,
 };
 use common::{StopAfter, models, set, space, words, write_png, write_wav};
 
@@ -381,13 +382,13 @@ fn labels_name_pictures() {
     let set = set(0..1);
     let space = space();
     let labels: Vec<String> = ["red square on the left", "black square on the right"].map(str::to_owned).into();
-    let classifier = Classifier::new(&space, &labels, &["a {}".to_owned()]).unwrap();
+    let classifier = Classifier::new(&space, &labels, &Prompts::Own(vec!["a {}".to_owned()]), None).unwrap();
     let media = load_media(&set.files.join("pictures/000.png"), &Default::default()).unwrap();
     let ranked = classifier.classify(&media).unwrap();
     assert_eq!(ranked[0].label, labels[0]);
     assert!((ranked.iter().map(|l| l.probability).sum::<f32>() - 1.0).abs() < 1e-6 && ranked[0].probability > 0.5);
-    assert!(Classifier::new(&space, &[], &[]).is_err());
-    assert!(Classifier::new(&space, &labels, &["no place".to_owned()]).is_err());
+    assert!(Classifier::new(&space, &[], &Prompts::Plain, None).is_err());
+    assert!(Classifier::new(&space, &labels, &Prompts::Own(vec!["no place".to_owned()]), None).is_err());
 }
 
 #[test]

@@ -8,34 +8,55 @@ use serde_json::Value;
 
 use crate::common::chiasm;
 
-/// Writes the checkpoint that a golden of the encoders describes, with weights of its own.
-fn checkpoint(folder: &Path) -> PathBuf {
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/goldens/encode/nets/clip_quick_image.json");
-    let golden: Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
-    let folder = folder.join("tiny-clip");
-    std::fs::create_dir(&folder).unwrap();
+fn golden(name: &str) -> Value {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/goldens").join(name);
+    serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap()
+}
+
+/// Writes the checkpoint that a golden describes; `make` gives a tensor's numbers from its name, how many, and its recipe.
+fn write_checkpoint(folder: &Path, golden: &Value, mut make: impl FnMut(&str, usize, f32, f32) -> Vec<f32>) {
+    std::fs::create_dir(folder).unwrap();
     for (file, content) in golden["files"].as_object().unwrap() {
         std::fs::write(folder.join(file), content.to_string()).unwrap();
     }
-    let mut state = 1u32;
     let tensors: Vec<(&str, Vec<usize>, Vec<u8>)> = golden["tensors"]
         .as_object()
         .unwrap()
         .iter()
         .map(|(name, recipe)| {
-            let shape: Vec<usize> = serde_json::from_value(recipe[0].clone()).unwrap();
-            let bytes = (0..shape.iter().product::<usize>())
-                .flat_map(|_| {
-                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                    ((state >> 8) as f32 / (1 << 23) as f32 - 0.9).to_le_bytes()
-                })
-                .collect();
-            (name.as_str(), shape, bytes)
+            let (shape, centre, spread): (Vec<usize>, f32, f32) = serde_json::from_value(recipe.clone()).unwrap();
+            let numbers = make(name, shape.iter().product(), centre, spread);
+            (name.as_str(), shape, numbers.iter().flat_map(|v| v.to_le_bytes()).collect())
         })
         .collect();
     let views = tensors.iter().map(|(name, shape, b)| (*name, TensorView::new(Dtype::F32, shape.clone(), b).unwrap()));
     serialize_to_file(views, None, &folder.join("model.safetensors")).unwrap();
+}
+
+/// A small CLIP with weights of its own.
+fn checkpoint(folder: &Path) -> PathBuf {
+    let folder = folder.join("tiny-clip");
+    let mut state = 1u32;
+    write_checkpoint(&folder, &golden("encode/nets/clip_quick_image.json"), |_, n, _, _| {
+        let mut number = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 0.9
+        };
+        (0..n).map(|_| number()).collect()
+    });
     folder
+}
+
+/// What `reference/encode_shared.py` makes of a tensor's name: FNV-1a begins the sequence, splitmix64 continues it.
+fn numbers(name: &str, n: usize, centre: f32, spread: f32) -> Vec<f32> {
+    let seed = name.bytes().fold(0xcbf2_9ce4_8422_2325u64, |hash, b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
+    let number = |i: u64| {
+        let mut z = seed.wrapping_add(i.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        centre + spread * (((z ^ (z >> 31)) >> 40) as f32 / 8_388_608.0 - 1.0)
+    };
+    (1..=n as u64).map(number).collect()
 }
 
 fn pictures(folder: &Path) {
@@ -116,4 +137,57 @@ fn a_model_that_is_not_one_is_refused_by_name() {
         &["space", "fit", "--image", "tiny-clip", "--text", "char-ngrams", "--pairs", "x.csv", "--method", "cca", "-o", "x"],
     );
     assert!(several.code != 0, "{}", several.out);
+}
+
+/// Closeness and probabilities of labels are the reference's, for a model of shares and one that judges each label by itself.
+#[test]
+fn labels_have_the_probabilities_of_the_reference() {
+    for name in ["classify_clip", "classify_siglip"] {
+        let golden = golden(&format!("engine/{name}.json"));
+        let dir = tempfile::tempdir().unwrap();
+        write_checkpoint(&dir.path().join(name), &golden, numbers);
+        let files: Vec<String> = (0..3).map(|i| format!("{i}.png")).collect();
+        for (file, pixels) in files.iter().zip(golden["pictures"].as_array().unwrap()) {
+            let pixels: Vec<u8> = serde_json::from_value(pixels.clone()).unwrap();
+            image::RgbImage::from_raw(20, 20, pixels).unwrap().save(dir.path().join(file)).unwrap();
+        }
+        let labels: Vec<String> = serde_json::from_value(golden["labels"].clone()).unwrap();
+        let joined = labels.join(",");
+        let classify = |more: &[&str]| {
+            let line = ["classify", "--labels", &joined, "--model", name, "--json", "-k", "9"];
+            let line: Vec<&str> = line.iter().chain(more).copied().chain(files.iter().map(String::as_str)).collect();
+            chiasm(dir.path(), &line).code(0).json()
+        };
+        let mut largest = (0.0f64, 0.0f64);
+        for (set, expected) in golden["sets"].as_object().unwrap() {
+            let rows = classify(&["--prompts", set]);
+            for (at, row) in rows.as_array().unwrap().iter().enumerate() {
+                assert_eq!(row["logits"]["squash"], golden["logits"]["squash"]);
+                for number in ["scale", "bias"] {
+                    let (got, want) = (row["logits"][number].as_f64().unwrap(), golden["logits"][number].as_f64().unwrap());
+                    assert!((got - want).abs() <= 1e-5 * want.abs(), "{number} is {got}, expected {want}");
+                }
+                assert_eq!(row["labels"].as_array().unwrap().len(), labels.len());
+                for found in row["labels"].as_array().unwrap() {
+                    let of_label = labels.iter().position(|label| found["label"] == label.as_str()).unwrap();
+                    let off = |field: &str, list: &str| {
+                        (found[field].as_f64().unwrap() - expected[list][at][of_label].as_f64().unwrap()).abs()
+                    };
+                    largest = (largest.0.max(off("score", "scores")), largest.1.max(off("probability", "probabilities")));
+                }
+            }
+        }
+        eprintln!("{name}: scores differ by {:.1e}, probabilities by {:.1e} at most", largest.0, largest.1);
+        // Logits are some 25 times the scores.
+        assert!(largest.0 <= 1e-5 && largest.1 <= 1e-4, "{largest:?}");
+        // What is asked when nothing is said, and what a file says.
+        assert_eq!(classify(&[]), classify(&["--prompts", "short"]));
+        std::fs::write(dir.path().join("mine.txt"), "# as the set\n{}\na {}\nthis is a {}\n").unwrap();
+        let english = classify(&["--prompts", "plain", "--language", "en"]);
+        assert_eq!(classify(&["--prompts", "mine.txt"]), english);
+        assert_ne!(classify(&["--prompts", "plain"]), english, "a Chinese label is asked in Chinese");
+        let line = ["classify", "--labels", &joined, "--model", name, "--prompts", "photographs", "0.png"];
+        let refused = chiasm(dir.path(), &line).code(1);
+        assert!(refused.err.contains("expected imagenet, short, plain or a file"), "{}", refused.err);
+    }
 }
