@@ -15,7 +15,8 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import CLIPImageProcessor
+from transformers import CLIPImageProcessor, ConvNextImageProcessor
+from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
 
 from encode_shared import numbers
 
@@ -28,10 +29,11 @@ def made_up(name, height, width):
     return np.clip(np.stack(waves, -1) + noise, 0, 255).astype(np.uint8)
 
 
-def write(out, name, image, config):
+def write(out, name, image, config, kind=CLIPImageProcessor):
     out.mkdir(parents=True, exist_ok=True)
-    processor = CLIPImageProcessor(**config)
-    pixels = processor(images=torch.from_numpy(image).permute(2, 0, 1), return_tensors="pt")["pixel_values"][0]
+    processor = kind(**{key: value for key, value in config.items() if key != "image_processor_type"})
+    given = Image.fromarray(image) if kind is EfficientNetImageProcessorPil else torch.from_numpy(image).permute(2, 0, 1)
+    pixels = processor(images=given, return_tensors="pt")["pixel_values"][0]
     tensors = {"image": torch.from_numpy(image).contiguous(), "pixels": pixels.float().contiguous()}
     save_file(tensors, out / f"{name}.safetensors", metadata={"config": json.dumps(config)})
     print(name, tuple(image.shape), "->", tuple(pixels.shape))
@@ -49,3 +51,14 @@ else:
     write(out, "triangle_box", made_up("c", 33, 41), square | {"resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3})
     write(out, "lanczos_box", made_up("d", 33, 41), square | {"resample": 1, "do_normalize": False})
     write(out, "laid_on_black", made_up("e", 15, 40), {"do_resize": False, "crop_size": {"height": 21, "width": 22}})
+    convnext = {"image_processor_type": "ConvNextImageProcessor", "size": {"shortest_edge": 24}}
+    imagenet = {"image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}
+    write(out, "convnext", made_up("f", 45, 38), convnext | imagenet | {"crop_pct": 0.7}, ConvNextImageProcessor)
+    write(out, "convnext_silent", made_up("g", 30, 51), convnext | imagenet, ConvNextImageProcessor)
+    # By Pillow: halfway between two pixels, torchvision takes another for the nearest.
+    kind = {"image_processor_type": "EfficientNetImageProcessor", "size": {"height": 23, "width": 23}, "resample": 0}
+    twice = imagenet | {"image_std": [0.47853944, 0.4732864, 0.47434163], "include_top": True, "do_center_crop": False}
+    write(out, "efficientnet", made_up("h", 52, 37), kind | twice, EfficientNetImageProcessorPil)
+    align = {"resample": 2, "crop_size": {"height": 19, "width": 19}, "do_center_crop": True, "rescale_factor": 1 / 127.5}
+    align |= {"rescale_offset": True, "do_normalize": False, "include_top": False}
+    write(out, "align", made_up("i", 33, 40), kind | align, EfficientNetImageProcessorPil)

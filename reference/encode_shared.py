@@ -73,6 +73,11 @@ def inputs(name, shape):
     return torch.from_numpy(numbers(name, shape, 0.0, 1.5))
 
 
+def channels_last(maps):
+    """[n, channels, height, width] to [n, height, width, channels]."""
+    return maps.permute(0, 2, 3, 1)
+
+
 def ids(name, lengths, low, high, first, last):
     """Token ids in low..high between a first and a last, a list for each length."""
     out = []

@@ -1,5 +1,5 @@
-"""Goldens of ViT and DINOv2, by ViTModel, ViTForImageClassification and Dinov2Model of transformers; versions and use in
-encode_shared.py.
+"""Goldens of ViT and DINOv2, by ViTModel, ViTForImageClassification, Dinov2Model and Dinov2ForImageClassification of transformers;
+versions and use in encode_shared.py.
 
     python reference/encode_vit.py [--full DIR]
 
@@ -9,7 +9,7 @@ The tensors get the names under which transformers saves them, which are not tho
 import re
 
 import torch
-from transformers import Dinov2Config, Dinov2Model, ViTConfig, ViTForImageClassification, ViTModel
+from transformers import Dinov2Config, Dinov2ForImageClassification, Dinov2Model, ViTConfig, ViTForImageClassification, ViTModel
 
 from encode_shared import full_dir, inputs, numbers, recipe, write
 
@@ -49,6 +49,8 @@ def golden(name, model, size, renames, n_pictures=2):
     out = base(pixel_values=pixels, output_hidden_states=True)
     tensors = {"input": pixels, "embedding": out.last_hidden_state[:, 0]}
     tensors |= {f"hidden.{i}": h for i, h in enumerate(out.hidden_states)}
+    if base is not model:
+        tensors["classes"] = model(pixel_values=pixels).logits.softmax(-1)
     write(name, "image", files, recipes, tensors, FULL)
 
 
@@ -63,5 +65,6 @@ else:
     vit = ViTConfig(**sizes, intermediate_size=40, image_size=15, qkv_bias=False, num_labels=3)
     golden("vit_classifier", ViTForImageClassification(vit), (15, 15), STORED + STORED_VIT)
     golden("dinov2", Dinov2Model(Dinov2Config(**sizes, image_size=20)), (20, 20), STORED)
+    golden("dinov2_classifier", Dinov2ForImageClassification(Dinov2Config(**sizes, image_size=15, num_labels=4)), (15, 15), STORED)
     # Positions for other pictures: wider than in training, and less high.
     golden("dinov2_resized", Dinov2Model(Dinov2Config(**sizes, image_size=20)), (15, 36), STORED)

@@ -39,6 +39,15 @@ pub(crate) fn run(blocks: &[Block], x: &mut [f32], lengths: &[usize], mask: Mask
     }
 }
 
+/// Shows pictures' states as [`run`] shows those of tokens.
+pub(crate) fn watch_maps(name: &str, maps: &[FeatureMap], watch: &mut Watch<'_>) {
+    match maps {
+        // What every encoder does most of the time costs no copy.
+        [map] => watch(name, &map.data),
+        maps => watch(name, &maps.iter().flat_map(|map| &map.data).copied().collect::<Vec<f32>>()),
+    }
+}
+
 /// A network with what stands before it.
 pub(crate) enum Tower {
     /// Takes pictures.

@@ -15,7 +15,7 @@ use serde::Deserialize;
 use crate::checkpoint::Checkpoint;
 use crate::model::Output;
 use crate::net::{Net, Tower, Wanted};
-use crate::nets::{families, sentence_bert};
+use crate::nets::{classes, families, sentence_bert};
 
 /// Largest difference of any hidden state and embedding, relative to their size where that is above 1.
 const TOLERANCE: f32 = 1e-4;
@@ -91,10 +91,25 @@ fn compare(json: &Path) -> f32 {
         (family.open)(&mut files, Wanted { modality, output: Output::Embedding })
     };
     let opened = opened.unwrap_or_else(|e| panic!("{}: {e}", json.display()));
-    match &opened.tower {
+    let off = match &opened.tower {
         Tower::Image(_, net) => run(net.as_ref(), &pictures(&expected), &expected),
         Tower::Text(_, net) => run(net.as_ref(), &texts(&expected), &expected),
-    }
+    };
+    if expected.names().contains(&"classes") { off.max(compare_classes(folder.path(), &expected)) } else { off }
+}
+
+/// The same checkpoint with its classifier on top.
+fn compare_classes(folder: &Path, expected: &SafeTensors<'_>) -> f32 {
+    let family = families::family_of(folder).unwrap();
+    assert!(family.has_classes());
+    let wanted = Wanted { modality: Modality::Image, output: Output::Classes };
+    let opened = (family.open)(&mut Checkpoint::new(folder), wanted).unwrap();
+    let Tower::Image(_, net) = &opened.tower else { panic!("only pictures have classes") };
+    let got = net.embed(&pictures(expected), &mut |_, _| {}).concat();
+    assert_eq!(net.dim(), classes::names(folder).unwrap().len());
+    let off = difference(&got, &floats(expected, "classes"));
+    assert!(off <= TOLERANCE, "the classes differ by {off:.1e}");
+    off
 }
 
 /// Runs the network and compares what it shows on its way and what it gives. A state may be shorter than the reference's (nothing is

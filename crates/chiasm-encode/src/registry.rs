@@ -11,6 +11,7 @@ use crate::error::OpenError;
 use crate::features;
 use crate::model::{self, Output};
 use crate::net::{TowerEncoder, Wanted};
+use crate::nets::classes;
 use crate::nets::families::{self, Family};
 use crate::nets::mobilenet_v2::{self, MobileNetV2};
 use crate::nets::sentence_bert;
@@ -256,6 +257,7 @@ impl Architecture {
                 Box::new(TowerEncoder::new(name, files.fingerprint(opened.arithmetic), opened))
             }
             Architecture::SentenceBert => return Err(no_classes(name)),
+            Architecture::Family(family) if output == Output::Classes && !family.has_classes() => return Err(no_classes(name)),
             Architecture::Family(family) => {
                 let modality = modality.unwrap_or(family.modalities[0]);
                 let mut files = Checkpoint::new(path).with_precision(precision);
@@ -270,6 +272,7 @@ impl Architecture {
         match self {
             Architecture::MobileNetV2 => mobilenet_v2::class_names(path),
             Architecture::Yamnet => yamnet::class_names(path),
+            Architecture::Family(family) if family.has_classes() => classes::names(path),
             Architecture::SentenceBert | Architecture::Family(_) => Err(no_classes(name)),
         }
     }

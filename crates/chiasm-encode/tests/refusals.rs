@@ -242,6 +242,24 @@ fn damaged_sentence_models_are_refused_by_name() {
 }
 
 #[test]
+fn classes_are_those_of_a_checkpoint_with_a_classifier() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = format!("{}:classes", dir.path().display());
+    let models = ModelDirs::new(Vec::new());
+    let describe = |config: &str| std::fs::write(dir.path().join("config.json"), config).unwrap();
+    describe(r#"{"model_type": "clip"}"#);
+    assert!(matches!(class_names(&name, &models), Err(OpenError::NoClasses { .. })));
+    assert!(matches!(open(&name, &models), Err(OpenError::NoClasses { .. })));
+    describe(r#"{"model_type": "resnet"}"#);
+    assert!(class_names(&name, &models).unwrap_err().to_string().contains("names no classes under id2label"));
+    assert!(refusal(&name, dir.path()).contains("names no classes under id2label"));
+    describe(r#"{"model_type": "resnet", "id2label": {"1": "dog", "0": "cat"}}"#);
+    assert_eq!(class_names(&name, &models).unwrap(), ["cat", "dog"]);
+    // Its weights are still looked for.
+    assert!(refusal(&name, dir.path()).contains("model.safetensors"));
+}
+
+#[test]
 fn what_means_nothing_is_refused_with_its_place() {
     let Some(folder) = small_models() else { return };
     let models = ModelDirs::new(vec![folder]);

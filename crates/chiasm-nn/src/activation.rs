@@ -45,6 +45,17 @@ impl Activation {
 }
 
 impl Activation {
+    /// `x` becomes the function of `x + y`: where a shortcut ends.
+    ///
+    /// # Panics
+    /// If they are not of one length.
+    pub fn of_sum(self, x: &mut [f32], y: &[f32]) {
+        assert_eq!(x.len(), y.len(), "lengths of a sum");
+        if !x.is_empty() {
+            self.after_bias(x, y);
+        }
+    }
+
     /// Adds `bias` to every row of `x`, `[n, bias.len()]`, and applies the function, in place.
     pub(crate) fn after_bias(self, x: &mut [f32], bias: &[f32]) {
         widest(AfterBias { activation: self, x, bias });

@@ -16,6 +16,10 @@ use crate::model;
 /// Sides beyond this are refused: a description comes from strangers, and decides how much memory a picture takes.
 const MAX_SIDE: u32 = 4096;
 
+/// What part of a picture ConvNeXT's processor keeps where nothing is said, and the side from which on it keeps all of it.
+const CONVNEXT_PART: f64 = 0.875;
+const CONVNEXT_WHOLE: u32 = 384;
+
 /// What holds where the description is silent.
 #[derive(Clone, Copy)]
 pub(crate) struct Defaults {
@@ -39,11 +43,23 @@ impl Defaults {
         mean: [0.481_454_66, 0.457_827_5, 0.408_210_73],
         std: [0.268_629_54, 0.261_302_6, 0.275_777_1],
     };
+
+    /// The same with mean and deviation of ImageNet's pictures.
+    pub(crate) const IMAGENET: Self = Self { mean: [0.485, 0.456, 0.406], std: [0.229, 0.224, 0.225], ..Self::CLIP };
+
+    /// Those of EfficientNet: to 346 whatever the shape, cubic.
+    pub(crate) const EFFICIENTNET: Self =
+        Self { side: 346, square: true, filter: Filter::Bicubic, crop: false, mean: [0.5; 3], std: [0.5; 3] };
 }
 
 /// `preprocessor_config.json`.
 #[derive(Deserialize)]
 struct Config {
+    image_processor_type: Option<String>,
+    feature_extractor_type: Option<String>,
+    crop_pct: Option<f64>,
+    rescale_offset: Option<bool>,
+    include_top: Option<bool>,
     do_resize: Option<bool>,
     size: Option<Size>,
     resample: Option<u8>,
@@ -121,6 +137,22 @@ impl ImageProcessor {
             Some(Size::Box { height, width }) => [height, width],
         };
         let crop = config.do_center_crop.unwrap_or(defaults.crop).then_some(crop);
+        let kind = config.image_processor_type.or(config.feature_extractor_type).unwrap_or_default();
+        // ConvNeXT's processor, which ResNet's checkpoints name too, states one side and of what part of a picture that is the middle.
+        let part = config.crop_pct.or(kind.starts_with("ConvNext").then_some(CONVNEXT_PART));
+        let (target, crop) = match (part, target) {
+            (Some(part), Target::Shortest(edge)) => {
+                model::expect(&path, part > 0.0 && part <= 1.0, || {
+                    format!("crop_pct is {part}, expected above 0 and at most 1")
+                })?;
+                if edge < CONVNEXT_WHOLE {
+                    (Target::Shortest((f64::from(edge) / part) as u32), Some([edge, edge]))
+                } else {
+                    (Target::Box(edge, edge), None)
+                }
+            }
+            (Some(_) | None, _) => (target, crop),
+        };
         let resize = config.do_resize.unwrap_or(true).then_some((target, filter));
         let sides = match target {
             Target::Box(height, width) => [height, width],
@@ -142,13 +174,18 @@ impl ImageProcessor {
         };
         let normalize = config.do_normalize.unwrap_or(true);
         let mean = if normalize { channels("image_mean", config.image_mean, defaults.mean)? } else { [0.0; 3] };
-        let std = if normalize { channels("image_std", config.image_std, defaults.std)? } else { [1.0; 3] };
-        let sound = factor.is_finite() && mean.iter().all(|v| v.is_finite()) && std.iter().all(|v| v.is_finite() && *v > 0.0);
+        let deviation = channels("image_std", config.image_std, defaults.std)?;
+        let std = if normalize { deviation } else { [1.0; 3] };
+        let sound =
+            factor.is_finite() && mean.iter().all(|v| v.is_finite()) && deviation.iter().all(|v| v.is_finite() && *v > 0.0);
         model::expect(&path, sound, || {
             "image_mean, image_std and rescale_factor must be finite, and image_std above 0".to_owned()
         })?;
-        let scale = std.map(|std| (factor / f64::from(std)) as f32);
-        let shift = std::array::from_fn(|c| -mean[c] / std[c]);
+        // EfficientNet's were trained on pictures that lie around 0 and are divided by the deviation once more.
+        let offset = if config.rescale_offset.unwrap_or(false) { 1.0 } else { 0.0 };
+        let again = if config.include_top.unwrap_or(kind.starts_with("EfficientNet")) { deviation } else { [1.0; 3] };
+        let scale = std::array::from_fn(|c| (factor / f64::from(std[c]) / f64::from(again[c])) as f32);
+        let shift = std::array::from_fn(|c| (-offset - mean[c]) / std[c] / again[c]);
         Ok(Self { resize, crop, scale, shift })
     }
 

@@ -5,17 +5,13 @@ use std::path::Path;
 use chiasm_nn::{Block, BlockNames, BlockShape, FeatureMap, LayerNorm, Mask, Qkv, Weights, WeightsError};
 
 use crate::error::OpenError;
-use crate::model::{self, Output};
-use crate::net::{Net, Wanted, Watch, run};
+use crate::model;
+use crate::net::{Net, Watch, run};
 use crate::nets::patches::Patches;
 
-/// Refuses sizes that no network has, and the classes, which need names that the description of the weights does not state
-/// in order.
-pub(crate) fn check(path: &Path, wanted: Wanted, shape: BlockShape) -> Result<(), OpenError> {
+/// Refuses sizes that no network has.
+pub(crate) fn check(path: &Path, shape: BlockShape) -> Result<(), OpenError> {
     let BlockShape { dim, wide, n_heads, .. } = shape;
-    model::expect(path, wanted.output == Output::Embedding, || {
-        "the classes of this architecture are not read: leave out `:classes` to have its features".to_owned()
-    })?;
     model::expect(path, dim > 0 && n_heads > 0 && dim.is_multiple_of(n_heads), || {
         format!("hidden_size {dim} does not divide into {n_heads} attention heads")
     })?;
@@ -43,7 +39,8 @@ pub(crate) struct Grid {
     pub(crate) given: [usize; 2],
 }
 
-/// Patches, class token, positions, blocks, a normalisation; the embedding is the class token's state, `[dim]`.
+/// Patches, class token, positions, blocks, a normalisation; the embedding is the class token's state, `[dim]`, and the mean of the
+/// patches' states behind it where that is asked for.
 pub(crate) struct ClassToken {
     patches: Patches,
     /// Its embedding and its position in one, `[dim]`.
@@ -53,6 +50,7 @@ pub(crate) struct ClassToken {
     blocks: Vec<Block>,
     norm: LayerNorm,
     dim: usize,
+    with_mean: bool,
 }
 
 impl ClassToken {
@@ -80,13 +78,19 @@ impl ClassToken {
             blocks: (0..n_blocks).map(|i| Block::load(w, &names(i), shape)).collect::<Result<_, _>>()?,
             norm: LayerNorm::load(w, &format!("{prefix}layernorm"), dim, shape.eps)?,
             dim,
+            with_mean: false,
         })
+    }
+
+    /// Puts the mean of the patches' states behind the class token's.
+    pub(crate) fn with_mean(self) -> Self {
+        Self { with_mean: true, ..self }
     }
 }
 
 impl Net<FeatureMap> for ClassToken {
     fn dim(&self) -> usize {
-        self.dim
+        if self.with_mean { 2 * self.dim } else { self.dim }
     }
 
     fn rows(&self, picture: &FeatureMap) -> usize {
@@ -104,10 +108,24 @@ impl Net<FeatureMap> for ClassToken {
             x.extend(patches.iter().zip(&self.positions).map(|(v, p)| v + p));
         }
         run(&self.blocks, &mut x, &vec![n; pictures.len()], Mask::None, watch);
+        if self.with_mean {
+            self.norm.forward(&mut x);
+            return x.chunks_exact(n * dim).map(|tokens| [&tokens[..dim], &mean(&tokens[dim..], dim)].concat()).collect();
+        }
         let mut classes: Vec<f32> = x.chunks_exact(n * dim).flat_map(|tokens| &tokens[..dim]).copied().collect();
         self.norm.forward(&mut classes);
         classes.chunks_exact(dim).map(<[f32]>::to_vec).collect()
     }
+}
+
+/// The mean of rows, `[dim]`.
+fn mean(rows: &[f32], dim: usize) -> Vec<f32> {
+    let mut sums = vec![0.0f64; dim];
+    for row in rows.chunks_exact(dim) {
+        sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v));
+    }
+    let n = (rows.len() / dim).max(1) as f64;
+    sums.iter().map(|sum| (sum / n) as f32).collect()
 }
 
 /// Positions of a square grid for one of another shape: cubic convolution (Keys 1981, with a = -3/4) around the place that the middle

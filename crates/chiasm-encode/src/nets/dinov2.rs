@@ -2,7 +2,7 @@
 //!
 //! # Reference
 //! Oquab et al., "DINOv2: Learning Robust Visual Features without Supervision", TMLR 2024. Checked layer by layer against
-//! `Dinov2Model` of transformers. Differs from it in: the giant, whose feed-forward part is gated, is refused.
+//! `Dinov2Model` and `Dinov2ForImageClassification` of transformers. Differs from it in: the giant, whose feed-forward part is gated, is refused.
 //! # Files
 //! Hugging Face's layout: `config.json` (`model_type` `dinov2`), `preprocessor_config.json`, the weights.
 //! # Preprocessing
@@ -14,6 +14,7 @@
 //! | picture | `[224, 224, 3]` | about -2..2.7 |
 //! | tokens | `[1 + patches, dim]` | any |
 //! | embedding | `[dim]`, normalised | any |
+//! | classes | those that the description names | 0..=1, sum 1 |
 
 use chiasm_nn::{BlockNames, BlockShape, Order};
 use serde::Deserialize;
@@ -24,6 +25,7 @@ use crate::input::{Defaults, ImageProcessor};
 use crate::model;
 use crate::net::{Finish, Opened, Tower, Wanted};
 use crate::nets::class_token::{ClassToken, Grid, attention_names, check, prefix};
+use crate::nets::classes::{self, Classes};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "dinov2 1";
@@ -75,7 +77,8 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
         activation: model::activation(&path, &c.hidden_act)?,
         order: Order::PreNorm,
     };
-    check(&path, wanted, shape)?;
+    check(&path, shape)?;
+    let classes = Classes::wanted(files, wanted)?;
     let processor = ImageProcessor::open(files, Defaults::CLIP)?;
     model::expect(&path, c.patch_size > 0 && c.image_size as usize >= c.patch_size, || {
         format!("patch_size {} does not fit an image_size of {}", c.patch_size, c.image_size)
@@ -103,7 +106,9 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
     };
     let net = ClassToken::load(&mut w, &prefix, grid, shape, c.num_hidden_layers, names)?;
     w.skip(&format!("{prefix}embeddings.mask_token"));
-    w.skip_prefix("classifier.");
+    // The classifier looks at the patches as well.
+    let net = if classes.is_some() { net.with_mean() } else { net };
+    let net = classes::on_top(&mut w, classes, "classifier", net)?;
     w.finish()?;
-    Ok(Opened { tower: Tower::Image(processor, Box::new(net)), finish: Finish::AsIs, arithmetic: ARITHMETIC })
+    Ok(Opened { tower: Tower::Image(processor, net), finish: Finish::AsIs, arithmetic: ARITHMETIC })
 }

@@ -9,7 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::model;
 use crate::net::{Opened, Wanted};
-use crate::nets::{bert, chinese_clip, clip, dinov2, siglip, vit, xlnet};
+use crate::nets::{align, bert, chinese_clip, clip, dinov2, efficientnet, resnet, siglip, vit, xlnet};
 
 /// An architecture of checkpoints that describe themselves.
 pub(crate) struct Family {
@@ -28,11 +28,24 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "vit", modalities: &[Modality::Image], open: vit::open },
     Family { model_type: "dinov2", modalities: &[Modality::Image], open: dinov2::open },
     Family { model_type: "chinese_clip", modalities: &[Modality::Image, Modality::Text], open: chinese_clip::open },
+    Family { model_type: "resnet", modalities: &[Modality::Image], open: resnet::open },
+    Family { model_type: "efficientnet", modalities: &[Modality::Image], open: efficientnet::open },
+    Family { model_type: "align", modalities: &[Modality::Image, Modality::Text], open: align::open },
     Family { model_type: "bert", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "roberta", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "xlm-roberta", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "xlnet", modalities: xlnet::MODALITIES, open: xlnet::open },
 ];
+
+/// Those whose classifier is read, see [`crate::nets::classes`].
+const CLASSIFIERS: &[&str] = &["vit", "dinov2", "resnet", "efficientnet"];
+
+impl Family {
+    /// Whether its checkpoints may name classes.
+    pub(crate) fn has_classes(&self) -> bool {
+        CLASSIFIERS.contains(&self.model_type)
+    }
+}
 
 /// The family of the checkpoint in a folder.
 pub(crate) fn family_of(folder: &Path) -> Result<&'static Family, OpenError> {

@@ -14,6 +14,7 @@
 //! | picture | `[224, 224, 3]` | -1..=1 |
 //! | tokens | `[1 + patches, dim]` | any |
 //! | embedding | `[dim]`, normalised | any |
+//! | classes | those that the description names | 0..=1, sum 1 |
 
 use chiasm_media::Filter;
 use chiasm_nn::{BlockNames, BlockShape, Order};
@@ -25,6 +26,7 @@ use crate::input::{Defaults, ImageProcessor};
 use crate::model;
 use crate::net::{Finish, Opened, Tower, Wanted};
 use crate::nets::class_token::{ClassToken, Grid, attention_names, check, prefix};
+use crate::nets::classes::{self, Classes};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "vit 1";
@@ -71,7 +73,8 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
         activation: model::activation(&path, &c.hidden_act)?,
         order: Order::PreNorm,
     };
-    check(&path, wanted, shape)?;
+    check(&path, shape)?;
+    let classes = Classes::wanted(files, wanted)?;
     let defaults = Defaults { side: 224, square: true, filter: Filter::Bilinear, crop: false, mean: [0.5; 3], std: [0.5; 3] };
     let processor = ImageProcessor::open(files, defaults)?;
     model::fits_patches(&path, processor.shape(), c.image_size, c.patch_size)?;
@@ -96,7 +99,7 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
     let net = ClassToken::load(&mut w, &prefix, grid, shape, c.num_hidden_layers, names)?;
     w.skip(&format!("{prefix}embeddings.mask_token"));
     w.skip_prefix(&format!("{prefix}pooler."));
-    w.skip_prefix("classifier.");
+    let net = classes::on_top(&mut w, classes, "classifier", net)?;
     w.finish()?;
-    Ok(Opened { tower: Tower::Image(processor, Box::new(net)), finish: Finish::AsIs, arithmetic: ARITHMETIC })
+    Ok(Opened { tower: Tower::Image(processor, net), finish: Finish::AsIs, arithmetic: ARITHMETIC })
 }
