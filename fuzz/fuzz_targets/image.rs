@@ -13,6 +13,11 @@ const LIMITS: Limits = Limits {
     max_audio_samples: 1 << 20,
     max_text_bytes: 1 << 20,
     max_series_values: 1 << 18,
+    max_animation_pixels: 1 << 22,
+    max_video_frames: 64,
+    max_video_bytes: 1 << 22,
+    max_video_s: 600,
+    max_ffmpeg_s: 0,
 };
 
 fuzz_target!(|bytes: &[u8]| {

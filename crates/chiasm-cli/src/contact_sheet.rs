@@ -99,11 +99,21 @@ impl Card {
             (Modality::Audio, Some(href)) => {
                 let _ = write!(page, "<audio controls preload=\"none\" src=\"{href}\" aria-label=\"{text}\"></audio>");
             }
+            (Modality::Video, Some(href)) => {
+                // An animated picture is no video to a browser.
+                let is_picture = [".gif", ".webp", ".png"].iter().any(|end| href.to_ascii_lowercase().ends_with(end));
+                let _ = match is_picture {
+                    true => write!(page, "<a href=\"{href}\"><img src=\"{href}\" alt=\"{text}\" loading=\"lazy\"></a>"),
+                    false => {
+                        write!(page, "<video controls muted preload=\"metadata\" src=\"{href}\" aria-label=\"{text}\"></video>")
+                    }
+                };
+            }
             (Modality::Series, _) => page.push_str(&sparklines(&self.channels)),
             (Modality::Text, _) => {
                 let _ = write!(page, "<blockquote>{text}</blockquote>");
             }
-            (Modality::Image | Modality::Audio, None) => {}
+            (Modality::Image | Modality::Audio | Modality::Video, None) => {}
         }
         page.push_str("<figcaption>");
         if let Some(score) = self.score {
@@ -183,6 +193,7 @@ h1 { font-size: 1.6rem; margin: 0 0 .2rem; } h2 { font-size: 1.05rem; margin: 2r
 figure { margin: 0; width: 10.5rem; background: var(--card); border: 1px solid var(--line); border-radius: .5rem; overflow: hidden; }
 figure.query { border: 2px solid var(--accent); } figure.right { border-color: var(--yes); }
 figure img { display: block; width: 100%; aspect-ratio: 1; object-fit: cover; image-rendering: auto; }
+figure video { display: block; width: 100%; aspect-ratio: 1; object-fit: cover; }
 figure audio { display: block; width: 100%; margin: .6rem 0; } figure svg { display: block; width: 100%; margin: .4rem 0; }
 blockquote { margin: 0; padding: .8rem; font-size: .95rem; min-height: 3rem; overflow-wrap: anywhere; }
 figcaption { padding: .4rem .6rem .5rem; font-size: .78rem; color: var(--soft); border-top: 1px solid var(--line); }

@@ -22,7 +22,7 @@ pub(crate) struct ImportArgs {
     /// Names of the rows: a table with a header (comma, semicolon or tab), or plain lines in a .txt
     #[arg(long, required = true, value_name = "FILE.csv")]
     names: Vec<PathBuf>,
-    /// What the rows stand for: image, text, audio or series
+    /// What the rows stand for: image, text, audio, series or video
     #[arg(long, required = true, value_name = "KIND")]
     kind: Vec<Modality>,
     /// Column of the names in the tables [default: path, file, filename, image, name or id, else the first]

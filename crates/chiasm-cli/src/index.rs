@@ -32,6 +32,7 @@ pub(crate) struct IndexArgs {
     #[arg(long)]
     reread: bool,
     /// Change how much one file may ask for: max_file_bytes, max_pixels, max_audio_samples, max_text_bytes, max_series_values,
+    /// max_animation_pixels, max_video_frames, max_video_bytes, max_video_s, max_ffmpeg_s,
     /// max_segments (parts of one long text or sound; each costs an embedding)
     #[arg(long = "limit", value_name = "NAME=N")]
     limits: Vec<String>,
@@ -136,6 +137,11 @@ fn limits(given: &[String]) -> anyhow::Result<(Limits, Cut)> {
             "max_audio_samples" => &mut limits.max_audio_samples,
             "max_text_bytes" => &mut limits.max_text_bytes,
             "max_series_values" => &mut limits.max_series_values,
+            "max_animation_pixels" => &mut limits.max_animation_pixels,
+            "max_video_frames" => &mut limits.max_video_frames,
+            "max_video_bytes" => &mut limits.max_video_bytes,
+            "max_video_s" => &mut limits.max_video_s,
+            "max_ffmpeg_s" => &mut limits.max_ffmpeg_s,
             "max_segments" => &mut max_segments,
             _ => return Err(usage(format!("--limit {one}: `{name}` is no limit; see `chiasm index --help`"))),
         };

@@ -37,7 +37,7 @@ Data goes to stdout, progress and errors to stderr.
 Exit status: 0 all done; 1 error; 2 usage; 3 done, but some files were refused; 130 stopped by Ctrl-C.
 The library is `--library PATH`, else $CHIASM_LIBRARY, else the nearest `.chiasm` folder here or above.";
 
-/// Find anything with anything: pictures, texts, sounds and sensor series in one library.
+/// Find anything with anything: pictures, texts, sounds, videos and sensor series in one library.
 #[derive(Parser)]
 #[command(name = "chiasm", version, about, after_help = AFTER_HELP, max_term_width = 110)]
 struct Cli {

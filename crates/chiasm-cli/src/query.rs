@@ -43,11 +43,13 @@ const OPTIONS: &[(&str, &str, Kind, bool, &str)] = &[
     ("image", "FILE", Kind::File(Modality::Image), false, "A picture"),
     ("audio", "FILE", Kind::File(Modality::Audio), false, "A sound"),
     ("series", "FILE", Kind::File(Modality::Series), false, "A sensor series"),
+    ("video", "FILE", Kind::File(Modality::Video), false, "A video or an animated picture"),
     ("like", "PATH_OR_ID", Kind::Item, false, "An item of the library, by its path or number; nothing is encoded"),
     ("not", "WORDS", Kind::Words, true, "Words to keep away from"),
     ("not-image", "FILE", Kind::File(Modality::Image), true, "A picture to keep away from"),
     ("not-audio", "FILE", Kind::File(Modality::Audio), true, "A sound to keep away from"),
     ("not-series", "FILE", Kind::File(Modality::Series), true, "A series to keep away from"),
+    ("not-video", "FILE", Kind::File(Modality::Video), true, "A video to keep away from"),
     ("not-like", "PATH_OR_ID", Kind::Item, true, "An item to keep away from"),
 ];
 
@@ -146,7 +148,7 @@ impl Parts {
     pub(crate) fn resolve(&self, library: &Library) -> anyhow::Result<Query> {
         if self.0.is_empty() {
             return Err(usage(
-                "nothing to look for: give words, or `--image FILE`, `--audio FILE`, `--series FILE`, `--text-file FILE`, `--like PATH`",
+                "nothing to look for: give words, or `--image FILE`, `--audio FILE`, `--series FILE`, `--video FILE`, `--text-file FILE`, `--like PATH`",
             ));
         }
         if self.0.iter().all(|part| part.is_not) {
@@ -202,6 +204,7 @@ pub(crate) fn noun(modality: Modality) -> &'static str {
         Modality::Text => "a text",
         Modality::Audio => "a sound",
         Modality::Series => "a series",
+        Modality::Video => "a video",
     }
 }
 

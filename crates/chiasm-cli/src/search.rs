@@ -42,7 +42,7 @@ struct AnswerArgs {
     /// How many hits
     #[arg(short, value_name = "N", default_value_t = 10, value_parser = value_parser!(u32).range(1..))]
     k: u32,
-    /// Only these kinds of media: image, text, audio, series
+    /// Only these kinds of media: image, text, audio, series, video
     #[arg(long = "kind", value_name = "KIND,...", value_delimiter = ',')]
     kinds: Vec<Modality>,
     /// Only items for which this holds, e.g. "taken > 2020-01-01 AND folder = 'trips/*' AND size < 2MB"
@@ -194,7 +194,7 @@ fn show(reply: &SearchReply, pictures: Option<Protocol>, ui: &Ui) -> anyhow::Res
             let indent = " ".repeat(rank_width + 2 + 6 + 2 + 6 + 2 + 6 + 2);
             line.push_str(&format!("{indent}{}\n", ui.paint(Paint::Dim, &one_line(snippet, 100))));
         }
-        if let (Some(protocol), Modality::Image) = (pictures, hit.kind) {
+        if let (Some(protocol), Modality::Image | Modality::Video) = (pictures, hit.kind) {
             line.push_str(&thumbnail(&hit.path, protocol).unwrap_or_default());
         }
         ui.print(line)?;
@@ -213,7 +213,7 @@ pub(crate) fn nearer(path: &Path, here: &Path) -> PathBuf {
     path.strip_prefix(here).unwrap_or(path).to_owned()
 }
 
-/// `0:03-0:08` for a stretch of a sound, `bytes 100-420` for one of a text.
+/// `0:03-0:08` for a stretch of a sound or video, `bytes 100-420` for one of a text.
 fn span(span: &Span) -> Option<String> {
     match *span {
         Span::Whole => None,

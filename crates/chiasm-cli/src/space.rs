@@ -51,7 +51,10 @@ pub(crate) struct FitArgs {
     /// Encoder for sensor series
     #[arg(long, value_name = "NAME")]
     series: Option<String>,
-    /// Table of what belongs together: CSV with a header of image, text or caption, audio, series
+    /// Encoder for videos; without one they are found through their frames where there is one for pictures
+    #[arg(long, value_name = "NAME")]
+    video: Option<String>,
+    /// Table of what belongs together: CSV with a header of image, text or caption, audio, series, video
     #[arg(long, value_name = "FILE")]
     pairs: Option<PathBuf>,
     /// Folder in which the table's paths begin [default: the table's own]
@@ -144,6 +147,7 @@ fn fit(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         (Modality::Text, &args.text),
         (Modality::Audio, &args.audio),
         (Modality::Series, &args.series),
+        (Modality::Video, &args.video),
     ];
     let method = args.method.as_str();
     if !args.rows.views.is_empty() {
@@ -184,7 +188,7 @@ fn fit(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
 }
 
 fn fit_on_features(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
-    if args.pairs.is_some() || [&args.image, &args.text, &args.audio, &args.series].iter().any(|e| e.is_some()) {
+    if args.pairs.is_some() || [&args.image, &args.text, &args.audio, &args.series, &args.video].iter().any(|e| e.is_some()) {
         return Err(usage("--view takes rows as they are: leave out the encoders and `--pairs`, or leave out `--view`"));
     }
     if args.method == "conse" {

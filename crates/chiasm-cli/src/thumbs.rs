@@ -6,6 +6,7 @@
 
 use std::io::{self, Cursor, IsTerminal};
 use std::path::Path;
+use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -75,12 +76,19 @@ fn detect(env: impl Fn(&str) -> String) -> Option<Protocol> {
     iterm.then_some(Protocol::Iterm2)
 }
 
-/// The escape sequences that draw the picture in `path`, with a line feed after it; `None` where it cannot be read (it may be gone
+/// Seconds of a video of which the middle frame is shown: to decode more would keep people waiting.
+const VIDEO_S: u64 = 2;
+
+/// The escape sequences that draw the picture in `path`, or a frame of the video, with a line feed after it; `None` where it cannot be read (it may be gone
 /// since it was indexed, and a hit is worth showing without its picture).
 pub(crate) fn thumbnail(path: &Path, protocol: Protocol) -> Option<String> {
-    let limits = Limits::default();
+    let limits = Limits { max_video_s: VIDEO_S, ..Limits::default() };
     let bytes = chiasm_media::read(path, &limits).ok()?;
-    let Media::Image(image) = chiasm_media::decode(path, &bytes, &limits).ok()?.media else { return None };
+    let image = match chiasm_media::decode(path, &bytes, &limits).ok()?.media {
+        Media::Image(image) => image,
+        Media::Video(mut video) => Arc::unwrap_or_clone(video.frames.swap_remove(video.spread(1)[0])),
+        Media::Text(_) | Media::Audio(_) | Media::Series(_) => return None,
+    };
     let scale = f64::from(SIDE) / f64::from(image.width.max(image.height));
     let side = |n: u32| ((f64::from(n) * scale).round() as u32).clamp(1, SIDE);
     let small = if scale < 1.0 { chiasm_media::resize(&image, side(image.width), side(image.height)) } else { image };

@@ -15,7 +15,7 @@ mod space;
 mod vectors;
 
 pub use labels::{Labels, LabelsError};
-pub use media::{Image, Media, Modality, Series, Span, UnknownModality, Waveform};
+pub use media::{Image, Media, Modality, Series, Span, UnknownModality, Video, Waveform};
 pub use run::{Cancel, Cancelled, NoProgress, Progress};
 pub use search::{Hit, NotANumber, RowSet, Score, SearchError, SearchOptions, VectorIndex};
 pub use space::{EncodeError, Encoder, ProjectError, SharedSpace};

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// A kind of thing that can be found or that can find.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,11 +15,13 @@ pub enum Modality {
     Audio,
     /// Readings over time: motion, touch, any sensor.
     Series,
+    /// Moving pictures, without their sound.
+    Video,
 }
 
 impl Modality {
     /// Every modality, in the order in which tables list them.
-    pub const ALL: [Modality; 4] = [Modality::Image, Modality::Text, Modality::Audio, Modality::Series];
+    pub const ALL: [Modality; 5] = [Modality::Image, Modality::Text, Modality::Audio, Modality::Series, Modality::Video];
 
     /// The lower-case word used in files, in `--kind` and in JSON.
     pub fn as_str(self) -> &'static str {
@@ -27,6 +30,7 @@ impl Modality {
             Modality::Text => "text",
             Modality::Audio => "audio",
             Modality::Series => "series",
+            Modality::Video => "video",
         }
     }
 }
@@ -39,7 +43,7 @@ impl fmt::Display for Modality {
 
 /// A word that names no modality.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no kind of media: expected image, text, audio or series")]
+#[error("`{0}` is no kind of media: expected image, text, audio, series or video")]
 pub struct UnknownModality(pub String);
 
 impl FromStr for Modality {
@@ -95,6 +99,30 @@ impl Series {
     }
 }
 
+/// Moving pictures.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Video {
+    /// Pictures of one size in the order of time, at least one; shared, so that a stretch of a video costs no copy.
+    pub frames: Vec<Arc<Image>>,
+    /// Seconds from the start at which each begins to be shown: one for each frame, ascending, the first at 0.
+    pub times_s: Vec<f64>,
+    /// Length in seconds, no less than the last of `times_s`.
+    pub duration_s: f64,
+}
+
+impl Video {
+    /// Which frame is shown at a time: the last that has begun by then, the first before the start.
+    pub fn frame_at(&self, time_s: f64) -> usize {
+        self.times_s.partition_point(|t| *t <= time_s).saturating_sub(1)
+    }
+
+    /// The frames in the middle of `n` equal stretches of time. Where there are fewer frames than `n`, some stand there more than
+    /// once; of a video with a constant rate whose frames are a multiple of `n` they are evenly apart.
+    pub fn spread(&self, n: usize) -> Vec<usize> {
+        (0..n).map(|i| self.frame_at(self.duration_s * (i as f64 + 0.5) / n as f64)).collect()
+    }
+}
+
 /// One decoded piece of media.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Media {
@@ -106,6 +134,8 @@ pub enum Media {
     Audio(Waveform),
     /// Readings over time.
     Series(Series),
+    /// Moving pictures.
+    Video(Video),
 }
 
 impl Media {
@@ -116,6 +146,7 @@ impl Media {
             Media::Text(_) => Modality::Text,
             Media::Audio(_) => Modality::Audio,
             Media::Series(_) => Modality::Series,
+            Media::Video(_) => Modality::Video,
         }
     }
 }
@@ -125,7 +156,7 @@ impl Media {
 pub enum Span {
     /// All of it.
     Whole,
-    /// Seconds from the start of a sound, half-open.
+    /// Seconds from the start of a sound or video, half-open.
     Time {
         /// First second covered.
         start_s: f64,
@@ -139,4 +170,31 @@ pub enum Span {
         /// Where it ends.
         end: usize,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_modalities_are_one_another() {
+        for modality in Modality::ALL {
+            assert_eq!(modality.as_str().parse(), Ok(modality));
+        }
+        let error = "film".parse::<Modality>().unwrap_err().to_string();
+        assert!(Modality::ALL.iter().all(|m| error.contains(m.as_str())), "{error}");
+    }
+
+    #[test]
+    fn frames_are_found_by_time() {
+        let frame = Arc::new(Image { width: 1, height: 1, rgb: vec![0; 3] });
+        let times_s = vec![0.0, 0.5, 0.75, 3.0];
+        let video = Video { frames: vec![frame; 4], times_s, duration_s: 4.0 };
+        let at: Vec<usize> = [-1.0, 0.0, 0.49, 0.5, 2.9, 3.0, 99.0].map(|t| video.frame_at(t)).to_vec();
+        assert_eq!(at, [0, 0, 0, 1, 2, 3, 3]);
+        // Middles of eight stretches of half a second.
+        assert_eq!(video.spread(8), [0, 1, 2, 2, 2, 2, 3, 3]);
+        assert_eq!(video.spread(1), [2]);
+        assert!(video.spread(0).is_empty());
+    }
 }

@@ -44,7 +44,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A photo of 500 x 375, a caption of 14 tokens, a sound of three seconds, a minute of readings.
+/// A photo of 500 x 375, a caption of 14 tokens, a sound of three seconds, a minute of readings, a video of two seconds.
 fn made_up(modality: Modality, seed: u32) -> Media {
     let mut state = seed.wrapping_add(1);
     let mut noise = move || {
@@ -54,6 +54,15 @@ fn made_up(modality: Modality, seed: u32) -> Media {
     match modality {
         Modality::Image => Media::Image(Image { width: 500, height: 375, rgb: (0..500 * 375 * 3).map(|_| noise()).collect() }),
         Modality::Text => Media::Text("A brown dog runs over the wet grass with a ball .".to_owned()),
+        Modality::Video => {
+            let frame =
+                |_| std::sync::Arc::new(Image { width: 341, height: 256, rgb: (0..341 * 256 * 3).map(|_| noise()).collect() });
+            Media::Video(chiasm_core::Video {
+                frames: (0..20).map(frame).collect(),
+                times_s: (0..20).map(|i| f64::from(i) / 10.0).collect(),
+                duration_s: 2.0,
+            })
+        }
         Modality::Audio => {
             let samples = (0..48_000).map(|_| f32::from(noise()) / 128.0 - 1.0).collect();
             Media::Audio(Waveform { sample_rate_hz: 16_000, samples })

@@ -11,12 +11,12 @@
 //! Half of `r(x)`, negated, stands behind the vector's own numbers, one number for each kind of query; a query carries a 1 in its
 //! kind's place. Ranking stays one inner product, exact and under any filter:
 //!
-//! | | own numbers | image | text | audio | series |
+//! | | own numbers | image | text | audio | series, video |
 //! | --- | --- | --- | --- | --- | --- |
 //! | an item that is a picture | `x` | 0 | `-r_text / 2` | `-r_audio / 2` | ... |
 //! | a query of words | `q` | 0 | 1 | 0 | 0 |
 //!
-//! Kinds without paired references, queries of the item's own kind, and spaces whose metric is not cosine have 0 there.
+//! Kinds without paired references, queries of the item's own kind (also videos found through their frames, for pictures), and spaces whose metric is not cosine have 0 there.
 
 use chiasm_core::{Metric, Modality, SearchOptions, VectorIndex, Vectors};
 use chiasm_index::ExactIndex;
@@ -74,7 +74,9 @@ impl Space {
 
     /// Half the mean cosine of each vector to its nearest references of the kind of query; `None` where there is nothing to say.
     fn crowding(&self, query: Modality, kind: Modality, vectors: &Vectors) -> Result<Option<Vec<f32>>> {
-        let Some(references) = self.references(query).filter(|_| query != kind && self.references_paired()) else {
+        let Some(references) =
+            self.references(query).filter(|_| self.find_view(query) != self.find_view(kind) && self.references_paired())
+        else {
             return Ok(None);
         };
         let n = references.len() / self.dim();

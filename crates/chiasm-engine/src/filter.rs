@@ -15,7 +15,7 @@
 //!
 //! | field | value |
 //! | --- | --- |
-//! | `kind` | `image`, `text`, `audio`, `series` |
+//! | `kind` | `image`, `text`, `audio`, `series`, `video` |
 //! | `folder` | a pattern of `*` and `?`, ASCII letters in any case; it matches whole folder names anywhere along the path, and what lies below: `trips`, `trips/*`, `/home/me/trips` |
 //! | `name` | a pattern for the whole file name: `*.jpg` |
 //! | `taken` | a year, month, day or minute: `2020`, `2020-05`, `2020-05-17`, `2020-05-17T18:30`; `=` means within it, `>` after its end |
@@ -314,7 +314,7 @@ impl<'a> Parser<'a> {
     }
 
     fn kind(&mut self) -> Result<(), FilterError> {
-        const KINDS: &str = "image, text, audio or series";
+        const KINDS: &str = "image, text, audio, series or video";
         let one = |token: &Token| -> Result<Value, FilterError> {
             let kind: Modality = token.text.to_ascii_lowercase().parse().map_err(|_| token.expected(KINDS))?;
             Ok(Value::Text(kind.as_str().to_owned()))
@@ -499,7 +499,10 @@ mod tests {
 
     #[test]
     fn an_error_names_the_place() {
-        assert_eq!(error("kind = picture"), "filter, character 8: `picture` came, expected image, text, audio or series");
+        assert_eq!(
+            error("kind = picture"),
+            "filter, character 8: `picture` came, expected image, text, audio, series or video"
+        );
         assert!(error("size < two").starts_with("filter, character 8: `two` came, expected a size"));
         assert!(error("kind = image AND").starts_with("filter, character 17: it ends here, expected has, kind"));
         assert!(error("(kind = image").starts_with("filter, character 14: it ends here, expected `)`"));

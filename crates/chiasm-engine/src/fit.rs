@@ -131,6 +131,8 @@ const CONSE: &str = "conse";
 const DEFAULT_FOLDS: usize = 5;
 /// Media decoded and encoded at a time.
 const BATCH: usize = 32;
+/// Videos decoded and encoded at a time: each may be hundreds of megabytes.
+const BATCH_OF_VIDEOS: usize = 4;
 /// Vectors kept per view for calibration: the mean of 256^2 unrelated scores is known to a hundredth of their deviation.
 const N_REFERENCES: usize = 256;
 
@@ -513,7 +515,8 @@ fn embed_files(
     progress.start(&format!("embed {}", encoder.modality()), Some(distinct.len() as u64));
     let mut data = Vec::new();
     let mut place: HashMap<&PathBuf, Result<usize, String>> = HashMap::new();
-    for chunk in distinct.chunks(BATCH) {
+    let at_a_time = if encoder.modality() == Modality::Video { BATCH_OF_VIDEOS } else { BATCH };
+    for chunk in distinct.chunks(at_a_time) {
         cancel.check()?;
         let media: Vec<Result<Media>> = chunk.par_iter().map(|path| load_media(path, &limits)).collect();
         let (mut paths, mut batch) = (Vec::new(), Vec::new());

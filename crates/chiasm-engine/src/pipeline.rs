@@ -56,6 +56,7 @@ pub(crate) fn media_bytes(media: &Media) -> usize {
         Media::Text(text) => text.len(),
         Media::Audio(wave) => wave.samples.len() * 4,
         Media::Series(series) => series.values.len() * 4,
+        Media::Video(video) => video.frames.iter().map(|frame| frame.rgb.len()).sum(),
     }
 }
 
@@ -78,7 +79,7 @@ pub(crate) fn prepare(path: &Path, limits: &Limits, known: impl Fn(&[u8; 32]) ->
 }
 
 fn refused(error: &MediaError) -> Refused {
-    let lasting = !matches!(error, MediaError::Io(_) | MediaError::NotAFile { .. });
+    let lasting = !matches!(error, MediaError::Io(_) | MediaError::NotAFile { .. } | MediaError::NoProgram { .. });
     Refused { reason: error.to_string(), lasting }
 }
 

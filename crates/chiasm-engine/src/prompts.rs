@@ -83,7 +83,7 @@ impl Prompts {
             PLAIN
         } else if media == Modality::Audio {
             SOUND
-        } else if media != Modality::Image {
+        } else if !matches!(media, Modality::Image | Modality::Video) {
             PLAIN
         } else if *self == Prompts::ImageNet {
             IMAGENET
@@ -129,6 +129,7 @@ mod tests {
         assert_eq!(texts(Prompts::Suitable, Modality::Audio, "雨"), ["这是雨的声音"]);
         assert_eq!(texts(Prompts::Suitable, Modality::Image, "dog")[0], "itap of a dog.");
         assert_eq!(texts(Prompts::ImageNet, Modality::Image, "dog").len(), 80);
+        assert_eq!(texts(Prompts::ImageNet, Modality::Video, "dog").len(), 80);
         assert_eq!(texts(Prompts::ImageNet, Modality::Series, "run"), ["run", "a run", "this is a run"]);
         assert_eq!(Prompts::Suitable.texts(Modality::Image, false, "dog", None), ["dog", "a dog", "this is a dog"]);
         let own = Prompts::Own(vec!["one {}".to_owned(), "{}!".to_owned()]);

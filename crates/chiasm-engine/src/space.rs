@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use chiasm_align::PipelineSpace;
-use chiasm_core::{Encoder, Media, Metric, Modality, SharedSpace, Vectors};
+use chiasm_core::{EncodeError, Encoder, Image, Media, Metric, Modality, ProjectError, ShapeError, SharedSpace, Vectors};
 use chiasm_encode::ModelDirs;
 use chiasm_media::Cut;
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,11 @@ const MAGIC_1: &[u8; 8] = b"CHIASMSP";
 const DIGEST_BYTES: usize = 32;
 /// Parts of a long query that are embedded; more would say little new and cost as many encodings.
 const MAX_QUERY_SEGMENTS: usize = 32;
+/// Frames that stand for a video, or a window of one, in a space that has a view for pictures and none for videos. Another number
+/// gives other vectors, so libraries would have to be made anew.
+const FRAMES: usize = 8;
+/// Frames encoded in one call.
+const FRAMES_AT_A_TIME: usize = 32;
 /// What stands in place of an encoder's name where vectors came ready made.
 pub(crate) const IMPORTED: &str = "imported";
 
@@ -181,9 +186,9 @@ impl Space {
         self.projection.metric()
     }
 
-    /// The kinds of media it takes, in the order of [`Modality::ALL`].
+    /// The kinds of media it takes, in the order of [`Modality::ALL`]: those it has views for, and videos where it has one for pictures.
     pub fn modalities(&self) -> Vec<Modality> {
-        Modality::ALL.into_iter().filter(|m| self.views.iter().any(|v| v.modality == *m)).collect()
+        Modality::ALL.into_iter().filter(|m| self.find_view(*m).is_some()).collect()
     }
 
     /// All that can be told of it; opens no model.
@@ -208,6 +213,9 @@ impl Space {
     /// Vectors `[batch.len(), dim]` of media of one modality; row `i` depends on `batch[i]` alone. Each is taken whole: long
     /// media are cut by the caller, or given to [`Space::embed_query`].
     ///
+    /// Videos in a space without a view for them are the mean of eight frames, evenly spread over their time, each taken as a
+    /// picture and at unit length for cosine (Luo et al., "CLIP4Clip", 2021, mean pooling).
+    ///
     /// # Errors
     /// [`EngineError::NoView`], [`EngineError::NoEncoder`], [`EngineError::Model`], [`EngineError::ForeignEncoder`],
     /// [`EngineError::Encode`], [`EngineError::Project`].
@@ -217,8 +225,53 @@ impl Space {
         };
         let view = self.view_of(first.modality())?;
         let encoder = self.encoder(view)?;
+        if first.modality() == Modality::Video && encoder.modality() == Modality::Image {
+            return self.embed_frames(view, encoder.as_ref(), batch);
+        }
         let embeddings = encoder.encode(batch)?;
         Ok(self.projection.project(view, embeddings.view())?)
+    }
+
+    /// Videos by the view for pictures.
+    fn embed_frames(&self, view: usize, encoder: &dyn Encoder, batch: &[Media]) -> Result<Vectors> {
+        // Each frame once, however long it is shown, and the places of those that stand for each video.
+        let (mut frames, mut of_videos): (Vec<(usize, &Image)>, Vec<Vec<usize>>) = (Vec::new(), Vec::new());
+        for (item, media) in batch.iter().enumerate() {
+            let Media::Video(video) = media else {
+                let (encoder, got) = (encoder.name().to_owned(), media.modality());
+                return Err(EncodeError::Modality { encoder, expected: Modality::Video, got, item }.into());
+            };
+            let spread = video.spread(FRAMES);
+            let mut chosen = spread.clone();
+            chosen.dedup();
+            let place = |frame: &usize| frames.len() + chosen.partition_point(|c| c < frame);
+            of_videos.push(spread.iter().map(place).collect());
+            frames.extend(chosen.iter().filter_map(|at| Some((item, video.frames.get(*at)?.as_ref()))));
+        }
+        let mut rows: Vec<f32> = Vec::with_capacity(frames.len() * self.dim());
+        for chunk in frames.chunks(FRAMES_AT_A_TIME) {
+            let pictures: Vec<Media> = chunk.iter().map(|(_, frame)| Media::Image((*frame).clone())).collect();
+            // Whoever asked knows videos, not frames.
+            let of_video = |mut error: EncodeError| {
+                match &mut error {
+                    EncodeError::Modality { item, .. } | EncodeError::Unencodable { item, .. } => *item = chunk[*item].0,
+                    EncodeError::NotFinite { cause: ShapeError::NotFinite { row, .. }, .. } => *row = chunk[*row].0,
+                    EncodeError::NotFinite { .. } => {}
+                }
+                error
+            };
+            let embeddings = encoder.encode(&pictures).map_err(of_video)?;
+            let projected = self.projection.project(view, embeddings.view()).map_err(|mut error| {
+                if let ProjectError::Shape(ShapeError::NotFinite { row, .. }) = &mut error {
+                    *row = chunk[*row].0;
+                }
+                error
+            })?;
+            rows.extend(projected.into_data());
+        }
+        let row = |place: &usize| &rows[place * self.dim()..(place + 1) * self.dim()];
+        let means = of_videos.iter().flat_map(|places| mean(places.iter().map(row), self.dim(), self.metric())).collect();
+        Vectors::new(means, self.dim()).map_err(|source| EngineError::Numbers { what: "means of frames".to_owned(), source })
     }
 
     /// One vector for media of any length: the mean over its parts (at most 32, evenly spread over longer media), at unit
@@ -276,8 +329,14 @@ impl Space {
         self.references.paired
     }
 
+    /// The view by which media of a modality are embedded: its own; that of pictures for videos where they have none.
+    pub(crate) fn find_view(&self, modality: Modality) -> Option<usize> {
+        let own = |modality| self.views.iter().position(|v| v.modality == modality);
+        own(modality).or_else(|| if modality == Modality::Video { own(Modality::Image) } else { None })
+    }
+
     pub(crate) fn view_of(&self, modality: Modality) -> Result<usize> {
-        self.views.iter().position(|v| v.modality == modality).ok_or_else(|| EngineError::NoView {
+        self.find_view(modality).ok_or_else(|| EngineError::NoView {
             space: self.name.clone(),
             modality,
             has: self.modalities(),

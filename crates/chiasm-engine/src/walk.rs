@@ -170,7 +170,10 @@ fn look(path: &Path, is_link: bool, views: &[Modality], walked: &mut Walked) {
         let reason = "is a pipe, socket or device, expected a regular file".to_owned();
         return walked.refused.push(Refusal { path: path.to_owned(), reason });
     }
-    if !views.contains(&modality) {
+    // Only its content tells whether it moves.
+    let may_move = modality == Modality::Image && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gif"));
+    let has_view = views.contains(&modality) || (may_move && views.contains(&Modality::Video));
+    if !has_view {
         return skip(format!("no {modality} view in this space"));
     }
     walked.files.push(File { path: path.to_owned(), stat: Stat::of(&metadata), modality });

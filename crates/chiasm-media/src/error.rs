@@ -58,6 +58,19 @@ pub enum MediaError {
         cure: &'static str,
     },
 
+    /// A format that a program of its own decodes, and that program cannot be started.
+    #[error(
+        "is {format}, which the program `{program}` decodes, but it cannot be started ({reason}): install ffmpeg, or name it in the variable CHIASM_FFMPEG"
+    )]
+    NoProgram {
+        /// The format found.
+        format: &'static str,
+        /// The program that was tried.
+        program: String,
+        /// Why it did not start.
+        reason: String,
+    },
+
     /// The bytes break the rules of their own format, or end too soon.
     #[error("is a damaged {format} file ({reason}): copy it again from its source, or save it anew")]
     Damaged {

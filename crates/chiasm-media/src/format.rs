@@ -5,7 +5,7 @@ use std::path::Path;
 use chiasm_core::Modality;
 
 use crate::error::{MediaError, first_bytes};
-use crate::{Decoded, Limits, picture, series, sound, text};
+use crate::{Decoded, Limits, picture, series, sound, text, video};
 
 /// Every extension a folder walk looks at, lower case. Formats that are known but not decoded (HEIC, Opus, WMA) stand here too:
 /// their files are then listed as refused, with the cure, instead of being passed over in silence.
@@ -17,6 +17,13 @@ const EXTENSIONS: &[(Modality, &[&str])] = &[
     (Modality::Audio, &["wav", "wave", "flac", "mp3", "ogg", "oga", "m4a", "m4b", "aac", "aif", "aiff", "aifc", "opus", "wma"]),
     (Modality::Text, &["txt", "text", "md", "markdown", "jsonl", "ndjson"]),
     (Modality::Series, &["csv", "tsv", "npy"]),
+    (
+        Modality::Video,
+        &[
+            "mp4", "m4v", "mov", "qt", "3gp", "mkv", "webm", "avi", "mpg", "mpeg", "m2ts", "mts", "flv", "ogv", "wmv", "asf",
+            "apng",
+        ],
+    ),
 ];
 
 /// The modality a file's extension announces, whatever its case: which files a walk considers at all. `None` for any other.
@@ -47,6 +54,9 @@ fn dispatch(path: &Path, bytes: &[u8], limits: &Limits) -> Result<Decoded, Media
     if bytes.starts_with(series::NPY_MAGIC) {
         return series::decode_npy(bytes, limits);
     }
+    if let Some(container) = video::sniff(path, bytes) {
+        return video::decode(container, path, bytes, limits);
+    }
     if let Some(refusal) = known_but_not_decoded(bytes) {
         return Err(refusal);
     }
@@ -63,9 +73,10 @@ fn dispatch(path: &Path, bytes: &[u8], limits: &Limits) -> Result<Decoded, Media
         // An MP3 or AAC stream may begin with rubbish, so the extension is believed and the decoder searches.
         (Some(Modality::Audio), Some("mp3" | "aac")) => return sound::decode(path, bytes, limits),
         (Some(Modality::Audio), _) => "WAV, FLAC, MP3, OGG Vorbis, M4A or AIFF",
+        (Some(Modality::Video), _) => "MP4, QuickTime, Matroska, WebM, AVI, MPEG, FLV, Ogg Theora or an animated picture",
         (Some(Modality::Image), _) => "PNG, JPEG, WebP, GIF, BMP or TIFF",
         (Some(Modality::Series), _) => "a NumPy array, which begins with 93 4e 55 4d 50 59",
-        (None, _) => "a picture, a sound, a NumPy array, or a name ending in .txt, .md, .jsonl, .csv or .tsv",
+        (None, _) => "a picture, a sound, a video, a NumPy array, or a name ending in .txt, .md, .jsonl, .csv or .tsv",
     };
     Err(MediaError::Unrecognised { begins: first_bytes(bytes), expected })
 }
@@ -87,7 +98,6 @@ fn known_but_not_decoded(bytes: &[u8]) -> Option<MediaError> {
             unsupported("Opus", "convert it to FLAC, WAV or OGG Vorbis")
         }
         [0x30, 0x26, 0xb2, 0x75, ..] => unsupported("Windows Media", "convert it to FLAC, WAV or MP3"),
-        [0x1a, 0x45, 0xdf, 0xa3, ..] => unsupported("Matroska or WebM", "extract its sound as FLAC or WAV"),
         [b'%', b'P', b'D', b'F', b'-', ..] => unsupported("PDF", "extract its text as .txt"),
         [b'P', b'K', 3, 4, ..] => unsupported("a ZIP archive (also DOCX, EPUB, NPZ)", "unpack it"),
         [0x1f, 0x8b, 8, ..] => unsupported("gzip", "unpack it"),

@@ -2,15 +2,16 @@
 //!
 //! [`read`] takes a file's bytes, [`decode`] turns them into [`Media`] and [`Metadata`], [`segments`] cuts long media into the
 //! parts that are embedded one by one; [`resize`], [`resample`] and [`spectrum`] are what encoders build their input from. All
-//! are pure functions but `read`. What cannot be decoded is refused by a [`MediaError`] that names the cause and the cure;
+//! are pure functions but `read`, and `decode` where it asks another program (see the table). What cannot be decoded is refused by a [`MediaError`] that names the cause and the cure;
 //! a file that merely ends early is decoded as far as it goes where its format allows, with a note.
 //!
 //! | kind | formats |
 //! | --- | --- |
-//! | picture | PNG, JPEG, WebP, GIF, BMP, TIFF; the first frame of an animation |
+//! | picture | PNG, JPEG, WebP, GIF, BMP, TIFF |
 //! | sound | WAV (8 to 32 bit, float, ADPCM, A-law, mu-law, MP3 inside), FLAC, MP3, OGG Vorbis, M4A (AAC, ALAC), AIFF, ADTS AAC |
 //! | text | TXT, Markdown, JSON lines; UTF-8, UTF-16, GB18030, Shift JIS, Windows-1252 |
 //! | series | CSV, TSV, NumPy arrays |
+//! | video | GIF, WebP and PNG of several frames; MP4, QuickTime, Matroska, WebM, AVI, MPEG, FLV, Ogg Theora, Windows Media by the program `ffmpeg` |
 //!
 //! # Against Pillow
 //! Decoded JPEG is not the same to the last bit as libjpeg-turbo's (inverse cosine transform, chroma enlargement): over the 800
@@ -19,9 +20,10 @@
 //! Pillow by at most 1 of 255.
 //!
 //! # Absent on purpose
-//! Video, HEIC, AVIF, Opus, WMA: their files are refused with the cure. Colour profiles are not applied, as Pillow applies none.
+//! HEIC, AVIF, Opus, WMA: their files are refused with the cure. Colour profiles are not applied, as Pillow applies none.
 #![forbid(unsafe_code)]
 
+mod animation;
 mod error;
 mod format;
 mod picture;
@@ -32,6 +34,7 @@ mod series;
 mod sound;
 pub mod spectrum;
 mod text;
+mod video;
 mod wav;
 
 use std::io::Read;
@@ -65,6 +68,18 @@ pub struct Limits {
     pub max_text_bytes: u64,
     /// Readings of a series or elements of an array. Default 50 million: 200 MB.
     pub max_series_values: u64,
+    /// Width times height times frames of an animated picture, which bounds the time it takes. Default 4 thousand million: a
+    /// minute of 1080p, 10 to 30 s of work.
+    pub max_animation_pixels: u64,
+    /// Frames that are kept of a video; of more, every second one. Default 4,096.
+    pub max_video_frames: u64,
+    /// Bytes of those frames, each pixel 3 and the shorter side at most 256 pixels. Default 512 MiB: two and a half minutes of
+    /// 16:9 at ten frames a second, an hour at one in two seconds.
+    pub max_video_bytes: u64,
+    /// Seconds of a video that are read. Default 14,400: four hours.
+    pub max_video_s: u64,
+    /// Seconds that the program `ffmpeg` may take for a file; at 0 it is never started. Default 600.
+    pub max_ffmpeg_s: u64,
 }
 
 impl Default for Limits {
@@ -75,6 +90,11 @@ impl Default for Limits {
             max_audio_samples: 48_000 * 3_600,
             max_text_bytes: 64 << 20,
             max_series_values: 50_000_000,
+            max_animation_pixels: 4_000_000_000,
+            max_video_frames: 4_096,
+            max_video_bytes: 512 << 20,
+            max_video_s: 4 * 3_600,
+            max_ffmpeg_s: 600,
         }
     }
 }
@@ -88,9 +108,9 @@ pub struct Metadata {
     pub width: Option<u32>,
     /// Rows, after orientation is applied.
     pub height: Option<u32>,
-    /// Frames of an animation; only the first is decoded.
+    /// Frames of an animation as it states them.
     pub n_frames: Option<u32>,
-    /// Length of a sound in seconds.
+    /// Length of a sound or a video in seconds.
     pub duration_s: Option<f64>,
     /// Samples per second as stored.
     pub sample_rate_hz: Option<u32>,

@@ -1,7 +1,7 @@
 //! Pictures: PNG, JPEG, WebP, GIF, BMP, TIFF, to upright 8-bit RGB.
 //!
 //! 16-bit channels are rounded to 8, grey and palettes spread to RGB, CMYK converted without a colour profile, alpha laid over
-//! white, EXIF orientation applied. Of an animation the first frame is taken and the frames are counted.
+//! white, EXIF orientation applied. Files of more than one frame are videos, see `animation.rs`.
 
 use std::io::Cursor;
 
@@ -11,7 +11,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader};
 
 use crate::error::{MediaError, excerpt};
-use crate::{Decoded, Limits, Metadata};
+use crate::{Decoded, Limits, Metadata, animation};
 
 /// The format that the first bytes name.
 pub(crate) fn sniff(bytes: &[u8]) -> Option<ImageFormat> {
@@ -55,6 +55,11 @@ pub(crate) fn decode(format: ImageFormat, bytes: &[u8], limits: &Limits) -> Resu
     metadata.n_frames = n_frames;
     if ends_early {
         metadata.notes.push("ends early: its later frames are incomplete".to_owned());
+    }
+    if let Some(n) = n_frames.filter(|n| *n > 1)
+        && let Some(video) = animation::decode(format, bytes, [width, height], n, metadata.clone(), limits)?
+    {
+        return Ok(video);
     }
     let exif = if format == ImageFormat::Tiff {
         // A TIFF file is its own EXIF structure; only small ones are photographs with a camera's tags worth a copy.
@@ -244,7 +249,7 @@ fn iso_date(date: &[u8], offset: Option<&[u8]>) -> Option<String> {
 }
 
 /// 8-bit RGB; what is transparent shows white.
-fn over_white(picture: DynamicImage) -> Image {
+pub(crate) fn over_white(picture: DynamicImage) -> Image {
     let (width, height) = (picture.width(), picture.height());
     if !picture.color().has_alpha() {
         return Image { width, height, rgb: picture.into_rgb8().into_raw() };

@@ -1,6 +1,6 @@
 //! Cutting long media into the parts that are embedded one by one.
 
-use chiasm_core::{Media, Span, Waveform};
+use chiasm_core::{Media, Span, Video, Waveform};
 
 use crate::text::RECORD_SEPARATOR;
 
@@ -13,18 +13,33 @@ pub struct Cut {
     pub audio_window_s: f64,
     /// From one window's start to the next, in seconds. Default 10: no overlap.
     pub audio_hop_s: f64,
+    /// A video no longer than this stays whole, in seconds. Default 20.
+    pub video_whole_s: f64,
+    /// Length of a window over a longer video, in seconds. Default 10: the length of the clips that video encoders learn from.
+    pub video_window_s: f64,
+    /// From one window's start to the next, in seconds. Default 10: no overlap.
+    pub video_hop_s: f64,
     /// Characters of a text passage at most. Default 900: about 200 tokens of English, within the 256 of small sentence
     /// encoders.
     pub text_max_chars: usize,
     /// Parts of one item at most; the parts beyond are counted in [`Spans::n_dropped`]. Default 2,000:
-    /// about 1.8 MB of text (a long book has 1), or five hours of sound. Each part costs an embedding, so this also bounds the time
+    /// about 1.8 MB of text (a long book has 1), or five hours of sound or video. Each part costs an embedding, so this also bounds the time
     /// that one file may take.
     pub max_segments: usize,
 }
 
 impl Default for Cut {
     fn default() -> Self {
-        Cut { audio_whole_s: 30.0, audio_window_s: 10.0, audio_hop_s: 10.0, text_max_chars: 900, max_segments: 2_000 }
+        Cut {
+            audio_whole_s: 30.0,
+            audio_window_s: 10.0,
+            audio_hop_s: 10.0,
+            video_whole_s: 20.0,
+            video_window_s: 10.0,
+            video_hop_s: 10.0,
+            text_max_chars: 900,
+            max_segments: 2_000,
+        }
     }
 }
 
@@ -37,7 +52,7 @@ pub struct Spans {
     pub n_dropped: usize,
 }
 
-/// Cuts media into parts: sounds into windows, texts into passages at paragraph and sentence ends (JSON lines: one part per
+/// Cuts media into parts: sounds and videos into windows, texts into passages at paragraph and sentence ends (JSON lines: one part per
 /// line, longer lines into passages); pictures and series stay whole. Short media give one [`Span::Whole`].
 ///
 /// Copies every part. To save memory on long sounds, or to learn how many parts `cut.max_segments` left out, take [`spans`]
@@ -52,6 +67,7 @@ pub fn spans(media: &Media, cut: &Cut) -> Spans {
     match media {
         Media::Audio(wave) => windows(wave, cut, max_spans),
         Media::Text(text) => passages(text, cut.text_max_chars.max(1), max_spans),
+        Media::Video(video) => clips(video, cut, max_spans),
         Media::Image(_) | Media::Series(_) => Spans::whole(),
     }
 }
@@ -71,6 +87,7 @@ pub fn part(media: &Media, span: Span) -> Media {
             let end = text.floor_char_boundary(end.min(text.len()));
             Media::Text(text[start..end.max(start)].to_owned())
         }
+        (Media::Video(video), Span::Time { start_s, end_s }) => Media::Video(clip(video, start_s, end_s)),
         (_, Span::Whole | Span::Time { .. } | Span::Bytes { .. }) => media.clone(),
     }
 }
@@ -98,6 +115,36 @@ fn windows(wave: &Waveform, cut: &Cut, max_spans: usize) -> Spans {
         .map(|start| Span::Time { start_s: start as f64 / rate, end_s: (start + window) as f64 / rate })
         .collect();
     Spans { spans, n_dropped: n_windows.saturating_sub(max_spans) }
+}
+
+/// Windows of one length over a long video, as over a sound.
+fn clips(video: &Video, cut: &Cut, max_spans: usize) -> Spans {
+    let (length, window) = (video.duration_s, cut.video_window_s.max(0.1));
+    if length <= cut.video_whole_s || length <= window {
+        return Spans::whole();
+    }
+    let (hop, last_start) = (cut.video_hop_s.max(0.1), length - window);
+    // No number of windows is beyond `usize` after the rounding, only beyond use.
+    let n_windows = (last_start / hop - 1e-9).ceil().max(0.0) as usize + 1;
+    let spans = (0..n_windows.min(max_spans))
+        .map(|i| (i as f64 * hop).min(last_start))
+        .map(|start_s| Span::Time { start_s, end_s: start_s + window })
+        .collect();
+    Spans { spans, n_dropped: n_windows.saturating_sub(max_spans) }
+}
+
+/// A stretch of a video, whose time begins anew: the frame that is shown at its start, and those that begin before its end.
+fn clip(video: &Video, start_s: f64, end_s: f64) -> Video {
+    // Spans may come from anywhere: what is no number is 0.
+    let start_s = if start_s > 0.0 { start_s.min(video.duration_s) } else { 0.0 };
+    let end_s = if end_s > start_s { end_s.min(video.duration_s) } else { start_s };
+    let first = video.frame_at(start_s);
+    let after = video.times_s.partition_point(|t| *t < end_s).max(first + 1);
+    Video {
+        frames: video.frames[first..after].to_vec(),
+        times_s: video.times_s[first..after].iter().map(|t| (t - start_s).max(0.0)).collect(),
+        duration_s: end_s - start_s,
+    }
 }
 
 /// Passages of at most `max_chars`; each record of a JSON lines file begins a new one.
@@ -227,6 +274,33 @@ mod tests {
         assert_eq!((last.samples[0], last.samples.len()), (2_450.0, 1_000));
         let few = super::spans(&media, &Cut { max_segments: 3, ..cut });
         assert_eq!((few.spans.len(), few.n_dropped), (3, 1));
+    }
+
+    #[test]
+    fn a_long_video_is_covered_by_windows_that_each_show_something() {
+        let frame = |i: u8| std::sync::Arc::new(chiasm_core::Image { width: 1, height: 1, rgb: vec![i; 3] });
+        // 34.5 s, of which the stretch from 3 s to 31 s is one frame.
+        let times_s = vec![0.0, 1.5, 3.0, 31.0];
+        let video = Media::Video(Video { frames: (0..4).map(frame).collect(), times_s, duration_s: 34.5 });
+        let parts = segments(&video, &Cut::default());
+        let mut shown = Vec::new();
+        for (span, part) in &parts {
+            let (Span::Time { start_s, end_s }, Media::Video(part)) = (span, part) else { panic!("{span:?}") };
+            assert!((end_s - start_s - 10.0).abs() < 1e-9 && (part.duration_s - 10.0).abs() < 1e-9);
+            assert_eq!(part.times_s[0], 0.0);
+            shown.push((*start_s, part.frames.iter().map(|f| f.rgb[0]).collect::<Vec<u8>>()));
+        }
+        assert_eq!(shown, [(0.0, vec![0, 1, 2]), (10.0, vec![2]), (20.0, vec![2]), (24.5, vec![2, 3])]);
+        let Media::Video(last) = &parts[3].1 else { panic!("a part of a video is a video") };
+        assert_eq!(last.times_s, [0.0, 6.5]);
+        assert_eq!(spans(&video, &Cut { max_segments: 3, ..Cut::default() }).n_dropped, 1);
+        assert_eq!(spans(&video, &Cut { video_whole_s: 40.0, ..Cut::default() }).spans, [Span::Whole]);
+        for (start_s, end_s) in [(f64::NAN, f64::NAN), (99.0, -3.0), (-5.0, f64::INFINITY), (f64::NEG_INFINITY, 0.0)] {
+            let Media::Video(part) = part(&video, Span::Time { start_s, end_s }) else {
+                panic!("a part of a video is a video")
+            };
+            assert!(!part.frames.is_empty() && part.duration_s >= 0.0 && part.times_s.iter().all(|t| *t >= 0.0));
+        }
     }
 
     #[test]

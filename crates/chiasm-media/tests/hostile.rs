@@ -17,6 +17,11 @@ const LIMITS: Limits = Limits {
     max_audio_samples: 1 << 17,
     max_text_bytes: 1 << 18,
     max_series_values: 1 << 16,
+    max_animation_pixels: 1 << 22,
+    max_video_frames: 64,
+    max_video_bytes: 1 << 22,
+    max_video_s: 600,
+    max_ffmpeg_s: 0,
 };
 
 /// Decodes and checks what every result promises. A decoder's own panic, which `decode` turns into a refusal, fails here.
@@ -27,6 +32,14 @@ fn check(name: &str, bytes: &[u8]) {
                 Media::Image(image) => {
                     assert_eq!(image.rgb.len() as u64, u64::from(image.width) * u64::from(image.height) * 3);
                     assert!(image.rgb.len() as u64 <= 3 * LIMITS.max_pixels && !image.rgb.is_empty());
+                }
+                Media::Video(video) => {
+                    let frame = &video.frames[0];
+                    assert!(video.frames.len() as u64 <= LIMITS.max_video_frames && !frame.rgb.is_empty());
+                    let shape = (frame.width, frame.height, frame.rgb.len());
+                    assert!(video.frames.iter().all(|f| (f.width, f.height, f.rgb.len()) == shape));
+                    assert!(video.times_s.len() == video.frames.len() && video.times_s[0] == 0.0);
+                    assert!(video.times_s.is_sorted() && video.duration_s >= video.times_s[video.times_s.len() - 1]);
                 }
                 Media::Audio(wave) => {
                     assert!(!wave.samples.is_empty() && wave.samples.len() as u64 <= LIMITS.max_audio_samples);
@@ -43,7 +56,16 @@ fn check(name: &str, bytes: &[u8]) {
             assert!(
                 !segments(
                     &decoded.media,
-                    &Cut { text_max_chars: 50, audio_whole_s: 0.1, audio_window_s: 0.1, audio_hop_s: 0.05, max_segments: 100 }
+                    &Cut {
+                        audio_whole_s: 0.1,
+                        audio_window_s: 0.1,
+                        audio_hop_s: 0.05,
+                        video_whole_s: 0.1,
+                        video_window_s: 0.2,
+                        video_hop_s: 0.1,
+                        text_max_chars: 50,
+                        max_segments: 100,
+                    }
                 )
                 .is_empty()
             );
@@ -60,7 +82,7 @@ fn check(name: &str, bytes: &[u8]) {
 const NAMES: [&str; 9] = ["a.png", "a.wav", "a.mp3", "a.aac", "a.txt", "a.jsonl", "a.csv", "a.tsv", "a.npy"];
 
 /// Beginnings that lead random bytes into a decoder.
-const HEADS: [&[u8]; 18] = [
+const HEADS: [&[u8]; 22] = [
     b"",
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
     b"\xff\xd8\xff\xe0",
@@ -77,6 +99,10 @@ const HEADS: [&[u8]; 18] = [
     b"\xff\xfb\x90\x00",
     b"\xff\xf1\x50\x80",
     b"\0\0\0\x18ftypM4A \0\0\0\0",
+    b"\0\0\0\x0cftypisom\0\0\0\x40moov\0\0\0\x38trak\0\0\0\x30mdia\0\0\0\x28hdlr\0\0\0\0\0\0\0\0vide",
+    b"\x1a\x45\xdf\xa3\x01\0\0\0",
+    b"RIFF\0\0\0\0AVI LIST",
+    b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x02\0\0\0\x02\x08\x02\0\0\0\xfd\xd4\x9a\x73\0\0\0\x08acTL\0\0\0\x02\0\0\0\0",
     b"FORM\0\0\0\x40AIFFCOMM",
     b"\x93NUMPY\x01\0\x40\0{'descr': '<f4', 'shape': (",
 ];

@@ -212,7 +212,7 @@ fn parse_query(line: &str) -> anyhow::Result<(String, Asking, String)> {
         let mut parts = object.iter().filter_map(|(key, value)| Some((asking(key)?, string(value))));
         return match (parts.next(), parts.next()) {
             (Some((kind, value)), None) => Ok((id, kind, value)),
-            _ => bail!("expected exactly one of text, image, audio, series, text-file, item beside the id"),
+            _ => bail!("expected exactly one of text, image, audio, series, video, text-file, item beside the id"),
         };
     }
     let fields: Vec<&str> = line.split('\t').map(str::trim).collect();
@@ -220,7 +220,7 @@ fn parse_query(line: &str) -> anyhow::Result<(String, Asking, String)> {
         [id, words] if !id.is_empty() && !words.is_empty() => Ok(((*id).to_owned(), Asking::Words, (*words).to_owned())),
         [id, kind, value] if !id.is_empty() && !value.is_empty() => match asking(kind) {
             Some(asking) => Ok(((*id).to_owned(), asking, (*value).to_owned())),
-            None => bail!("`{kind}` is no kind of query: expected text, text-file, image, audio, series or item"),
+            None => bail!("`{kind}` is no kind of query: expected text, text-file, image, audio, series, video or item"),
         },
         _ => bail!("{} tab-separated fields, expected `id<TAB>words` or `id<TAB>kind<TAB>words or file`", fields.len()),
     }

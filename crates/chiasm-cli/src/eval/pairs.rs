@@ -14,6 +14,8 @@ use crate::ui::{Ui, shown, usage};
 
 /// Media that are encoded at once: enough to keep the cores busy, few enough to hold decoded.
 const BATCH: usize = 32;
+/// Videos at a time: each may be hundreds of megabytes.
+const BATCH_OF_VIDEOS: usize = 4;
 
 /// Things of one column: what to encode, and the group each belongs to.
 pub(super) struct Column {
@@ -180,7 +182,8 @@ fn deal(sides: &[Embedded], n: usize, outcome: &mut Outcome) -> anyhow::Result<V
 pub(super) fn embed(space: &Space, column: &Column, refused: &mut Vec<String>, ui: &Ui) -> anyhow::Result<Embedded> {
     let (mut data, mut groups) = (Vec::new(), Vec::new());
     ui.start(&format!("encoding {}", column.name), Some(column.things.len() as u64));
-    for chunk in column.things.chunks(BATCH) {
+    let at_a_time = if column.modality == Modality::Video { BATCH_OF_VIDEOS } else { BATCH };
+    for chunk in column.things.chunks(at_a_time) {
         ui.cancel.check()?;
         let mut batch = Vec::with_capacity(chunk.len());
         for thing in chunk {

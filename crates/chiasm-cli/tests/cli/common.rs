@@ -16,7 +16,7 @@ use tempfile::TempDir;
 pub(crate) fn command(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chiasm"));
     command.current_dir(dir).stdin(std::process::Stdio::null());
-    for name in ["CHIASM_LIBRARY", "CHIASM_MODELS", "NO_COLOR", "XDG_DATA_HOME"] {
+    for name in ["CHIASM_LIBRARY", "CHIASM_MODELS", "CHIASM_FFMPEG", "NO_COLOR", "XDG_DATA_HOME"] {
         command.env_remove(name);
     }
     // No models of the user's own.

@@ -105,6 +105,68 @@ fn a_library_stands_in_the_space_of_a_dual_encoder() {
     assert!(refused.code != 0 && refused.err.contains("fingerprint"), "{}", refused.err);
 }
 
+/// Two colours in turn, as a GIF.
+fn film(path: &Path, colours: [[u8; 3]; 2]) {
+    let mut encoder = image::codecs::gif::GifEncoder::new(std::fs::File::create(path).unwrap());
+    for [r, g, b] in colours {
+        let canvas = image::RgbaImage::from_pixel(40, 30, image::Rgba([r, g, b, 255]));
+        let delay = image::Delay::from_numer_denom_ms(500, 1);
+        encoder.encode_frame(image::Frame::from_parts(canvas, 0, 0, delay)).unwrap();
+    }
+}
+
+#[test]
+fn videos_are_found_through_their_frames_in_the_space_of_a_dual_encoder() {
+    let dir = tempfile::tempdir().unwrap();
+    checkpoint(dir.path());
+    pictures(&dir.path().join("files"));
+    film(&dir.path().join("files/a.gif"), [[250, 10, 10], [240, 240, 240]]);
+    film(&dir.path().join("files/b.gif"), [[10, 10, 250], [0, 0, 0]]);
+    std::fs::write(dir.path().join("files/c.avi"), b"RIFF\x10\0\0\0AVI LIST\x04\0\0\0hdrl").unwrap();
+    let run = |ffmpeg: &str, args: &[&str]| {
+        let mut command = crate::common::command(dir.path());
+        crate::common::Reply::of(command.env("CHIASM_FFMPEG", ffmpeg).args(args).output().unwrap())
+    };
+    // Without the program the film is listed with what to do, and the rest is taken in.
+    let index = ["index", "files", "--model", "tiny-clip", "--json"];
+    let reply = run("/no/such/ffmpeg", &index);
+    let report = reply.json();
+    assert_eq!((&report["n_new"], report["refused"].as_array().unwrap().len()), (&6.into(), 1), "{}", reply.err);
+    let reason = report["refused"][0]["reason"].as_str().unwrap();
+    assert!(["AVI", "/no/such/ffmpeg", "install ffmpeg", "CHIASM_FFMPEG"].iter().all(|w| reason.contains(w)), "{reason}");
+
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        // Two frames of red, as the real program would give them.
+        let program = dir.path().join("films.sh");
+        let frame = "printf 'P6\\n2 1\\n255\\n\\372\\012\\012\\372\\012\\012'";
+        std::fs::write(&program, format!("#!/bin/sh\n{frame}\n{frame}\n")).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let report = run(program.to_str().unwrap(), &index).code(0).json();
+        assert_eq!((&report["n_new"], &report["n_unchanged"]), (&1.into(), &6.into()), "{report}");
+    }
+    let n = if cfg!(unix) { 3 } else { 2 };
+    let hits = |args: &[&str]| {
+        let all = [args, &["--kind", "video", "--json", "--library", "files/.chiasm"]].concat();
+        chiasm(dir.path(), &all).code(0).json()["hits"].as_array().unwrap().clone()
+    };
+    let found = hits(&["search", "w3 w14"]);
+    assert_eq!((found.len(), &found[0]["kind"], &found[0]["via"]), (n, &"video".into(), &"video".into()));
+    // A film is nearest to itself, and a still of its first frame no film at all.
+    let found = hits(&["search", "--video", "files/b.gif"]);
+    assert!((found[0]["score"].as_f64().unwrap() - 1.0).abs() < 1e-5, "{found:?}");
+    assert!(found[0]["path"].as_str().unwrap().ends_with("b.gif"));
+    let wrong = chiasm(dir.path(), &["search", "--video", "files/0.png", "--library", "files/.chiasm"]);
+    assert!(
+        wrong.code != 0 && wrong.err.contains("holds a picture, expected a video: give it with `--image`"),
+        "{}",
+        wrong.err
+    );
+    let shown = chiasm(dir.path(), &["search", "w3", "--kind", "video", "--thumbs", "always", "--library", "files/.chiasm"]);
+    assert_eq!(shown.code(0).out.matches("]1337;File=").count(), 2);
+}
+
 #[test]
 fn a_model_that_is_not_one_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();

@@ -48,7 +48,7 @@ impl Descriptor {
 pub(crate) fn colour_layout() -> Box<dyn Encoder> {
     Box::new(Descriptor::new("colour-layout", 1, Modality::Image, COLOUR_LAYOUT_DIM, |media| match media {
         Media::Image(image) => colour_layout::describe(image),
-        Media::Text(_) | Media::Audio(_) | Media::Series(_) => Err(not_mine()),
+        Media::Text(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) => Err(not_mine()),
     }))
 }
 
@@ -56,7 +56,7 @@ pub(crate) fn colour_layout() -> Box<dyn Encoder> {
 pub(crate) fn mel_contour() -> Box<dyn Encoder> {
     Box::new(Descriptor::new("mel-contour", 1, Modality::Audio, MEL_CONTOUR_DIM, |media| match media {
         Media::Audio(wave) => mel_contour::describe(wave),
-        Media::Image(_) | Media::Text(_) | Media::Series(_) => Err(not_mine()),
+        Media::Image(_) | Media::Text(_) | Media::Series(_) | Media::Video(_) => Err(not_mine()),
     }))
 }
 
@@ -64,7 +64,7 @@ pub(crate) fn mel_contour() -> Box<dyn Encoder> {
 pub(crate) fn char_ngrams() -> Box<dyn Encoder> {
     Box::new(Descriptor::new("char-ngrams", 1, Modality::Text, CHAR_NGRAMS_DIM, |media| match media {
         Media::Text(text) => char_ngrams::describe(text),
-        Media::Image(_) | Media::Audio(_) | Media::Series(_) => Err(not_mine()),
+        Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) => Err(not_mine()),
     }))
 }
 
@@ -72,7 +72,7 @@ pub(crate) fn char_ngrams() -> Box<dyn Encoder> {
 pub(crate) fn series_spectrum() -> Box<dyn Encoder> {
     Box::new(Descriptor::new("series-spectrum", 1, Modality::Series, SERIES_SPECTRUM_DIM, |media| match media {
         Media::Series(series) => series_spectrum::describe(series),
-        Media::Image(_) | Media::Text(_) | Media::Audio(_) => Err(not_mine()),
+        Media::Image(_) | Media::Text(_) | Media::Audio(_) | Media::Video(_) => Err(not_mine()),
     }))
 }
 

@@ -39,6 +39,21 @@ pub fn write_png(path: &Path, i: usize) {
     image.save(path).unwrap();
 }
 
+/// A thing as an animated picture, which flickers: every other frame is grey all over.
+pub fn write_gif(path: &Path, i: usize) {
+    let still = path.with_extension("png");
+    write_png(&still, i);
+    let thing = image::open(&still).unwrap().to_rgba8();
+    std::fs::remove_file(&still).unwrap();
+    let grey = image::RgbaImage::from_pixel(thing.width(), thing.height(), image::Rgba([120, 120, 120, 255]));
+    let mut encoder = image::codecs::gif::GifEncoder::new(std::fs::File::create(path).unwrap());
+    for n in 0..4 {
+        let canvas = if n % 2 == 0 { &thing } else { &grey };
+        let delay = image::Delay::from_numer_denom_ms(if n % 2 == 0 { 900 } else { 100 }, 1);
+        encoder.encode_frame(image::Frame::from_parts(canvas.clone(), 0, 0, delay)).unwrap();
+    }
+}
+
 pub fn write_wav(path: &Path, i: usize, seconds: f32) {
     let spec =
         hound::WavSpec { channels: 1, sample_rate: 16_000, bits_per_sample: 16, sample_format: hound::SampleFormat::Int };
