@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import CLIPImageProcessor, ConvNextImageProcessor
+from transformers import CLIPImageProcessor, ConvNextImageProcessor, VideoMAEImageProcessor
 from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
 
 from encode_shared import numbers
@@ -36,6 +36,16 @@ def write(out, name, image, config, kind=CLIPImageProcessor):
     pixels = processor(images=given, return_tensors="pt")["pixel_values"][0]
     tensors = {"image": torch.from_numpy(image).contiguous(), "pixels": pixels.float().contiguous()}
     save_file(tensors, out / f"{name}.safetensors", metadata={"config": json.dumps(config)})
+    print(name, tuple(image.shape), "->", tuple(pixels.shape))
+
+
+def write_frame(out, name, image, config):
+    """A frame of a video, by the processor of TimeSformer and X-CLIP."""
+    frame = torch.from_numpy(image).permute(2, 0, 1)
+    pixels = VideoMAEImageProcessor(**config)([frame, frame], return_tensors="pt")["pixel_values"][0, 1]
+    tensors = {"image": torch.from_numpy(image).contiguous(), "pixels": pixels.float().contiguous()}
+    stated = {"resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3} | config
+    save_file(tensors, out / f"{name}.safetensors", metadata={"config": json.dumps(stated)})
     print(name, tuple(image.shape), "->", tuple(pixels.shape))
 
 
@@ -62,3 +72,4 @@ else:
     align = {"resample": 2, "crop_size": {"height": 19, "width": 19}, "do_center_crop": True, "rescale_factor": 1 / 127.5}
     align |= {"rescale_offset": True, "do_normalize": False, "include_top": False}
     write(out, "align", made_up("i", 33, 40), kind | align, EfficientNetImageProcessorPil)
+    write_frame(out, "frame", made_up("f", 37, 61), CUT)

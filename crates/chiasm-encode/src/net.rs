@@ -5,7 +5,7 @@ use chiasm_nn::{Block, BlockScratch, FeatureMap, Mask};
 use rayon::prelude::*;
 
 use crate::batch;
-use crate::input::{ImageProcessor, TextTokenizer};
+use crate::input::{Clip, ClipProcessor, ImageProcessor, TextTokenizer};
 use crate::model::Output;
 
 /// Rows (tokens, patches) that one thread computes at once: enough to make the most of the weights while they are in the
@@ -16,7 +16,7 @@ const ROWS_AT_A_TIME: usize = 256;
 /// the states of the whole batch, one item after the other.
 pub(crate) type Watch<'a> = dyn FnMut(&str, &[f32]) + 'a;
 
-/// A network over preprocessed inputs: a picture or a spectrum ([`FeatureMap`]), token ids (`Vec<u32>`).
+/// A network over preprocessed inputs: a picture or a spectrum ([`FeatureMap`]), frames ([`Clip`]), token ids (`Vec<u32>`).
 pub(crate) trait Net<I>: Send + Sync {
     /// Numbers per embedding.
     fn dim(&self) -> usize;
@@ -54,6 +54,8 @@ pub(crate) enum Tower {
     Image(ImageProcessor, Box<dyn Net<FeatureMap>>),
     /// Takes texts.
     Text(TextTokenizer, Box<dyn Net<Vec<u32>>>),
+    /// Takes videos.
+    Video(ClipProcessor, Box<dyn Net<Clip>>),
 }
 
 /// What is done to the numbers that a network gives.
@@ -119,6 +121,7 @@ impl Encoder for TowerEncoder {
         match self.tower {
             Tower::Image(..) => Modality::Image,
             Tower::Text(..) => Modality::Text,
+            Tower::Video(..) => Modality::Video,
         }
     }
 
@@ -126,6 +129,7 @@ impl Encoder for TowerEncoder {
         match &self.tower {
             Tower::Image(_, net) => net.dim(),
             Tower::Text(_, net) => net.dim(),
+            Tower::Video(_, net) => net.dim(),
         }
     }
 
@@ -139,6 +143,10 @@ impl Encoder for TowerEncoder {
                 let pixels: Vec<FeatureMap> =
                     batch::images(self, batch)?.into_par_iter().map(|image| processor.pixels(image)).collect();
                 embed(net.as_ref(), &pixels)
+            }
+            Tower::Video(processor, net) => {
+                let clips: Vec<Clip> = batch::videos(self, batch)?.into_par_iter().map(|video| processor.clip(video)).collect();
+                embed(net.as_ref(), &clips)
             }
             Tower::Text(tokenizer, net) => {
                 let texts = batch::texts(self, batch)?;

@@ -94,6 +94,7 @@ fn compare(json: &Path) -> f32 {
     let off = match &opened.tower {
         Tower::Image(_, net) => run(net.as_ref(), &pictures(&expected), &expected),
         Tower::Text(_, net) => run(net.as_ref(), &texts(&expected), &expected),
+        Tower::Video(_, net) => run(net.as_ref(), &clips(&expected), &expected),
     };
     if expected.names().contains(&"classes") { off.max(compare_classes(folder.path(), &expected)) } else { off }
 }
@@ -148,8 +149,17 @@ fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
 
 /// `input`, `[n, channels, height, width]`.
 fn pictures(file: &SafeTensors<'_>) -> Vec<FeatureMap> {
-    let values = floats(file, "input");
-    let [_, channels, height, width] = file.tensor("input").unwrap().shape().try_into().unwrap();
+    let [_, shape @ ..]: [usize; 4] = file.tensor("input").unwrap().shape().try_into().unwrap();
+    maps(&floats(file, "input"), shape)
+}
+
+/// `input`, `[n, frames, channels, height, width]`.
+fn clips(file: &SafeTensors<'_>) -> Vec<Vec<FeatureMap>> {
+    let [_, n_frames, shape @ ..]: [usize; 5] = file.tensor("input").unwrap().shape().try_into().unwrap();
+    maps(&floats(file, "input"), shape).chunks_exact(n_frames).map(<[FeatureMap]>::to_vec).collect()
+}
+
+fn maps(values: &[f32], [channels, height, width]: [usize; 3]) -> Vec<FeatureMap> {
     values
         .chunks_exact(channels * height * width)
         .map(|planes| {

@@ -153,7 +153,7 @@ pub fn catalogue() -> &'static [ModelInfo] {
 }
 
 /// Opens an encoder by its name in the [`catalogue`], or by the path of a model's `.json` or folder. A path may end in `:classes` as
-/// names do, or in the kind of media (`:image`, `:text`, `:audio`) whose tower is meant, where a model has several; and after that in `+bf16`
+/// names do, or in the kind of media (`:image`, `:text`, `:audio`, `:video`) whose tower is meant, where a model has several; and after that in `+bf16`
 /// or `+int8` for a network whose dense layers multiply in that [`Precision`]. An encoder opened by path is called by that path.
 ///
 /// # Errors

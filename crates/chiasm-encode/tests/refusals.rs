@@ -280,3 +280,42 @@ fn what_means_nothing_is_refused_with_its_place() {
     let dot = Media::Image(Image { width: 1, height: 1, rgb: vec![255, 0, 0] });
     assert_eq!(open("mobilenet_v2", &models).unwrap().encode(&[dot]).unwrap().n(), 1);
 }
+
+#[test]
+fn descriptions_of_video_models_that_cannot_be_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = |description: &str| {
+        std::fs::write(dir.path().join("config.json"), description).unwrap();
+        refusal(&format!("{}:video", dir.path().display()), dir.path())
+    };
+    for (description, words) in [
+        (r#"{"model_type": "timesformer", "num_frames": 0}"#, "num_frames is 0, expected 1 to 256"),
+        (r#"{"model_type": "timesformer", "num_frames": 18446744073709551615}"#, "num_frames is 18446744073709551615"),
+        (r#"{"model_type": "timesformer", "qkv_bias": false}"#, "qkv_bias is false"),
+        (r#"{"model_type": "timesformer", "attention_type": "everywhere"}"#, "unknown variant `everywhere`"),
+        (r#"{"model_type": "timesformer", "hidden_size": 100}"#, "hidden_size 100 does not divide into 12 attention heads"),
+        (r#"{"model_type": "timesformer", "image_size": 32}"#, "the preprocessing gives pictures of 224 x 224"),
+        (r#"{"model_type": "timesformer", "patch_size": 0}"#, "patch_size 0 does not fit"),
+        (r#"{"model_type": "timesformer"}"#, "model.safetensors"),
+        (
+            r#"{"model_type": "xclip", "text_config": {}, "vision_config": {"mit_hidden_size": 256}}"#,
+            "mit_hidden_size is 256, projection_dim 512",
+        ),
+        (
+            r#"{"model_type": "xclip", "text_config": {}, "vision_config": {"mit_num_attention_heads": 0}}"#,
+            "vision_config (mit): hidden_size 512 does not divide into 0 attention heads",
+        ),
+        (
+            r#"{"model_type": "xclip", "text_config": {}, "vision_config": {"image_size": 4096, "num_frames": 99}}"#,
+            "99 frames of 4096 x 4096 are 1660944384 pixels",
+        ),
+        (r#"{"model_type": "r3d", "widths": []}"#, "widths has 0 stages, depths 4"),
+        (r#"{"model_type": "r3d", "widths": [8, 8], "depths": [1]}"#, "widths has 2 stages, depths 1"),
+        (r#"{"model_type": "r3d", "widths": [8, 0], "depths": [1, 1]}"#, "widths and depths must be above 0"),
+    ] {
+        let message = open(description);
+        assert!(message.contains(words), "{description}: {message}");
+    }
+    let one_tower = refusal(&format!("{}:image", dir.path().display()), dir.path());
+    assert!(one_tower.contains("video"), "{one_tower}");
+}

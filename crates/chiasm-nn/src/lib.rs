@@ -11,6 +11,7 @@
 mod activation;
 mod attention;
 mod conv;
+mod conv3d;
 mod depthwise;
 mod kernel;
 mod linear;
@@ -24,6 +25,7 @@ mod weights;
 pub use activation::{Activation, sigmoid, softmax};
 pub use attention::{AttentionScratch, CrossAttention, Mask, Qkv, SelfAttention};
 pub use conv::{Conv2d, ConvShape, Filters};
+pub use conv3d::{Conv3d, Conv3dShape, FeatureVolume};
 pub use depthwise::Depthwise;
 pub use kernel::{Precision, instructions};
 pub use linear::Linear;

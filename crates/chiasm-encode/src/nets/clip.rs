@@ -51,9 +51,9 @@ pub(crate) fn projection_dim() -> usize {
 }
 
 /// What is silent has the reference's default, which is that of ViT-B/32.
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(default)]
-struct TextConfig {
+pub(crate) struct TextConfig {
     vocab_size: usize,
     hidden_size: usize,
     intermediate_size: usize,
@@ -78,6 +78,13 @@ impl Default for TextConfig {
             layer_norm_eps: 1e-5,
             eos_token_id: 49407,
         }
+    }
+}
+
+impl TextConfig {
+    /// The same with the end at the token of the highest number.
+    pub(crate) fn with_legacy_end(&self) -> Self {
+        Self { eos_token_id: LEGACY_END, ..self.clone() }
     }
 }
 
@@ -114,23 +121,32 @@ impl Default for VisionConfig {
 pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, OpenError> {
     let (path, config): (_, Config) = files.json("config.json")?;
     let tower = if wanted.modality == Modality::Text {
-        let c = &config.text_config;
-        let (n_heads, act) = (c.num_attention_heads, &c.hidden_act);
-        let shape = shape(&path, "text_config", [c.hidden_size, c.intermediate_size, n_heads], act, c.layer_norm_eps)?;
-        model::expect(&path, c.max_position_embeddings >= 3, || "max_position_embeddings is below 3".to_owned())?;
-        let tokenizer = TextTokenizer::open(files, c.max_position_embeddings, c.vocab_size)?;
-        let mut w = files.weights()?;
-        let net = Text::load(&mut w, c, shape, config.projection_dim)?;
-        w.skip("text_model.embeddings.position_ids");
+        let (tokenizer, net, mut w) = load_text(files, &path, &config.text_config, config.projection_dim)?;
         w.skip_prefix("vision_model.");
         w.skip_prefix("visual_projection.");
         w.skip("logit_scale");
         w.finish()?;
-        Tower::Text(tokenizer, Box::new(net))
+        Tower::Text(tokenizer, net)
     } else {
         open_vision(files, &path, &config.vision_config, config.projection_dim)?
     };
     Ok(Opened { tower, finish: Finish::UnitLength, arithmetic: ARITHMETIC })
+}
+
+/// A text tower: what stands before it, the network, and the weights with all of its own taken.
+pub(crate) type OfText = (TextTokenizer, Box<dyn Net<Vec<u32>>>, Weights);
+
+/// Opens the text tower, which other models have as well; `path` is where the description stands, `projected` the numbers per
+/// embedding.
+pub(crate) fn load_text(files: &mut Checkpoint, path: &Path, c: &TextConfig, projected: usize) -> Result<OfText, OpenError> {
+    let (n_heads, act) = (c.num_attention_heads, &c.hidden_act);
+    let shape = shape(path, "text_config", [c.hidden_size, c.intermediate_size, n_heads], act, c.layer_norm_eps)?;
+    model::expect(path, c.max_position_embeddings >= 3, || "max_position_embeddings is below 3".to_owned())?;
+    let tokenizer = TextTokenizer::open(files, c.max_position_embeddings, c.vocab_size)?;
+    let mut w = files.weights()?;
+    let net = Text::load(&mut w, c, shape, projected)?;
+    w.skip("text_model.embeddings.position_ids");
+    Ok((tokenizer, Box::new(net), w))
 }
 
 /// Opens the image tower, which models with another text tower have as well; `path` is where the description stands, `projected`
@@ -151,7 +167,13 @@ pub(crate) fn open_vision(files: &mut Checkpoint, path: &Path, c: &VisionConfig,
 }
 
 /// The shape of the blocks of one side, whose width, inner width and heads are given.
-fn shape(path: &Path, side: &str, [dim, wide, n_heads]: [usize; 3], act: &str, eps: f32) -> Result<BlockShape, OpenError> {
+pub(crate) fn shape(
+    path: &Path,
+    side: &str,
+    [dim, wide, n_heads]: [usize; 3],
+    act: &str,
+    eps: f32,
+) -> Result<BlockShape, OpenError> {
     model::expect(path, dim > 0 && n_heads > 0 && dim.is_multiple_of(n_heads), || {
         format!("{side}: hidden_size {dim} does not divide into {n_heads} attention heads")
     })?;
@@ -160,21 +182,22 @@ fn shape(path: &Path, side: &str, [dim, wide, n_heads]: [usize; 3], act: &str, e
 }
 
 /// The blocks of one tower.
-fn blocks(w: &mut Weights, side: &str, n: usize, shape: BlockShape) -> Result<Vec<Block>, WeightsError> {
-    let load = |i: usize| {
-        let at = |part: &str| format!("{side}.encoder.layers.{i}.{part}");
-        let names = BlockNames {
-            qkv: Qkv::Separate(["q_proj", "k_proj", "v_proj"].map(|part| at(&format!("self_attn.{part}")))),
-            out: at("self_attn.out_proj"),
-            norm_1: at("layer_norm1"),
-            widen: at("mlp.fc1"),
-            narrow: at("mlp.fc2"),
-            norm_2: at("layer_norm2"),
-            scales: None,
-        };
-        Block::load(w, &names, shape)
-    };
-    (0..n).map(load).collect()
+pub(crate) fn blocks(w: &mut Weights, side: &str, n: usize, shape: BlockShape) -> Result<Vec<Block>, WeightsError> {
+    (0..n).map(|i| Block::load(w, &names(side, i), shape)).collect()
+}
+
+/// Where a checkpoint keeps the parts of block `i`.
+pub(crate) fn names(side: &str, i: usize) -> BlockNames {
+    let at = |part: &str| format!("{side}.encoder.layers.{i}.{part}");
+    BlockNames {
+        qkv: Qkv::Separate(["q_proj", "k_proj", "v_proj"].map(|part| at(&format!("self_attn.{part}")))),
+        out: at("self_attn.out_proj"),
+        norm_1: at("layer_norm1"),
+        widen: at("mlp.fc1"),
+        narrow: at("mlp.fc2"),
+        norm_2: at("layer_norm2"),
+        scales: None,
+    }
 }
 
 /// The text tower.

@@ -9,7 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::model;
 use crate::net::{Opened, Wanted};
-use crate::nets::{align, bert, chinese_clip, clip, dinov2, efficientnet, resnet, siglip, vit, xlnet};
+use crate::nets::{align, bert, chinese_clip, clip, dinov2, efficientnet, r3d, resnet, siglip, timesformer, vit, xclip, xlnet};
 
 /// An architecture of checkpoints that describe themselves.
 pub(crate) struct Family {
@@ -31,6 +31,9 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "resnet", modalities: &[Modality::Image], open: resnet::open },
     Family { model_type: "efficientnet", modalities: &[Modality::Image], open: efficientnet::open },
     Family { model_type: "align", modalities: &[Modality::Image, Modality::Text], open: align::open },
+    Family { model_type: "timesformer", modalities: &[Modality::Video], open: timesformer::open },
+    Family { model_type: "r3d", modalities: &[Modality::Video], open: r3d::open },
+    Family { model_type: "xclip", modalities: &[Modality::Video, Modality::Text], open: xclip::open },
     Family { model_type: "bert", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "roberta", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "xlm-roberta", modalities: bert::MODALITIES, open: bert::open },
