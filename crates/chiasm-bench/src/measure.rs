@@ -30,7 +30,8 @@ pub fn measured<T>(work: impl FnOnce() -> T) -> (T, Cost) {
     (out, Cost { wall_s, cpu_s, extra_mib })
 }
 
-fn status_mib(field: &str) -> Option<f64> {
+/// A memory figure of this process in MiB, by its name in `/proc/self/status`: `VmHWM` is the peak.
+pub fn status_mib(field: &str) -> Option<f64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;
     let line = text.lines().find(|line| line.starts_with(field))?;
     line.split_whitespace().nth(1)?.parse::<f64>().ok().map(|kib| kib / 1024.0)

@@ -24,6 +24,41 @@ pub(crate) enum BenchCommand {
     Tables(TablesArgs),
     /// How long fits take beside numpy, scikit-learn and cca-zoo on the same arrays
     Align(AlignArgs),
+    /// How fast encoders run beside onnxruntime, OpenVINO and torch on the same weights
+    Encode(EncodeArgs),
+    /// A contestant of `bench encode`, which starts it
+    #[command(hide = true)]
+    EncodeWorker(EncodeWorkerArgs),
+}
+
+/// Arguments of `chiasm bench encode`.
+#[derive(Args)]
+pub(crate) struct EncodeArgs {
+    /// Python that makes the models and has the rivals; `reference/bench_encode_rivals.py` says which
+    #[arg(long, value_name = "PYTHON")]
+    python: PathBuf,
+    /// Only these models [default: ViT-B-32,ViT-B-16,ViT-L-14,CLIP-text,MiniLM,AST]
+    #[arg(long, value_name = "MODEL", value_delimiter = ',')]
+    models: Vec<String>,
+    /// Threads
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,2")]
+    threads: Vec<usize>,
+    /// Turns of each contestant; the least of them is shown
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    turns: usize,
+    /// Folder for the models while they are needed, up to 4 GB [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// File for the document [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Arguments of the contestant.
+#[derive(Args)]
+pub(crate) struct EncodeWorkerArgs {
+    folder: PathBuf,
+    precision: String,
 }
 
 /// Arguments of `chiasm bench align`.
@@ -89,7 +124,51 @@ pub(crate) fn run(command: &BenchCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
         BenchCommand::Tables(args) => tables(args, ui),
         BenchCommand::Align(args) => align(args, ui),
+        BenchCommand::Encode(args) => encode(args, ui),
+        BenchCommand::EncodeWorker(args) => {
+            chiasm_bench::encode::serve(
+                &args.folder,
+                &args.precision,
+                &mut std::io::stdin().lock(),
+                &mut std::io::stdout().lock(),
+            )?;
+            Ok(ExitCode::SUCCESS)
+        }
     }
+}
+
+fn encode(args: &EncodeArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    use chiasm_bench::encode::{MODELS, Plan, document, run};
+
+    if let Some(unknown) = args.models.iter().find(|word| !MODELS.contains(&word.as_str())) {
+        return Err(usage(format!("`{unknown}` is not timed: expected some of {}", MODELS.join(", "))));
+    }
+    if args.turns == 0 || args.threads.contains(&0) {
+        return Err(usage("turns and threads begin at 1".to_owned()));
+    }
+    let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let folder = base.join(format!("chiasm-bench-encode-{}", std::process::id()));
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let plan = Plan {
+        models: MODELS.iter().copied().filter(|m| args.models.is_empty() || args.models.iter().any(|word| word == m)).collect(),
+        threads: args.threads.clone(),
+        turns: args.turns,
+        python: args.python.clone(),
+        program: std::env::current_exe().context("cannot find this program's own file")?,
+    };
+    let timed = run(&plan, &folder, ui, &ui.cancel);
+    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    let timings = timed?;
+    if ui.json {
+        ui.print_json(&timings)?;
+    }
+    let document = document(&timings, "chiasm bench encode --python PYTHON --output docs/bench-encode.md");
+    match &args.output {
+        Some(path) => fs::write(path, document).with_context(|| format!("cannot write {}", path.display()))?,
+        None if !ui.json => ui.print(document)?,
+        None => {}
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn align(args: &AlignArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
