@@ -1,6 +1,6 @@
 """Rivals of `chiasm bench encode`: the same random weights on the same input by onnxruntime, OpenVINO and torch, timed here.
 
-Pinned: Python 3.11, torch 2.15.0, transformers 5.23.0, onnxruntime 1.32.0, openvino 2026.4.0, onnx 1.23.2, onnxscript 0.7.2. `chiasm bench encode --python
+Pinned: Python 3.11, torch 2.15.0, transformers 5.23.0, onnxruntime 1.32.0, openvino 2026.4.1, onnx 1.23.2, onnxscript 0.7.2. `chiasm bench encode --python
 PYTHON` calls it in two ways:
 
     python bench_encode_rivals.py make MODEL DIR       a checkpoint of random weights, what it is fed, and its ONNX graphs
