@@ -21,6 +21,7 @@ mod pool;
 mod simd;
 mod transformer;
 mod weights;
+mod windows;
 
 pub use activation::{Activation, sigmoid, softmax};
 pub use attention::{AttentionScratch, CrossAttention, Mask, Qkv, SelfAttention};
@@ -34,3 +35,4 @@ pub use norm::{BatchNorm, LayerNorm};
 pub use pool::{Pool, Pooling, SqueezeExcite};
 pub use transformer::{Block, BlockNames, BlockScratch, BlockShape, Order};
 pub use weights::{Weights, WeightsError};
+pub use windows::{PatchMerge, WindowBlock, WindowScratch};

@@ -93,13 +93,31 @@ impl Block {
 
     /// Carries `x`, `[sum of lengths, dim]`, through the block, in place; sequences do not see each other.
     pub fn forward(&self, x: &mut [f32], lengths: &[usize], mask: Mask<'_>, scratch: &mut BlockScratch) {
+        let attend = |x: &[f32], mixed: &mut Vec<f32>, scratch: &mut AttentionScratch| {
+            self.attention.forward(x, lengths, mask, mixed, scratch);
+        };
+        self.around(x, scratch, attend);
+    }
+
+    /// The block's self-attention, for whoever calls [`Block::around`].
+    pub(crate) fn attention(&self) -> &SelfAttention {
+        &self.attention
+    }
+
+    /// The block around another way of attending: `attend` is called with the rows that attention takes and writes as many.
+    pub(crate) fn around(
+        &self,
+        x: &mut [f32],
+        scratch: &mut BlockScratch,
+        attend: impl FnOnce(&[f32], &mut Vec<f32>, &mut AttentionScratch),
+    ) {
         let BlockScratch { normed, mixed, wide, attention } = scratch;
         match self.order {
             Order::PreNorm => {
                 normed.clear();
                 normed.extend_from_slice(x);
                 self.norm_1.forward(normed);
-                self.attention.forward(normed, lengths, mask, mixed, attention);
+                attend(normed, mixed, attention);
                 self.out.add_to(mixed, x);
                 normed.clear();
                 normed.extend_from_slice(x);
@@ -108,7 +126,7 @@ impl Block {
                 self.narrow.add_to(wide, x);
             }
             Order::PostNorm => {
-                self.attention.forward(x, lengths, mask, mixed, attention);
+                attend(x, mixed, attention);
                 self.out.add_to(mixed, x);
                 self.norm_1.forward(x);
                 self.widen.forward(x, wide);
