@@ -113,7 +113,7 @@ fn gelu_tanh(x: f32) -> f32 {
 
 /// `1 / (1 + e^-x)`, within 4e-7 relative where that is a normal number.
 #[inline(always)]
-fn sigmoid_of(x: f32) -> f32 {
+pub(crate) fn sigmoid_of(x: f32) -> f32 {
     let e = exp_of_negative(-x.abs());
     let inverse = 1.0 / (1.0 + e);
     if x >= 0.0 { inverse } else { e * inverse }
@@ -121,7 +121,7 @@ fn sigmoid_of(x: f32) -> f32 {
 
 /// `tanh(x)`, within 2e-7 absolute.
 #[inline(always)]
-fn tanh(x: f32) -> f32 {
+pub(crate) fn tanh(x: f32) -> f32 {
     let e = exp_of_negative(-2.0 * x.abs());
     ((1.0 - e) / (1.0 + e)).copysign(x)
 }

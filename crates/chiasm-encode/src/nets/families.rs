@@ -10,7 +10,7 @@ use crate::error::OpenError;
 use crate::model;
 use crate::net::{Opened, Wanted};
 use crate::nets::{
-    align, bert, chinese_clip, clip, dinov2, efficientnet, r3d, resnet, siglip, swin, timesformer, vit, xclip, xlnet,
+    align, bert, chinese_clip, clip, dinov2, efficientnet, r3d, recurrent, resnet, siglip, swin, timesformer, vit, xclip, xlnet,
 };
 
 /// An architecture of checkpoints that describe themselves.
@@ -41,6 +41,8 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "roberta", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "xlm-roberta", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "xlnet", modalities: xlnet::MODALITIES, open: xlnet::open },
+    Family { model_type: "lstm", modalities: recurrent::MODALITIES, open: recurrent::open },
+    Family { model_type: "gru", modalities: recurrent::MODALITIES, open: recurrent::open },
 ];
 
 /// Those whose classifier is read, see [`crate::nets::classes`].

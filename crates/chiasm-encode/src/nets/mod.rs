@@ -12,6 +12,7 @@ pub(crate) mod families;
 pub(crate) mod mobilenet_v2;
 pub(crate) mod patches;
 pub(crate) mod r3d;
+pub(crate) mod recurrent;
 pub(crate) mod resnet;
 pub(crate) mod sentence_bert;
 pub(crate) mod siglip;
