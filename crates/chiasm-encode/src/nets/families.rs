@@ -10,7 +10,8 @@ use crate::error::OpenError;
 use crate::model;
 use crate::net::{Opened, Wanted};
 use crate::nets::{
-    align, bert, chinese_clip, clip, dinov2, efficientnet, r3d, recurrent, resnet, siglip, swin, timesformer, vit, xclip, xlnet,
+    align, bert, chinese_clip, clip, dinov2, efficientnet, r3d, recurrent, resnet, siglip, swin, timesformer, unicl, vit,
+    xclip, xlnet,
 };
 
 /// An architecture of checkpoints that describe themselves.
@@ -30,6 +31,7 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "vit", modalities: &[Modality::Image], open: vit::open },
     Family { model_type: "dinov2", modalities: &[Modality::Image], open: dinov2::open },
     Family { model_type: "swin", modalities: &[Modality::Image], open: swin::open },
+    Family { model_type: "unicl", modalities: &[Modality::Image, Modality::Text], open: unicl::open },
     Family { model_type: "chinese_clip", modalities: &[Modality::Image, Modality::Text], open: chinese_clip::open },
     Family { model_type: "resnet", modalities: &[Modality::Image], open: resnet::open },
     Family { model_type: "efficientnet", modalities: &[Modality::Image], open: efficientnet::open },

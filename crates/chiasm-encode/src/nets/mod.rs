@@ -18,6 +18,7 @@ pub(crate) mod sentence_bert;
 pub(crate) mod siglip;
 pub(crate) mod swin;
 pub(crate) mod timesformer;
+pub(crate) mod unicl;
 pub(crate) mod vit;
 pub(crate) mod windows;
 pub(crate) mod xclip;
