@@ -5,7 +5,7 @@ use chiasm_nn::{Block, BlockScratch, FeatureMap, Mask};
 use rayon::prelude::*;
 
 use crate::batch;
-use crate::input::{Clip, ClipProcessor, ImageProcessor, TextTokenizer};
+use crate::input::{Clip, ClipProcessor, ImageProcessor, SoundProcessor, TextTokenizer};
 use crate::model::Output;
 
 /// Rows (tokens, patches) that one thread computes at once: enough to make the most of the weights while they are in the
@@ -56,6 +56,8 @@ pub(crate) enum Tower {
     Text(TextTokenizer, Box<dyn Net<Vec<u32>>>),
     /// Takes videos.
     Video(ClipProcessor, Box<dyn Net<Clip>>),
+    /// Takes sounds; their spectra are `[frames, bands, channels]`.
+    Audio(SoundProcessor, Box<dyn Net<FeatureMap>>),
 }
 
 /// What is done to the numbers that a network gives.
@@ -122,12 +124,13 @@ impl Encoder for TowerEncoder {
             Tower::Image(..) => Modality::Image,
             Tower::Text(..) => Modality::Text,
             Tower::Video(..) => Modality::Video,
+            Tower::Audio(..) => Modality::Audio,
         }
     }
 
     fn dim(&self) -> usize {
         match &self.tower {
-            Tower::Image(_, net) => net.dim(),
+            Tower::Image(_, net) | Tower::Audio(_, net) => net.dim(),
             Tower::Text(_, net) => net.dim(),
             Tower::Video(_, net) => net.dim(),
         }
@@ -156,6 +159,15 @@ impl Encoder for TowerEncoder {
                     .map(|(item, text)| tokenizer.ids_of(&self.name, item, text))
                     .collect::<Result<_, EncodeError>>()?;
                 embed(net.as_ref(), &tokens)
+            }
+            Tower::Audio(processor, net) => {
+                let sounds = batch::sounds(self, batch)?;
+                let spectra: Vec<FeatureMap> = sounds
+                    .par_iter()
+                    .enumerate()
+                    .map(|(item, wave)| processor.spectrum(wave).map_err(|reason| batch::unencodable(self, item, &reason)))
+                    .collect::<Result<_, EncodeError>>()?;
+                embed(net.as_ref(), &spectra)
             }
         };
         self.finished(&mut rows);

@@ -1,7 +1,7 @@
 //! Bytes to media: decoding under limits, cutting into segments, resizing, resampling, spectra.
 //!
 //! [`read`] takes a file's bytes, [`decode`] turns them into [`Media`] and [`Metadata`], [`segments`] cuts long media into the
-//! parts that are embedded one by one; [`resize`], [`resample`] and [`spectrum`] are what encoders build their input from. All
+//! parts that are embedded one by one; [`resize`], [`resample`], [`spectrum`] and [`filterbank`] are what encoders build their input from. All
 //! are pure functions but `read`, and `decode` where it asks another program (see the table). What cannot be decoded is refused by a [`MediaError`] that names the cause and the cure;
 //! a file that merely ends early is decoded as far as it goes where its format allows, with a note.
 //!
@@ -25,6 +25,7 @@
 
 mod animation;
 mod error;
+pub mod filterbank;
 mod format;
 mod picture;
 mod resample;

@@ -27,6 +27,13 @@ use realfft::{RealFftPlanner, RealToComplex};
 #[error("log-mel configuration: {0}")]
 pub struct ConfigError(String);
 
+impl ConfigError {
+    /// With what is wrong.
+    pub(crate) fn new(why: String) -> Self {
+        Self(why)
+    }
+}
+
 /// `0.5 - 0.5 cos(2 pi n / length)` for n in `0..length`: the periodic form, for analysis.
 pub fn hann_periodic(length: usize) -> Vec<f32> {
     (0..length).map(|n| (0.5 - 0.5 * (2.0 * std::f64::consts::PI * n as f64 / length as f64).cos()) as f32).collect()

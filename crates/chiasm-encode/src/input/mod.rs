@@ -1,12 +1,14 @@
-//! What stands before the networks: pictures to pixels, videos to frames, texts to tokens. Shared by the architectures whose checkpoints bring a
+//! What stands before the networks: pictures to pixels, videos to frames, texts to tokens, sounds to spectra. Shared by the architectures whose checkpoints bring a
 //! description of their preprocessing.
 
 mod clip;
 mod image_processor;
 #[cfg(test)]
 mod parity;
+mod sound_processor;
 mod tokens;
 
 pub(crate) use clip::{Clip, ClipProcessor};
 pub(crate) use image_processor::{Defaults, ImageProcessor};
+pub(crate) use sound_processor::SoundProcessor;
 pub(crate) use tokens::TextTokenizer;

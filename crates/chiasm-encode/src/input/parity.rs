@@ -1,18 +1,25 @@
-//! Pictures' preprocessing against the image processors of transformers; goldens by `reference/encode_preprocess.py`.
+//! Preprocessing against that of transformers: pictures' (goldens by `reference/encode_preprocess.py`) and sounds'
+//! (`reference/encode_sounds.py`).
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use chiasm_core::Image;
+use chiasm_core::{Image, Waveform};
 use safetensors::SafeTensors;
 
-use super::{Defaults, ImageProcessor};
+use super::{Defaults, ImageProcessor, SoundProcessor};
 use crate::checkpoint::Checkpoint;
 
-/// Compares every golden in a folder; gives how many there were.
-fn compare(folder: &Path) -> usize {
+/// The goldens in a folder, in the order of their names.
+fn goldens(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|ext| ext == "safetensors"));
     files.sort();
+    files
+}
+
+/// Compares every golden of pictures in a folder; gives how many there were.
+fn compare(folder: &Path) -> usize {
+    let files = goldens(folder);
     for file in &files {
         let bytes = std::fs::read(file).unwrap();
         let golden = SafeTensors::deserialize(&bytes).unwrap();
@@ -60,5 +67,47 @@ fn real_pictures_equal_their_reference() {
     match std::env::var_os("CHIASM_PARITY_PICTURES") {
         Some(folder) => assert!(compare(Path::new(&folder)) > 0, "no goldens there"),
         None => eprintln!("skipped: CHIASM_PARITY_PICTURES names no folder of goldens of real pictures"),
+    }
+}
+
+/// Compares every golden of sounds in a folder; gives how many there were.
+fn compare_sounds(folder: &Path) -> usize {
+    let files = goldens(folder);
+    for file in &files {
+        let bytes = std::fs::read(file).unwrap();
+        let golden = SafeTensors::deserialize(&bytes).unwrap();
+        let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
+        let described = metadata.metadata().as_ref().unwrap();
+        let model = tempfile::tempdir().unwrap();
+        std::fs::write(model.path().join("preprocessor_config.json"), &described["config"]).unwrap();
+        let processor = SoundProcessor::ast(&mut Checkpoint::new(model.path())).unwrap();
+
+        let floats = |name: &str| -> Vec<f32> {
+            golden.tensor(name).unwrap().data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+        };
+        let wave = Waveform { sample_rate_hz: processor.sample_rate_hz(), samples: floats("samples") };
+        let got = processor.spectrum(&wave).unwrap();
+        assert_eq!([got.height, got.width, got.channels], golden.tensor("spectrum").unwrap().shape());
+        assert_eq!(processor.shape(), [got.height, got.width]);
+        let want = floats("spectrum");
+        let largest = got.data.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let name = file.file_stem().unwrap().to_string_lossy();
+        eprintln!("{name}: {} x {} values differ by at most {largest:.1e}", got.height, got.width);
+        assert!(largest < 1e-4, "{} differs by {largest}", file.display());
+    }
+    files.len()
+}
+
+#[test]
+fn spectra_equal_their_reference() {
+    assert!(compare_sounds(Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/goldens/encode/sounds"))) >= 2);
+}
+
+/// Real sounds, where the variable names a folder of goldens made of them.
+#[test]
+fn real_sounds_equal_their_reference() {
+    match std::env::var_os("CHIASM_PARITY_SOUNDS") {
+        Some(folder) => assert!(compare_sounds(Path::new(&folder)) > 0, "no goldens there"),
+        None => eprintln!("skipped: CHIASM_PARITY_SOUNDS names no folder of goldens of real sounds"),
     }
 }

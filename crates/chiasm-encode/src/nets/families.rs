@@ -10,7 +10,7 @@ use crate::error::OpenError;
 use crate::model;
 use crate::net::{Opened, Wanted};
 use crate::nets::{
-    align, bert, chinese_clip, clip, dinov2, efficientnet, r3d, recurrent, resnet, siglip, swin, timesformer, unicl, vit,
+    align, ast, bert, chinese_clip, clip, dinov2, efficientnet, r3d, recurrent, resnet, siglip, swin, timesformer, unicl, vit,
     xclip, xlnet,
 };
 
@@ -42,6 +42,7 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "bert", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "roberta", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "xlm-roberta", modalities: bert::MODALITIES, open: bert::open },
+    Family { model_type: "audio-spectrogram-transformer", modalities: &[Modality::Audio], open: ast::open },
     Family { model_type: "xlnet", modalities: xlnet::MODALITIES, open: xlnet::open },
     Family { model_type: "lstm", modalities: recurrent::MODALITIES, open: recurrent::open },
     Family { model_type: "gru", modalities: recurrent::MODALITIES, open: recurrent::open },

@@ -1,6 +1,7 @@
 //! The architectures, one file each. How a checkpoint's folder is recognised stands in [`families`].
 
 pub(crate) mod align;
+pub(crate) mod ast;
 pub(crate) mod bert;
 pub(crate) mod chinese_clip;
 pub(crate) mod class_token;

@@ -1,0 +1,96 @@
+//! Checkpoints for sounds as the world outside opens them: rows do not depend on their batch, and what does not fit is refused by name.
+//! The checkpoints are those of the goldens, with made-up weights.
+
+use std::path::Path;
+
+use chiasm_core::{EncodeError, Media, Waveform};
+use chiasm_encode::{ModelDirs, open};
+use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
+use serde_json::Value;
+
+fn numbers(n: usize, seed: u32) -> Vec<f32> {
+    let mut state = seed;
+    (0..n)
+        .map(|_| {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+        })
+        .collect()
+}
+
+/// Writes the checkpoint that a golden describes.
+fn checkpoint(golden: &str) -> tempfile::TempDir {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/goldens/encode/nets");
+    let golden: Value = serde_json::from_slice(&std::fs::read(goldens.join(format!("{golden}.json"))).unwrap()).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for (file, content) in golden["files"].as_object().unwrap() {
+        std::fs::write(folder.path().join(file), content.to_string()).unwrap();
+    }
+    let tensors: Vec<(&String, Vec<usize>, Vec<u8>)> = golden["tensors"]
+        .as_object()
+        .unwrap()
+        .iter()
+        .zip(1..)
+        .map(|((name, recipe), seed)| {
+            let shape: Vec<usize> = serde_json::from_value(recipe[0].clone()).unwrap();
+            let [centre, spread] = [1, 2].map(|i| recipe[i].as_f64().unwrap() as f32);
+            let values = numbers(shape.iter().product(), seed);
+            (name, shape, values.into_iter().flat_map(|u| (centre + spread * u).to_le_bytes()).collect())
+        })
+        .collect();
+    let views = tensors.iter().map(|(name, shape, b)| (*name, TensorView::new(Dtype::F32, shape.clone(), b).unwrap()));
+    serialize_to_file(views, None, &folder.path().join("model.safetensors")).unwrap();
+    folder
+}
+
+fn sound(n: usize, sample_rate_hz: u32) -> Media {
+    Media::Audio(Waveform { sample_rate_hz, samples: numbers(n, n as u32) })
+}
+
+#[test]
+fn a_row_is_the_same_to_the_bit_in_any_batch() {
+    // From a few samples to more than the networks take, at rates that must be resampled and such that must not.
+    let batch = [(500, 16_000), (3_000, 4_000), (9_000, 8_012), (4_001, 4_000), (60_000, 32_000), (4_100, 16_000)]
+        .map(|(n, rate)| sound(n, rate));
+    for (golden, tower) in [("ast", "")] {
+        let folder = checkpoint(golden);
+        let encoder = open(&format!("{}{tower}", folder.path().display()), &ModelDirs::default()).unwrap();
+        let whole = encoder.encode(&batch).unwrap();
+        for (i, media) in batch.iter().enumerate() {
+            let alone = encoder.encode(std::slice::from_ref(media)).unwrap();
+            assert!(alone.row(0) == whole.row(i), "{golden}: item {i} depends on its batch");
+            assert!(i == 0 || whole.row(i) != whole.row(i - 1), "{golden}: two sounds have one embedding");
+        }
+        let error = encoder.encode(&[batch[0].clone(), sound(0, 16_000)]).unwrap_err();
+        assert!(matches!(error, EncodeError::Unencodable { item: 1, .. }), "{golden}: {error}");
+        assert_eq!(encoder.encode(&[]).unwrap().n(), 0);
+    }
+}
+
+#[test]
+fn descriptions_that_do_not_fit_are_refused_by_name() {
+    let refusal = |golden: &str, tower: &str, file: &str, old: &str, new: &str| {
+        let folder = checkpoint(golden);
+        let path = folder.path().join(file);
+        let text = std::fs::read_to_string(&path).unwrap();
+        assert!(text.contains(old), "{old} is not in {file} of {golden}");
+        std::fs::write(&path, text.replace(old, new)).unwrap();
+        let refused = open(&format!("{}{tower}", folder.path().display()), &ModelDirs::default()).err();
+        refused.unwrap_or_else(|| panic!("{golden} opened with {new}")).to_string()
+    };
+    let (config, preprocessor) = ("config.json", "preprocessor_config.json");
+    for (file, old, new, words) in [
+        (config, r#""hidden_size":24"#, r#""hidden_size":25"#, "does not divide into 3 attention heads"),
+        (config, r#""patch_size":6"#, r#""patch_size":0"#, "patch_size 0"),
+        (config, r#""patch_size":6"#, r#""patch_size":16"#, "do not fit 15 bands"),
+        (config, r#""time_stride":3"#, r#""time_stride":0"#, "strides 4 and 0"),
+        (config, r#""time_stride":3"#, r#""time_stride":4"#, "`embeddings.position_embeddings`"),
+        (config, r#""max_length":20"#, r#""max_length":21"#, "gives 20 frames of 15 bands, the network takes 21 of 15"),
+        (config, r#""num_hidden_layers":2"#, r#""num_hidden_layers":3"#, "no tensor `encoder.layer.2."),
+        (preprocessor, r#""num_mel_bins":15"#, r#""num_mel_bins":16"#, "frames of 16 bands"),
+        (preprocessor, r#""max_length":20"#, r#""max_length":20,"sampling_rate":5"#, "sampling_rate is 5"),
+    ] {
+        let message = refusal("ast", "", file, old, new);
+        assert!(message.contains(words), "{new}: {message}");
+    }
+}

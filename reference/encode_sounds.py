@@ -1,0 +1,67 @@
+"""Goldens of sounds' preprocessing, by the feature extractors of transformers; versions in encode_shared.py.
+
+    python reference/encode_sounds.py                       made-up sounds, testdata/goldens/encode/sounds/
+    python reference/encode_sounds.py --files DIR FILE...   real WAV files, into DIR, compared by
+    CHIASM_PARITY_SOUNDS=DIR cargo test -p chiasm-encode --lib real_sounds -- --nocapture
+
+NAME.safetensors holds `samples`, f32, at the rate that the front end wants, and `spectrum`, f32 [frames, bands, channels]; its metadata
+what kind of front end it is under `kind`, and the description under `config`.
+
+AST's front end is transformers' own of numpy: the one of torchaudio, taken where that is installed, computes in f32.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from transformers import ASTFeatureExtractor
+
+from encode_shared import numbers
+
+
+def ast(samples, config):
+    extractor = ASTFeatureExtractor(**config)
+    spectrum = extractor(samples, sampling_rate=extractor.sampling_rate, return_tensors="np")["input_values"][0]
+    return torch.from_numpy(spectrum)[..., None]
+
+
+KINDS = {"ast": (ast, 16000)}
+
+
+def made_up(name, n, rate):
+    """A glide with overtones, a fading click and a little noise, louder and quieter by 60 dB."""
+    t = np.arange(n) / rate
+    glide = sum(np.sin(2 * np.pi * k * (200 * t + 900 * t * t)) / k for k in range(1, 8))
+    click = np.exp(-((t - 0.6 * t[-1]) ** 2) * 1e5)
+    loudness = 10 ** (-3 * np.abs(np.sin(2 * np.pi * 3 * t)))
+    return (0.2 * loudness * glide + 0.3 * click + numbers(name, (n,), 0.01, 1e-4)).astype(np.float32)
+
+
+def write(out, name, kind, samples, config):
+    out.mkdir(parents=True, exist_ok=True)
+    spectrum = KINDS[kind][0](samples, config).float().contiguous()
+    tensors = {"samples": torch.from_numpy(samples), "spectrum": spectrum}
+    save_file(tensors, out / f"{name}.safetensors", metadata={"kind": kind, "config": json.dumps(config)})
+    print(name, tuple(samples.shape), "->", tuple(spectrum.shape))
+
+
+if len(sys.argv) > 3 and sys.argv[1] == "--files":
+    from scipy.io import wavfile
+    from scipy.signal import resample_poly
+
+    for file in map(Path, sys.argv[3:]):
+        rate, samples = wavfile.read(file)
+        samples = (samples - 128.0) / 128 if samples.dtype == np.uint8 else samples / 32768.0
+        samples = samples.mean(1) if samples.ndim == 2 else samples
+        for name, kind, config in [("ast", "ast", {})]:
+            wanted = KINDS[kind][1]
+            divisor = np.gcd(rate, wanted)
+            resampled = resample_poly(samples, wanted // divisor, rate // divisor).astype(np.float32)
+            write(Path(sys.argv[2]), f"{name}_{file.parent.name}_{file.stem}", kind, resampled, config)
+else:
+    out = Path(__file__).resolve().parent.parent / "testdata" / "goldens" / "encode" / "sounds"
+    write(out, "ast_short", "ast", made_up("a", 4000, 16000), {"max_length": 30})
+    write(out, "ast_cut", "ast", made_up("b", 5000, 16000), {"max_length": 20, "num_mel_bins": 64, "do_normalize": False})
