@@ -1,10 +1,12 @@
-"""Goldens of pictures' preprocessing, by the image processors of transformers; versions in encode_shared.py.
+"""Goldens of pictures' preprocessing, by the image processors of transformers and by open_clip's; versions in encode_shared.py, and
+torchvision 0.29.2 for open_clip's.
 
     python reference/encode_preprocess.py                       made-up pictures, testdata/goldens/encode/pictures/
     python reference/encode_preprocess.py --files DIR FILE...   real files, into DIR, compared by
     CHIASM_PARITY_PICTURES=DIR cargo test -p chiasm-encode --lib real_pictures -- --nocapture
 
-NAME.safetensors holds `image`, u8 [height, width, 3], and `pixels`, f32 [3, height, width]; its metadata the description under `config`.
+NAME.safetensors holds `image`, u8 [height, width, 3], and `pixels`, f32 [3, height, width]; its metadata the description under `config`,
+or open_clip's under `preprocess_cfg` with the side of the network's pictures under `side`.
 """
 
 import json
@@ -13,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
 from transformers import CLIPImageProcessor, ConvNextImageProcessor, VideoMAEImageProcessor
@@ -46,6 +49,12 @@ def write_frame(out, name, image, config):
     tensors = {"image": torch.from_numpy(image).contiguous(), "pixels": pixels.float().contiguous()}
     stated = {"resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3} | config
     save_file(tensors, out / f"{name}.safetensors", metadata={"config": json.dumps(stated)})
+
+
+def write_open_clip(out, name, image, side, config):
+    pixels = image_transform_v2(PreprocessCfg(size=side, **config), is_train=False)(Image.fromarray(image))
+    tensors = {"image": torch.from_numpy(image).contiguous(), "pixels": pixels.contiguous()}
+    save_file(tensors, out / f"{name}.safetensors", metadata={"preprocess_cfg": json.dumps(config), "side": str(side)})
     print(name, tuple(image.shape), "->", tuple(pixels.shape))
 
 
@@ -73,3 +82,9 @@ else:
     align |= {"rescale_offset": True, "do_normalize": False, "include_top": False}
     write(out, "align", made_up("i", 33, 40), kind | align, EfficientNetImageProcessorPil)
     write_frame(out, "frame", made_up("f", 37, 61), CUT)
+    # 24 x 47: of the 23 that are left over, torchvision leaves 12 on the left and transformers 11.
+    write_open_clip(out, "open_clip_cubic_wide", made_up("f", 30, 59), 24, {})
+    halves = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    write_open_clip(out, "open_clip_triangle_tall", made_up("g", 61, 31), 24, halves | {"interpolation": "bilinear"})
+    write_open_clip(out, "open_clip_longest", made_up("h", 30, 53), 24, {"resize_mode": "longest", "fill_color": 127})
+    write_open_clip(out, "open_clip_squash", made_up("i", 30, 53), 24, halves | {"resize_mode": "squash"})

@@ -47,6 +47,9 @@ def recipe(name, tensor):
     last = name.rsplit(".", 1)[-1]
     if last == "running_var":
         return 1.0, 0.5
+    # The scales of branches beside a shortcut, which are small: many such branches add up.
+    if last == "gamma" and tensor.ndim > 1:
+        return 0.25, 0.125
     if tensor.ndim >= 2:
         fan_in = tensor[0].numel()
         is_table = any(word in name for word in ("embedding", "embeddings", "position", "table", "token"))

@@ -62,6 +62,15 @@ impl Checkpoint {
         Ok(weights)
     }
 
+    /// The same from the first of these files that is there; from whichever is, where none of them is.
+    pub(crate) fn weights_first(&mut self, files: &[&str]) -> Result<Weights, OpenError> {
+        let Some(file) = files.iter().map(|file| self.path(file)).find(|path| path.is_file()) else { return self.weights() };
+        let mut weights = Weights::read(&file)?;
+        weights.set_precision(self.precision);
+        self.weights = Some(*weights.digest());
+        Ok(weights)
+    }
+
     /// Digest of the weights, of every description read so far, of the precision, and of `arithmetic`, which names the code (see [`model::fingerprint`]).
     pub(crate) fn fingerprint(&self, arithmetic: &str) -> String {
         let weights = self.weights.expect("the weights are read before the model is named");

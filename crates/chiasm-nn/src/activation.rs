@@ -56,6 +56,12 @@ impl Activation {
         }
     }
 
+    /// Applies the function to every number of `x`, in place.
+    pub fn apply(self, x: &mut [f32]) {
+        const NOTHING: [f32; 256] = [0.0; 256];
+        x.chunks_mut(NOTHING.len()).for_each(|part| self.after_bias(part, &NOTHING[..part.len()]));
+    }
+
     /// Adds `bias` to every row of `x`, `[n, bias.len()]`, and applies the function, in place.
     pub(crate) fn after_bias(self, x: &mut [f32], bias: &[f32]) {
         widest(AfterBias { activation: self, x, bias });

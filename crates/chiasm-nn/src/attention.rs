@@ -1,7 +1,7 @@
 //! Multi-head attention.
 
 use crate::activation::{Activation, softmax_of};
-use crate::kernel::Panels;
+use crate::kernel::{Panels, Precision};
 use crate::linear::Linear;
 use crate::weights::{Weights, WeightsError};
 
@@ -26,6 +26,8 @@ pub enum Qkv {
     Unbiased([String; 3]),
     /// One above the other in a layer of `[3 dim, dim]`: the full names of weight and bias.
     Stacked([String; 2]),
+    /// Likewise, without a bias: the full name of the weight.
+    StackedUnbiased(String),
 }
 
 /// Scaled dot-product attention of a sequence to itself (Vaswani et al. 2017, eq. 1), without the projection after it.
@@ -64,6 +66,10 @@ impl SelfAttention {
                 weight = weights.take(of_weight, &[3 * dim, dim])?;
                 bias = weights.take(of_bias, &[3 * dim])?;
             }
+            Qkv::StackedUnbiased(of_weight) => {
+                weight = weights.take(of_weight, &[3 * dim, dim])?;
+                bias = vec![0.0; 3 * dim];
+            }
         }
         // The scores' factor is folded into the query.
         let scale = scale_of(dim, n_heads);
@@ -100,6 +106,25 @@ pub struct CrossAttention {
 }
 
 impl CrossAttention {
+    /// From weight and bias of the query's layer, `[dim, dim]` and `[dim]`, and of those of key and value, one above the other,
+    /// `[2 dim, context_dim]` and `[2 dim]`.
+    pub fn new(
+        q: (Vec<f32>, Vec<f32>),
+        kv: (Vec<f32>, Vec<f32>),
+        context_dim: usize,
+        n_heads: usize,
+        precision: Precision,
+    ) -> Self {
+        let (mut weight, mut bias) = q;
+        let dim = bias.len();
+        let scale = scale_of(dim, n_heads);
+        weight.iter_mut().chain(&mut bias).for_each(|v| *v *= scale);
+        let q = Linear::with_precision(&weight, bias, dim, Activation::None, precision);
+        let kv = Linear::with_precision(&kv.0, kv.1, context_dim, Activation::None, precision);
+        assert_eq!(kv.n_out(), 2 * dim, "a key and a value as wide as the query");
+        Self { q, kv, n_heads }
+    }
+
     /// Takes the layers of query, key and value: `dim` to `dim`, and `context_dim` to `dim` twice, each with
     /// `{prefix}.weight` and `{prefix}.bias`.
     ///
@@ -112,18 +137,16 @@ impl CrossAttention {
         context_dim: usize,
         n_heads: usize,
     ) -> Result<Self, WeightsError> {
-        let scale = scale_of(dim, n_heads);
-        let scaled = |values: Vec<f32>| values.into_iter().map(|v| v * scale).collect::<Vec<_>>();
-        let q = scaled(weights.take(&format!("{}.weight", prefixes[0]), &[dim, dim])?);
-        let q_bias = scaled(weights.take(&format!("{}.bias", prefixes[0]), &[dim])?);
-        let precision = weights.precision();
-        let q = Linear::with_precision(&q, q_bias, dim, Activation::None, precision);
-        let (mut weight, mut bias) = (Vec::new(), Vec::new());
+        let q = (
+            weights.take(&format!("{}.weight", prefixes[0]), &[dim, dim])?,
+            weights.take(&format!("{}.bias", prefixes[0]), &[dim])?,
+        );
+        let mut kv = (Vec::new(), Vec::new());
         for prefix in &prefixes[1..] {
-            weight.extend(weights.take(&format!("{prefix}.weight"), &[dim, context_dim])?);
-            bias.extend(weights.take(&format!("{prefix}.bias"), &[dim])?);
+            kv.0.extend(weights.take(&format!("{prefix}.weight"), &[dim, context_dim])?);
+            kv.1.extend(weights.take(&format!("{prefix}.bias"), &[dim])?);
         }
-        Ok(Self { q, kv: Linear::with_precision(&weight, bias, context_dim, Activation::None, precision), n_heads })
+        Ok(Self::new(q, kv, context_dim, n_heads, weights.precision()))
     }
 
     /// The same where the three layers stand one above the other, `[3 dim, dim]`, as PyTorch's own attention stores them: the full
@@ -137,13 +160,10 @@ impl CrossAttention {
         dim: usize,
         n_heads: usize,
     ) -> Result<Self, WeightsError> {
-        let scale = scale_of(dim, n_heads);
         let mut weight = weights.take(of_weight, &[3 * dim, dim])?;
         let mut bias = weights.take(of_bias, &[3 * dim])?;
-        weight[..dim * dim].iter_mut().chain(&mut bias[..dim]).for_each(|v| *v *= scale);
-        let layer = |weight, bias| Linear::with_precision(weight, bias, dim, Activation::None, weights.precision());
-        let kv = layer(&weight[dim * dim..], bias.split_off(dim));
-        Ok(Self { q: layer(&weight[..dim * dim], bias), kv, n_heads })
+        let kv = (weight.split_off(dim * dim), bias.split_off(dim));
+        Ok(Self::new((weight, bias), kv, dim, n_heads, weights.precision()))
     }
 
     /// From every sequence in `x`, `[sum of lengths, dim]`, to its own in `context`, `[sum of context_lengths, context_dim]`;

@@ -40,7 +40,10 @@ impl<'a> Filters<'a> {
     }
 
     /// Weights of this shape, the outputs first, and their bias.
-    pub(crate) fn take(self, w: &mut Weights, shape: &[usize]) -> Result<(Vec<f32>, Vec<f32>), WeightsError> {
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the tensor.
+    pub fn take(self, w: &mut Weights, shape: &[usize]) -> Result<(Vec<f32>, Vec<f32>), WeightsError> {
         let n_out = shape[0];
         let mut weight = w.take(&format!("{}.weight", self.conv), shape)?;
         let mut bias = if self.biased { w.take(&format!("{}.bias", self.conv), &[n_out])? } else { vec![0.0; n_out] };

@@ -49,6 +49,11 @@ impl Depthwise {
         Self { window, taps, bias, activation }
     }
 
+    /// Channels going in and coming out.
+    pub fn channels(&self) -> usize {
+        self.bias.len()
+    }
+
     /// `x` to `out`, which is reshaped.
     pub fn forward(&self, x: &FeatureMap, out: &mut FeatureMap) {
         assert_eq!(x.channels, self.bias.len(), "channels of a depthwise convolution");

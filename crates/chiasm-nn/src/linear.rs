@@ -57,6 +57,16 @@ impl Linear {
         Ok(Self::new(&stored, vec![0.0; n_out], n_in, Activation::None))
     }
 
+    /// The same where the weight is stored the other way round: the tensor `name` of shape `[n_in, n_out]`.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the tensor.
+    pub fn load_turned(weights: &mut Weights, name: &str, n_in: usize, n_out: usize) -> Result<Self, WeightsError> {
+        let stored = weights.take(name, &[n_in, n_out])?;
+        let turned: Vec<f32> = (0..n_out).flat_map(|o| stored.chunks_exact(n_out).map(move |row| row[o])).collect();
+        Ok(Self::new(&turned, vec![0.0; n_out], n_in, Activation::None))
+    }
+
     /// From a weight stored as `[n_out, n_in]`, where `n_out` is the length of `bias`, in single precision.
     pub fn new(stored: &[f32], bias: Vec<f32>, n_in: usize, activation: Activation) -> Self {
         Self::with_precision(stored, bias, n_in, activation, Precision::F32)

@@ -71,7 +71,7 @@ impl BatchNorm {
     }
 
     /// Lets a layer whose weights are `[n, ..]` do what it and the normalisation behind it do.
-    pub(crate) fn fold(&self, weight: &mut [f32], bias: &mut [f32]) {
+    pub fn fold(&self, weight: &mut [f32], bias: &mut [f32]) {
         let per_output = weight.len() / bias.len();
         for (row, scale) in weight.chunks_exact_mut(per_output).zip(&self.scale) {
             row.iter_mut().for_each(|v| *v = (f64::from(*v) * scale) as f32);

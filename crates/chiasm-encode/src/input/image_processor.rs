@@ -1,8 +1,10 @@
-//! Pictures to the numbers that a network was trained on, as `preprocessor_config.json` states it.
+//! Pictures to the numbers that a network was trained on, as `preprocessor_config.json` states it, or `open_clip_config.json`.
 //!
 //! # Reference
-//! The image processors of transformers, which differ in their defaults alone: resize, cut out the middle, scale, normalise. Equal
-//! within 1/255 before the normalisation; resizing is Pillow's.
+//! The image processors of transformers, which differ in their defaults alone: resize, cut out the middle, scale, normalise; and
+//! `image_transform` of open_clip. Equal within 1/255 before the normalisation; resizing is Pillow's.
+
+use std::path::Path;
 
 use chiasm_core::Image;
 use chiasm_media::{Filter, resize_with};
@@ -89,6 +91,29 @@ enum Target {
     Box(u32, u32),
     /// The shorter edge, the other in proportion.
     Shortest(u32),
+    /// The longer edge, the other in proportion.
+    Longest(u32),
+}
+
+/// Which middle is cut out where one row or column is left over, and what surrounds a picture that is smaller than the cut.
+#[derive(Clone, Copy, Debug)]
+enum Middle {
+    /// The upper left one, in black: transformers.
+    UpperLeft,
+    /// The one whose offset is even, in this grey: torchvision.
+    Even(u8),
+}
+
+/// `preprocess_cfg` of `open_clip_config.json`. What is silent has open_clip's default; what it does not know it passes over too.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct OpenClipPreprocess {
+    mode: Option<String>,
+    mean: Option<[f32; 3]>,
+    std: Option<[f32; 3]>,
+    interpolation: Option<String>,
+    resize_mode: Option<String>,
+    fill_color: Option<u8>,
 }
 
 /// The steps from a picture to a network's input.
@@ -97,6 +122,8 @@ pub(crate) struct ImageProcessor {
     resize: Option<(Target, Filter)>,
     /// Height and width.
     crop: Option<[u32; 2]>,
+    /// Where the middle is that is cut out.
+    middle: Middle,
     /// Per channel: a byte `v` becomes `v * scale + shift`.
     pub(super) scale: [f32; 3],
     shift: [f32; 3],
@@ -156,7 +183,7 @@ impl ImageProcessor {
         let resize = config.do_resize.unwrap_or(true).then_some((target, filter));
         let sides = match target {
             Target::Box(height, width) => [height, width],
-            Target::Shortest(edge) => [edge, edge],
+            Target::Shortest(edge) | Target::Longest(edge) => [edge, edge],
         };
         let fits = sides.iter().chain(crop.iter().flatten()).all(|side| (1..=MAX_SIDE).contains(side));
         model::expect(&path, fits, || format!("size and crop_size must be 1 to {MAX_SIDE} pixels a side"))?;
@@ -186,7 +213,40 @@ impl ImageProcessor {
         let again = if config.include_top.unwrap_or(kind.starts_with("EfficientNet")) { deviation } else { [1.0; 3] };
         let scale = std::array::from_fn(|c| (factor / f64::from(std[c]) / f64::from(again[c])) as f32);
         let shift = std::array::from_fn(|c| (-offset - mean[c]) / std[c] / again[c]);
-        Ok(Self { resize, crop, scale, shift })
+        Ok(Self { resize, crop, middle: Middle::UpperLeft, scale, shift })
+    }
+
+    /// The steps of open_clip's evaluation for a network that takes pictures of `side` x `side`; `path` is where the description stands.
+    pub(crate) fn of_open_clip(path: &Path, config: &OpenClipPreprocess, side: u32) -> Result<Self, OpenError> {
+        model::expect(path, (1..=MAX_SIDE).contains(&side), || format!("image_size is {side}, expected 1 to {MAX_SIDE}"))?;
+        let mode = config.mode.as_deref().unwrap_or("RGB");
+        model::expect(path, mode == "RGB", || format!("preprocess_cfg.mode is `{mode}`, expected `RGB`"))?;
+        let filter = match config.interpolation.as_deref().unwrap_or("bicubic") {
+            // Chosen anew for each picture in training, it is cubic in evaluation.
+            "bicubic" | "random" => Filter::Bicubic,
+            "bilinear" => Filter::Bilinear,
+            other => {
+                let reason = format!("preprocess_cfg.interpolation is `{other}`, expected bicubic, bilinear or random");
+                return Err(model::config(path, reason));
+            }
+        };
+        let (target, crop) = match config.resize_mode.as_deref().unwrap_or("shortest") {
+            "shortest" => (Target::Shortest(side), Some([side; 2])),
+            "longest" => (Target::Longest(side), Some([side; 2])),
+            "squash" => (Target::Box(side, side), None),
+            other => {
+                let reason = format!("preprocess_cfg.resize_mode is `{other}`, expected shortest, longest or squash");
+                return Err(model::config(path, reason));
+            }
+        };
+        let mean = config.mean.unwrap_or(Defaults::CLIP.mean);
+        let std = config.std.unwrap_or(Defaults::CLIP.std);
+        let sound = mean.iter().all(|v| v.is_finite()) && std.iter().all(|v| v.is_finite() && *v > 0.0);
+        model::expect(path, sound, || "preprocess_cfg: mean and std must be finite, and std above 0".to_owned())?;
+        let scale = std.map(|std| (1.0 / 255.0 / f64::from(std)) as f32);
+        let shift = std::array::from_fn(|c| -mean[c] / std[c]);
+        let middle = Middle::Even(config.fill_color.unwrap_or(0));
+        Ok(Self { resize: Some((target, filter)), crop, middle, scale, shift })
     }
 
     /// The resized and cut picture, still in bytes.
@@ -195,11 +255,12 @@ impl ImageProcessor {
             let (height, width) = match target {
                 Target::Box(height, width) => (height, width),
                 Target::Shortest(edge) => in_proportion(image, edge),
+                Target::Longest(edge) => within(image, edge),
             };
             resize_with(image, width, height, filter)
         });
         match (self.crop, resized) {
-            (Some([height, width]), resized) => middle(resized.as_ref().unwrap_or(image), height, width),
+            (Some([height, width]), resized) => middle(resized.as_ref().unwrap_or(image), height, width, self.middle),
             (None, Some(resized)) => resized,
             (None, None) => image.clone(),
         }
@@ -236,13 +297,25 @@ fn in_proportion(image: &Image, edge: u32) -> (u32, u32) {
     if image.width <= image.height { (longer, edge) } else { (edge, longer) }
 }
 
-/// The middle of a picture, which is laid on black where it is smaller.
-fn middle(image: &Image, height: u32, width: u32) -> Image {
+/// Height and width with the longer edge at `edge`; the shorter is rounded to the nearest, a half to the even, as the reference does.
+fn within(image: &Image, edge: u32) -> (u32, u32) {
+    let ratio = f64::from(image.width.max(image.height)) / f64::from(edge);
+    let side = |v: u32| ((f64::from(v) / ratio).round_ties_even() as u32).max(1);
+    (side(image.height), side(image.width))
+}
+
+/// The middle of a picture, which is laid on one colour where it is smaller.
+fn middle(image: &Image, height: u32, width: u32, which: Middle) -> Image {
     let (h, w) = (height as usize, width as usize);
     let (image_h, image_w) = (image.height as usize, image.width as usize);
-    let mut rgb = vec![0; h * w * 3];
+    let mut rgb = vec![if let Middle::Even(grey) = which { grey } else { 0 }; h * w * 3];
+    let begin = |rest: usize| match which {
+        Middle::UpperLeft => rest / 2,
+        // Half the rest, a half rounded to the even number.
+        Middle::Even(_) => rest / 2 + usize::from(rest % 4 == 3),
+    };
     // Where the cut begins in the picture, and where the picture begins in the cut.
-    let (from_y, from_x) = (image_h.saturating_sub(h) / 2, image_w.saturating_sub(w) / 2);
+    let (from_y, from_x) = (begin(image_h.saturating_sub(h)), begin(image_w.saturating_sub(w)));
     let (to_y, to_x) = (h.saturating_sub(image_h) / 2, w.saturating_sub(image_w) / 2);
     let n = w.min(image_w) * 3;
     for y in 0..h.min(image_h) {
@@ -264,10 +337,19 @@ mod tests {
 
     #[test]
     fn the_middle_is_cut_or_laid_on_black() {
-        let cut = middle(&ramp(9, 6), 4, 4);
+        let cut = middle(&ramp(9, 6), 4, 4, Middle::UpperLeft);
         assert_eq!(cut.rgb[..3], [2, 1, 7]);
-        let laid = middle(&ramp(2, 6), 4, 5);
+        let laid = middle(&ramp(2, 6), 4, 5, Middle::UpperLeft);
         assert_eq!((laid.rgb[..3].to_vec(), laid.rgb[3..6].to_vec()), (vec![0, 0, 0], vec![0, 1, 7]));
+    }
+
+    #[test]
+    fn torchvisions_middle_begins_at_an_even_place() {
+        // 9 - 4 = 5, half of it 2.5: 2; 7 - 4 = 3, half of it 1.5: 2 as well.
+        assert_eq!(middle(&ramp(9, 7), 4, 4, Middle::Even(0)).rgb[..3], [2, 2, 7]);
+        assert_eq!(middle(&ramp(2, 4), 4, 4, Middle::Even(9)).rgb[..6], [9, 9, 9, 0, 0, 7]);
+        assert_eq!(within(&ramp(8, 3), 4), (2, 4));
+        assert_eq!(within(&ramp(1, 200), 4), (4, 1));
     }
 
     #[test]

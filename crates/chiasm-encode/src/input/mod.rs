@@ -9,6 +9,6 @@ mod sound_processor;
 mod tokens;
 
 pub(crate) use clip::{Clip, ClipProcessor};
-pub(crate) use image_processor::{Defaults, ImageProcessor};
+pub(crate) use image_processor::{Defaults, ImageProcessor, OpenClipPreprocess};
 pub(crate) use sound_processor::SoundProcessor;
-pub(crate) use tokens::TextTokenizer;
+pub(crate) use tokens::{Cleaning, TextTokenizer};

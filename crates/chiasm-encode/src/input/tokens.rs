@@ -1,16 +1,68 @@
 //! Texts to token ids, by the tokeniser that a checkpoint brings.
 
+use std::borrow::Cow;
+
 use chiasm_core::EncodeError;
+use serde::Deserialize;
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::model;
 
+/// What is done to a text before it is cut into tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cleaning {
+    /// Nothing.
+    None,
+    /// It is turned into lower case.
+    LowerCase,
+    /// Each run of white space becomes one space, and there is none at the ends.
+    Spaces,
+    /// The same, in lower case.
+    LowerCaseSpaces,
+    /// The same without ASCII's punctuation, where `_` is a space: SigLIP as big_vision evaluates it.
+    Canonical,
+}
+
+impl Cleaning {
+    fn clean(self, text: &str) -> Cow<'_, str> {
+        let spaced = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        match self {
+            Cleaning::None => Cow::Borrowed(text),
+            Cleaning::LowerCase => Cow::Owned(text.to_lowercase()),
+            Cleaning::Spaces => Cow::Owned(spaced(text)),
+            Cleaning::LowerCaseSpaces => Cow::Owned(spaced(text).to_lowercase()),
+            Cleaning::Canonical => {
+                let kept: String = text.replace('_', " ").chars().filter(|c| !c.is_ascii_punctuation()).collect();
+                Cow::Owned(spaced(&kept.to_lowercase()))
+            }
+        }
+    }
+}
+
+/// What is read of `tokenizer_config.json`.
+#[derive(Deserialize)]
+struct SpecialTokens {
+    pad_token: Option<Written>,
+    sep_token: Option<Written>,
+    padding_side: Option<String>,
+}
+
+/// A token in either of the ways in which checkpoints write it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Written {
+    Plain(String),
+    Described { content: String },
+}
+
 /// A tokeniser with the limits of its model.
 pub(crate) struct TextTokenizer {
     tokenizer: Box<Tokenizer>,
-    lower_case: bool,
+    cleaning: Cleaning,
+    /// A token, and what is put in its place.
+    replaced: Option<[u32; 2]>,
     /// Length to which every text is filled up, and the token that fills it.
     padding: Option<(usize, u32)>,
 }
@@ -29,12 +81,22 @@ impl TextTokenizer {
         model::expect(&path, largest < vocabulary, || {
             format!("it has the token {largest}, config.json has a vocabulary of {vocabulary}")
         })?;
-        Ok(Self { tokenizer: Box::new(tokenizer), lower_case: false, padding: None })
+        Ok(Self { tokenizer: Box::new(tokenizer), cleaning: Cleaning::None, replaced: None, padding: None })
     }
 
     /// Turns texts into lower case first.
     pub(crate) fn lower_case(self, lower_case: bool) -> Self {
-        Self { lower_case, ..self }
+        Self { cleaning: if lower_case { Cleaning::LowerCase } else { Cleaning::None }, ..self }
+    }
+
+    /// Cleans texts first.
+    pub(crate) fn cleaned(self, cleaning: Cleaning) -> Self {
+        Self { cleaning, ..self }
+    }
+
+    /// Puts `by` in the place of every `token`.
+    pub(crate) fn replacing(self, token: u32, by: u32) -> Self {
+        Self { replaced: Some([token, by]), ..self }
     }
 
     /// Fills every text up to `length` tokens with `token`: for networks that were trained on padded texts and look at the padding.
@@ -47,16 +109,44 @@ impl TextTokenizer {
         self.tokenizer.token_to_id(written)
     }
 
+    /// The padding that `tokenizer_config.json` names, where there is that file and it names one.
+    pub(crate) fn padding_token(&self, files: &mut Checkpoint) -> Result<Option<u32>, OpenError> {
+        self.special(files, "pad_token", |config| config.pad_token)
+    }
+
+    /// The separator that it names, likewise.
+    pub(crate) fn separator_token(&self, files: &mut Checkpoint) -> Result<Option<u32>, OpenError> {
+        self.special(files, "sep_token", |config| config.sep_token)
+    }
+
+    fn special(
+        &self,
+        files: &mut Checkpoint,
+        field: &str,
+        of: impl Fn(SpecialTokens) -> Option<Written>,
+    ) -> Result<Option<u32>, OpenError> {
+        const FILE: &str = "tokenizer_config.json";
+        if !files.has(FILE) {
+            return Ok(None);
+        }
+        let (path, config): (_, SpecialTokens) = files.json(FILE)?;
+        if let Some(side) = &config.padding_side {
+            model::expect(&path, side == "right", || format!("padding_side is `{side}`, expected `right`"))?;
+        }
+        let Some(Written::Plain(written) | Written::Described { content: written }) = of(config) else { return Ok(None) };
+        let unknown = || model::config(&path, format!("{field} is `{written}`, which tokenizer.json does not have"));
+        self.token(&written).map(Some).ok_or_else(unknown)
+    }
+
     /// The token ids of a text with the special ones around it; `None` when there are no others.
     pub(crate) fn ids(&self, text: &str) -> Result<Option<Vec<u32>>, tokenizers::Error> {
-        let encoding = if self.lower_case {
-            self.tokenizer.encode_fast(text.to_lowercase(), true)?
-        } else {
-            self.tokenizer.encode_fast(text, true)?
-        };
+        let encoding = self.tokenizer.encode_fast(self.cleaning.clean(text), true)?;
         let has_words = encoding.get_special_tokens_mask().contains(&0);
         Ok(has_words.then(|| {
             let mut ids = encoding.get_ids().to_vec();
+            if let Some([token, by]) = self.replaced {
+                ids.iter_mut().filter(|id| **id == token).for_each(|id| *id = by);
+            }
             if let Some((length, token)) = self.padding {
                 ids.resize(length, token);
             }
@@ -93,6 +183,18 @@ mod tests {
         assert_eq!(padded.ids("A b").unwrap(), Some(vec![2, 3, 1, 3, 3]));
         assert_eq!(padded.ids("a b a b a b").unwrap(), Some(vec![2, 3, 2, 3, 1]));
         assert_eq!(padded.ids("").unwrap(), None);
+        let replaced = open().replacing(1, 0);
+        assert_eq!(replaced.ids("a b").unwrap(), Some(vec![2, 3, 0]));
         assert_eq!((padded.token("</s>"), padded.token("<pad>")), (Some(1), None));
+    }
+    #[test]
+    fn texts_are_cleaned_as_the_reference_does() {
+        // What open_clip's `get_clean_fn` gives for these.
+        let text = "  A_dog's   TOY,\n\u{00c9}t\u{00e9} \u{00bf}ok? ";
+        assert_eq!(Cleaning::Spaces.clean(text), "A_dog's TOY, \u{00c9}t\u{00e9} \u{00bf}ok?");
+        assert_eq!(Cleaning::Canonical.clean(text), "a dogs toy \u{00e9}t\u{00e9} \u{00bf}ok");
+        assert_eq!(Cleaning::LowerCaseSpaces.clean(text), "a_dog's toy, \u{00e9}t\u{00e9} \u{00bf}ok?");
+        assert_eq!(Cleaning::LowerCase.clean("\u{00c9}t\u{00e9} A "), "\u{00e9}t\u{00e9} a ");
+        assert_eq!(Cleaning::None.clean(text), text);
     }
 }

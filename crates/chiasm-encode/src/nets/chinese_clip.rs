@@ -26,6 +26,7 @@ use crate::input::TextTokenizer;
 use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch};
 use crate::nets::bert::{self, Bert, Pooling, Positions};
 use crate::nets::clip;
+use crate::nets::clip::projected;
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "chinese_clip 1";
@@ -77,6 +78,6 @@ impl Net<Vec<u32>> for Text {
     fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
         let states = self.bert.states(texts, watch);
         let first = Pooling::First.each(&states, texts, self.bert.dim(), false).concat();
-        clip::projected(&self.projection, &first)
+        projected(&self.projection, &first)
     }
 }

@@ -20,15 +20,17 @@
 use std::path::Path;
 
 use chiasm_core::Modality;
-use chiasm_nn::{Block, BlockNames, BlockShape, FeatureMap, LayerNorm, Linear, Mask, Order, Qkv, Weights, WeightsError};
+use chiasm_nn::{Block, BlockNames, BlockShape, LayerNorm, Linear, Order, Qkv, Weights, WeightsError};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::input::{Defaults, ImageProcessor, TextTokenizer};
 use crate::model;
-use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch, run};
+use crate::net::{Finish, Net, Opened, Tower, Wanted};
 use crate::nets::patches::Patches;
+use crate::nets::text_transformer::{Parts, Reading, Speaker, TextTransformer};
+use crate::nets::vision_transformer::{Pooling, VisionTransformer};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "clip 1";
@@ -144,7 +146,7 @@ pub(crate) fn load_text(files: &mut Checkpoint, path: &Path, c: &TextConfig, pro
     model::expect(path, c.max_position_embeddings >= 3, || "max_position_embeddings is below 3".to_owned())?;
     let tokenizer = TextTokenizer::open(files, c.max_position_embeddings, c.vocab_size)?;
     let mut w = files.weights()?;
-    let net = Text::load(&mut w, c, shape, projected)?;
+    let net = text(&mut w, c, shape, projected)?;
     w.skip("text_model.embeddings.position_ids");
     Ok((tokenizer, Box::new(net), w))
 }
@@ -157,7 +159,7 @@ pub(crate) fn open_vision(files: &mut Checkpoint, path: &Path, c: &VisionConfig,
     let processor = ImageProcessor::open(files, Defaults { side: c.image_size, ..Defaults::CLIP })?;
     model::fits_patches(path, processor.shape(), c.image_size, c.patch_size)?;
     let mut w = files.weights()?;
-    let net = Vision::load(&mut w, c, shape, projected)?;
+    let net = vision(&mut w, c, shape, projected)?;
     w.skip("vision_model.embeddings.position_ids");
     w.skip_prefix("text_model.");
     w.skip_prefix("text_projection.");
@@ -200,137 +202,37 @@ pub(crate) fn names(side: &str, i: usize) -> BlockNames {
     }
 }
 
-/// The text tower.
-struct Text {
-    /// `[vocab_size, dim]`.
-    words: Vec<f32>,
-    /// `[max_position_embeddings, dim]`.
-    positions: Vec<f32>,
-    blocks: Vec<Block>,
-    norm: LayerNorm,
-    projection: Linear,
-    /// The token whose state stands for the text; none where it is that of the highest number.
-    end: Option<u32>,
-    dim: usize,
+fn text(w: &mut Weights, c: &TextConfig, shape: BlockShape, projected: usize) -> Result<TextTransformer, WeightsError> {
+    let parts = Parts {
+        words: ("text_model.embeddings.token_embedding.weight", c.vocab_size),
+        positions: ("text_model.embeddings.position_embedding.weight", c.max_position_embeddings),
+        blocks: (&|i| names("text_model", i), c.num_hidden_layers),
+        norm: "text_model.final_layer_norm",
+        shape,
+    };
+    let speaker = if c.eos_token_id == LEGACY_END { Speaker::Highest } else { Speaker::Token(c.eos_token_id) };
+    let projection = Linear::load_unbiased(w, "text_projection", shape.dim, projected)?;
+    TextTransformer::load(w, &parts, Reading { causal: true, speaker }, Some(projection))
 }
 
-impl Text {
-    fn load(w: &mut Weights, c: &TextConfig, shape: BlockShape, projected: usize) -> Result<Self, WeightsError> {
-        let dim = shape.dim;
-        Ok(Self {
-            words: w.take("text_model.embeddings.token_embedding.weight", &[c.vocab_size, dim])?,
-            positions: w.take("text_model.embeddings.position_embedding.weight", &[c.max_position_embeddings, dim])?,
-            blocks: blocks(w, "text_model", c.num_hidden_layers, shape)?,
-            norm: LayerNorm::load(w, "text_model.final_layer_norm", dim, c.layer_norm_eps)?,
-            projection: Linear::load_unbiased(w, "text_projection", dim, projected)?,
-            end: (c.eos_token_id != LEGACY_END).then_some(c.eos_token_id),
-            dim,
-        })
-    }
-
-    /// Where the token stands whose state stands for the text.
-    fn end_of(&self, ids: &[u32]) -> usize {
-        match self.end {
-            Some(end) => ids.iter().position(|id| *id == end).unwrap_or(0),
-            // The first of the highest, as the reference takes it.
-            None => ids.iter().enumerate().max_by_key(|(i, id)| (**id, std::cmp::Reverse(*i))).map_or(0, |(i, _)| i),
-        }
-    }
-}
-
-impl Net<Vec<u32>> for Text {
-    fn dim(&self) -> usize {
-        self.projection.n_out()
-    }
-
-    fn rows(&self, ids: &Vec<u32>) -> usize {
-        ids.len()
-    }
-
-    fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        let dim = self.dim;
-        // States before a position do not depend on what stands after it.
-        let texts: Vec<&[u32]> = texts.iter().map(|ids| &ids[..=self.end_of(ids)]).collect();
-        let lengths: Vec<usize> = texts.iter().map(|ids| ids.len()).collect();
-        let mut x = Vec::with_capacity(lengths.iter().sum::<usize>() * dim);
-        for ids in &texts {
-            for (id, position) in ids.iter().zip(self.positions.chunks_exact(dim)) {
-                let word = &self.words[*id as usize * dim..][..dim];
-                x.extend(word.iter().zip(position).map(|(w, p)| w + p));
-            }
-        }
-        run(&self.blocks, &mut x, &lengths, Mask::Causal, watch);
-        let mut ends = Vec::with_capacity(texts.len() * dim);
-        let mut after = 0;
-        for n in &lengths {
-            after += n;
-            ends.extend_from_slice(&x[(after - 1) * dim..after * dim]);
-        }
-        self.norm.forward(&mut ends);
-        projected(&self.projection, &ends)
-    }
-}
-
-/// The image tower.
-struct Vision {
-    patches: Patches,
-    /// Its embedding and its position in one, `[dim]`.
-    class: Vec<f32>,
-    /// Those of the patches, `[patches, dim]`.
-    positions: Vec<f32>,
-    norm_before: LayerNorm,
-    blocks: Vec<Block>,
-    norm_after: LayerNorm,
-    projection: Linear,
-    dim: usize,
-}
-
-impl Vision {
-    fn load(w: &mut Weights, c: &VisionConfig, shape: BlockShape, projected: usize) -> Result<Self, WeightsError> {
-        let (dim, eps) = (shape.dim, c.layer_norm_eps);
-        let n_patches = (c.image_size as usize / c.patch_size).pow(2);
-        let mut class = w.take("vision_model.embeddings.class_embedding", &[dim])?;
-        let mut positions = w.take("vision_model.embeddings.position_embedding.weight", &[1 + n_patches, dim])?;
-        class.iter_mut().zip(positions.drain(..dim)).for_each(|(c, p)| *c += p);
-        Ok(Self {
-            patches: Patches::load(w, "vision_model.embeddings.patch_embedding", [dim, 3, c.patch_size], false)?,
-            class,
-            positions,
-            // The name is misspelt in the checkpoints.
-            norm_before: LayerNorm::load(w, "vision_model.pre_layrnorm", dim, eps)?,
-            blocks: blocks(w, "vision_model", c.num_hidden_layers, shape)?,
-            norm_after: LayerNorm::load(w, "vision_model.post_layernorm", dim, eps)?,
-            projection: Linear::load_unbiased(w, "visual_projection", dim, projected)?,
-            dim,
-        })
-    }
-}
-
-impl Net<FeatureMap> for Vision {
-    fn dim(&self) -> usize {
-        self.projection.n_out()
-    }
-
-    fn rows(&self, picture: &FeatureMap) -> usize {
-        1 + self.patches.count(picture)
-    }
-
-    fn embed(&self, pictures: &[FeatureMap], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        let dim = self.dim;
-        let mut patches = Vec::new();
-        self.patches.forward(pictures, &mut patches);
-        let n = 1 + self.positions.len() / dim;
-        let mut x = Vec::with_capacity(pictures.len() * n * dim);
-        for patches in patches.chunks_exact((n - 1) * dim) {
-            x.extend_from_slice(&self.class);
-            x.extend(patches.iter().zip(&self.positions).map(|(v, p)| v + p));
-        }
-        self.norm_before.forward(&mut x);
-        run(&self.blocks, &mut x, &vec![n; pictures.len()], Mask::None, watch);
-        let mut classes: Vec<f32> = x.chunks_exact(n * dim).flat_map(|tokens| &tokens[..dim]).copied().collect();
-        self.norm_after.forward(&mut classes);
-        projected(&self.projection, &classes)
-    }
+fn vision(w: &mut Weights, c: &VisionConfig, shape: BlockShape, projected: usize) -> Result<VisionTransformer, WeightsError> {
+    let (dim, eps) = (shape.dim, c.layer_norm_eps);
+    let n_patches = (c.image_size as usize / c.patch_size).pow(2);
+    let mut class = w.take("vision_model.embeddings.class_embedding", &[dim])?;
+    let mut positions = w.take("vision_model.embeddings.position_embedding.weight", &[1 + n_patches, dim])?;
+    class.iter_mut().zip(positions.drain(..dim)).for_each(|(c, p)| *c += p);
+    Ok(VisionTransformer {
+        stem: Vec::new(),
+        patches: Patches::load(w, "vision_model.embeddings.patch_embedding", [dim, 3, c.patch_size], false)?,
+        class: Some(class),
+        positions,
+        // The name is misspelt in the checkpoints.
+        norm_before: Some(LayerNorm::load(w, "vision_model.pre_layrnorm", dim, eps)?),
+        blocks: blocks(w, "vision_model", c.num_hidden_layers, shape)?,
+        pooling: Pooling::Class(LayerNorm::load(w, "vision_model.post_layernorm", dim, eps)?),
+        projection: Some(Linear::load_unbiased(w, "visual_projection", dim, projected)?),
+        dim,
+    })
 }
 
 /// One projected vector per row.

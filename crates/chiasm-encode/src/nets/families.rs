@@ -10,8 +10,8 @@ use crate::error::OpenError;
 use crate::model;
 use crate::net::{Opened, Wanted};
 use crate::nets::{
-    align, ast, bert, chinese_clip, clip, dinov2, efficientnet, r3d, recurrent, resnet, siglip, swin, timesformer, unicl, vit,
-    xclip, xlnet,
+    align, ast, bert, chinese_clip, clip, dinov2, efficientnet, open_clip, r3d, recurrent, resnet, siglip, swin, timesformer,
+    unicl, vit, xclip, xlnet,
 };
 
 /// An architecture of checkpoints that describe themselves.
@@ -58,25 +58,63 @@ impl Family {
     }
 }
 
-/// The family of the checkpoint in a folder.
+/// open_clip's own layout, whose description has another name.
+const OPEN_CLIP: Family =
+    Family { model_type: "open_clip", modalities: &[Modality::Image, Modality::Text], open: open_clip::open };
+
+/// The family of the checkpoint in a folder. Many folders hold one model in both layouts: Hugging Face's is taken where its weights are
+/// there and its architecture is in the list.
 pub(crate) fn family_of(folder: &Path) -> Result<&'static Family, OpenError> {
     #[derive(Deserialize)]
     struct Typed {
         model_type: Option<String>,
     }
+    let of_open_clip = folder.join(open_clip::DESCRIPTION).is_file();
     let path = folder.join("config.json");
     let known = || FAMILIES.iter().map(|family| family.model_type).collect::<Vec<_>>().join(", ");
     if !path.is_file() {
-        return Err(OpenError::NoModel {
-            path: folder.to_owned(),
-            reason: "a folder must hold config.json (Hugging Face) or modules.json (sentence-transformers)".to_owned(),
-        });
+        return if of_open_clip {
+            Ok(&OPEN_CLIP)
+        } else {
+            Err(OpenError::NoModel {
+                path: folder.to_owned(),
+                reason: "a folder must hold config.json (Hugging Face), open_clip_config.json (open_clip) or modules.json \
+                         (sentence-transformers)"
+                    .to_owned(),
+            })
+        };
     }
     let typed: Typed = model::parse(&path, &model::read(&path)?)?;
-    let model_type =
-        typed.model_type.ok_or_else(|| model::config(&path, format!("no model_type, expected one of {}", known())))?;
-    FAMILIES
-        .iter()
-        .find(|family| family.model_type == model_type)
-        .ok_or_else(|| model::config(&path, format!("model_type is `{model_type}`, expected one of {}", known())))
+    let family = FAMILIES.iter().find(|family| Some(family.model_type) == typed.model_type.as_deref());
+    match (family, typed.model_type) {
+        (Some(family), _) if !of_open_clip || open_clip::other_weights(folder) => Ok(family),
+        (_, _) if of_open_clip => Ok(&OPEN_CLIP),
+        (_, Some(other)) => Err(model::config(&path, format!("model_type is `{other}`, expected one of {}", known()))),
+        (_, None) => Err(model::config(&path, format!("no model_type, expected one of {}", known()))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_layouts_in_one_folder_the_one_with_weights_is_taken() {
+        let family = |files: &[(&str, &str)]| {
+            let folder = tempfile::tempdir().unwrap();
+            files.iter().for_each(|(name, text)| std::fs::write(folder.path().join(name), text).unwrap());
+            family_of(folder.path()).map(|family| family.model_type).map_err(|e| e.to_string())
+        };
+        let (ours, theirs) = ((open_clip::DESCRIPTION, "{}"), ("config.json", r#"{"model_type": "clip"}"#));
+        let timms = ("config.json", r#"{"architecture": "vit_base_patch32_clip_224"}"#);
+        let (our_weights, their_weights) = (("open_clip_model.safetensors", ""), ("model.safetensors", ""));
+        assert_eq!(family(&[ours]).unwrap(), "open_clip");
+        assert_eq!(family(&[theirs]).unwrap(), "clip");
+        assert_eq!(family(&[ours, our_weights, theirs]).unwrap(), "open_clip");
+        assert_eq!(family(&[ours, our_weights, theirs, their_weights]).unwrap(), "clip");
+        // A description of the image tower alone, as timm's folders have it beside the whole.
+        assert_eq!(family(&[ours, our_weights, timms, their_weights]).unwrap(), "open_clip");
+        assert!(family(&[timms, their_weights]).unwrap_err().contains("no model_type"));
+        assert!(family(&[our_weights]).unwrap_err().contains("open_clip_config.json (open_clip)"));
+    }
 }

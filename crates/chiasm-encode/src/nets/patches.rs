@@ -22,13 +22,26 @@ impl Patches {
     ) -> Result<Self, WeightsError> {
         let stored = w.take(&format!("{prefix}.weight"), &[dim, channels, side, side])?;
         let bias = if biased { w.take(&format!("{prefix}.bias"), &[dim])? } else { vec![0.0; dim] };
+        Ok(Self::new(&stored, bias, [channels, side], Activation::None))
+    }
+
+    /// From a weight `[dim, channels, side, side]` and a bias `[dim]`.
+    pub(crate) fn new(stored: &[f32], bias: Vec<f32>, [channels, side]: [usize; 2], activation: Activation) -> Self {
         // [dim, channels, y, x] to [dim, y, x, channels], the order in which a picture's patch is read.
         let area = side * side;
         let mut turned = Vec::with_capacity(stored.len());
         for filter in stored.chunks_exact(channels * area) {
             turned.extend((0..area).flat_map(|at| (0..channels).map(move |c| filter[c * area + at])));
         }
-        Ok(Self { side, channels, product: Linear::new(&turned, bias, area * channels, Activation::None) })
+        Self { side, channels, product: Linear::new(&turned, bias, area * channels, activation) }
+    }
+
+    /// The picture of the patches of one picture, `[height / side, width / side, dim]`.
+    pub(crate) fn map(&self, picture: &FeatureMap) -> FeatureMap {
+        let [height, width] = [picture.height / self.side, picture.width / self.side];
+        let mut map = FeatureMap { height, width, channels: self.product.n_out(), data: Vec::new() };
+        self.forward(std::slice::from_ref(picture), &mut map.data);
+        map
     }
 
     /// How many patches a picture has: what does not fill a patch at the right and the bottom is left out.
