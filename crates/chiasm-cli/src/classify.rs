@@ -1,10 +1,13 @@
 //! `chiasm classify`: which of the labels given fits a file best, without training on any of them.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use chiasm_engine::{Classifier, LabelScore, Language, Library, Limits, Logits, Prompts, Space, Squash, load_media};
+use chiasm_core::{Media, Modality};
+use chiasm_engine::{Classifier, EngineError, LabelScore, Language, Limits, Logits, Prompts, Space, Squash, load_media};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -36,6 +39,9 @@ pub(crate) struct ClassifyArgs {
     /// Work in the space of this model (a dual encoder such as CLIP): a name or the path of its folder
     #[arg(long, value_name = "NAME", conflicts_with = "space")]
     model: Option<String>,
+    /// Of a library of several models, ask this one [default: for each file the first that knows its kind]
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["space", "model"])]
+    lane: Option<String>,
     /// Pictures, sounds, texts or series
     #[arg(required = true, value_name = "FILE")]
     files: Vec<PathBuf>,
@@ -53,6 +59,8 @@ enum LanguageArg {
 #[derive(Serialize)]
 struct Row {
     path: String,
+    /// The lane that was asked, of a library.
+    lane: Option<String>,
     labels: Vec<LabelScore>,
     /// How the scores became probabilities.
     logits: Option<Logits>,
@@ -66,42 +74,60 @@ pub(crate) fn run(args: &ClassifyArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         return Err(usage("--labels: no label in it: give some, separated by commas"));
     }
     let (library, loaded);
-    let space: &Space = match given_space(args.space.as_deref(), args.model.as_deref(), &args.library.dirs())? {
-        Some(space) => {
-            loaded = space;
-            &loaded
-        }
-        None => {
-            library = args.library.open()?;
-            Library::space(&library)
-        }
-    };
+    let lanes: Vec<(Option<&str>, &Space)> =
+        match given_space(args.space.as_deref(), args.model.as_deref(), &args.library.dirs())? {
+            Some(space) => {
+                loaded = space;
+                vec![(None, &loaded)]
+            }
+            None => {
+                library = args.library.open()?;
+                let named: Vec<String> = args.lane.iter().cloned().collect();
+                library.lanes_named(&named)?.into_iter().map(|lane| (Some(lane.name()), lane.space())).collect()
+            }
+        };
     let language = args.language.map(|language| match language {
         LanguageArg::En => Language::English,
         LanguageArg::Zh => Language::Chinese,
     });
-    let classifier = Classifier::new(space, &labels, &prompts(args)?, language)?;
+    let prompts = prompts(args)?;
+    let classifier = |space| Classifier::new(space, &labels, &prompts, language);
+    // That of the lane that most files ask: the first that knows texts. Others are made when a file needs them.
+    let knows = |space: &Space, kind: Modality| {
+        let kinds = space.modalities();
+        kinds.contains(&Modality::Text) && kinds.contains(&kind)
+    };
+    let usual = lanes.iter().position(|(_, space)| knows(space, Modality::Text)).unwrap_or(0);
+    let mut classifiers = BTreeMap::from([(usual, classifier(lanes[usual].1)?)]);
     let width = labels.iter().map(|l| escape(l).chars().count()).max().unwrap_or(0);
     let mut rows = Vec::new();
     let (mut any_refused, mut each_by_itself) = (false, false);
     for path in &args.files {
         ui.cancel.check()?;
-        let judged = load_media(path, &Limits::default())
-            .and_then(|media| Ok((classifier.classify(&media)?, classifier.logits(media.modality())?)));
         let path_shown = path.to_string_lossy().into_owned();
-        match judged {
-            Ok((mut scores, logits)) => {
+        let mut judge = |media: Media| -> Result<_, EngineError> {
+            let kind = media.modality();
+            let at = lanes.iter().position(|(_, space)| knows(space, kind)).unwrap_or(usual);
+            let classifier = match classifiers.entry(at) {
+                Entry::Occupied(made) => made.into_mut(),
+                Entry::Vacant(place) => place.insert(classifier(lanes[at].1)?),
+            };
+            Ok((classifier.classify(&media)?, classifier.logits(kind)?, lanes[at].0.map(str::to_owned)))
+        };
+        match load_media(path, &Limits::default()).and_then(&mut judge) {
+            Ok((mut scores, logits, lane)) => {
                 scores.truncate(args.k.max(1));
                 if !ui.json {
                     ui.print(block(path, &scores, width, ui))?;
                 }
                 each_by_itself |= logits.squash == Squash::Sigmoid;
-                rows.push(Row { path: path_shown, labels: scores, logits: Some(logits), refused: None });
+                rows.push(Row { path: path_shown, lane, labels: scores, logits: Some(logits), refused: None });
             }
             Err(error) => {
                 any_refused = true;
                 ui.complaint(format!("refused {error}"));
-                rows.push(Row { path: path_shown, labels: Vec::new(), logits: None, refused: Some(error.to_string()) });
+                let refused = Some(error.to_string());
+                rows.push(Row { path: path_shown, lane: None, labels: Vec::new(), logits: None, refused });
             }
         }
     }

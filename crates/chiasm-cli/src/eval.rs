@@ -50,6 +50,9 @@ pub(crate) struct EvalArgs {
     /// Ask this library [else, where no space or run is given: the nearest `.chiasm` here or above]
     #[arg(long, value_name = "PATH", env = "CHIASM_LIBRARY", hide_env_values = true)]
     library: Option<PathBuf>,
+    /// Ask only these models of a library of several
+    #[arg(long = "lane", value_name = "NAME,...", value_delimiter = ',')]
+    lanes: Vec<String>,
     /// What belongs together: CSV with a header of image, text or caption, audio, series, or JSON lines
     #[arg(long, value_name = "FILE")]
     pairs: Option<PathBuf>,

@@ -7,8 +7,8 @@ use std::time::Duration;
 use chiasm_engine::{Cut, EngineError, IndexOptions, IndexReport, Library, Limits, Space};
 use clap::Args;
 
-use crate::locate::{FOLDER, LibraryArg, given_space, nearest};
-use crate::ui::{SOME_REFUSED, STOPPED, Ui, count, duration, hinted, shown, usage};
+use crate::locate::{FOLDER, LibraryArg, given_spaces, nearest};
+use crate::ui::{SOME_REFUSED, STOPPED, Ui, count, duration, escape, hinted, shown, usage};
 
 /// Arguments of `chiasm index`.
 #[derive(Args)]
@@ -16,12 +16,17 @@ pub(crate) struct IndexArgs {
     /// Folders or files
     #[arg(required = true, value_name = "DIR")]
     roots: Vec<PathBuf>,
-    /// The space to build a new library in, made by `chiasm space fit`; a library that exists knows its own
-    #[arg(long, value_name = "FILE")]
-    space: Option<PathBuf>,
-    /// Build a new library in the space of this model (a dual encoder such as CLIP): a name or the path of its folder
-    #[arg(long, value_name = "NAME", conflicts_with = "space")]
-    model: Option<String>,
+    /// The space to build a new library in, made by `chiasm space fit`; a library that exists knows its own. Several spaces and models
+    /// are several lanes, whose rankings are joined when searched
+    #[arg(long = "space", value_name = "FILE")]
+    spaces: Vec<PathBuf>,
+    /// Build a new library in the space of this model (a dual encoder such as CLIP): a name or the path of its folder; may be
+    /// repeated
+    #[arg(long = "model", value_name = "NAME")]
+    given_models: Vec<String>,
+    /// Add the spaces and models given to a library that exists; what it holds is embedded in them, too
+    #[arg(long)]
+    add_lane: bool,
     /// Wait while another process writes to the library, instead of failing
     #[arg(long)]
     wait: bool,
@@ -62,6 +67,7 @@ pub(crate) fn run(args: &IndexArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         if let Some(object) = document.as_object_mut() {
             object.insert("library".to_owned(), library.dir().to_string_lossy().into());
             object.insert("space".to_owned(), library.space().fingerprint().into());
+            object.insert("lanes".to_owned(), library.lanes().iter().map(|lane| lane.name()).collect());
         }
         ui.print_json(&document)?;
     } else {
@@ -75,7 +81,7 @@ pub(crate) fn run(args: &IndexArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     Ok(if report.cancelled {
         ui.hint("what is stored stays; the same command does the rest");
         ExitCode::from(STOPPED)
-    } else if report.refused.is_empty() {
+    } else if report.refused.is_empty() && report.lacking.is_empty() {
         ExitCode::SUCCESS
     } else {
         ExitCode::from(SOME_REFUSED)
@@ -95,10 +101,12 @@ fn open(args: &IndexArgs, ui: &Ui) -> anyhow::Result<(Library, bool)> {
         (None, []) => return Err(usage("nothing to index: name a folder")),
     };
     let exists = dir.is_dir() && dir.read_dir().is_ok_and(|mut entries| entries.next().is_some());
-    match given_space(args.space.as_deref(), args.model.as_deref(), &models)? {
-        Some(space) => Ok((open_or_create(&dir, &space, args, ui)?, !exists)),
-        None if exists => Ok((Library::open(&dir, &models)?, false)),
-        None => Err(hinted(
+    let spaces = given_spaces(&args.spaces, &args.given_models, &models)?;
+    match spaces.as_slice() {
+        [_, ..] => Ok((open_or_create(&dir, &spaces, args, ui)?, !exists)),
+        [] if args.add_lane => Err(usage("--add-lane: say what to add with `--model NAME` or `--space FILE`")),
+        [] if exists => Ok((Library::open(&dir, &models)?, false)),
+        [] => Err(hinted(
             format!("there is no library at {} yet, and a new one needs a space to be built in", shown(&dir)),
             "give one with `--space FILE` (`chiasm space fit` learns one), or a dual encoder that brings its own with `--model NAME`",
         )),
@@ -106,16 +114,38 @@ fn open(args: &IndexArgs, ui: &Ui) -> anyhow::Result<(Library, bool)> {
 }
 
 /// Opens or makes the library; with `--wait`, also when another process is making it at this moment.
-fn open_or_create(dir: &Path, space: &Space, args: &IndexArgs, ui: &Ui) -> anyhow::Result<Library> {
+fn open_or_create(dir: &Path, spaces: &[Space], args: &IndexArgs, ui: &Ui) -> anyhow::Result<Library> {
     loop {
-        match Library::open_or_create(dir, space, &args.library.dirs()) {
-            Err(EngineError::Locked { .. } | EngineError::LibraryExists { .. }) if args.wait => {
+        match open_once(dir, spaces, args) {
+            Err(EngineError::Locked { .. } | EngineError::LibraryExists { .. } | EngineError::LanesChanged { .. })
+                if args.wait =>
+            {
                 ui.cancel.check()?;
                 std::thread::sleep(Duration::from_millis(50));
             }
             other => return Ok(other?),
         }
     }
+}
+
+fn open_once(dir: &Path, spaces: &[Space], args: &IndexArgs) -> Result<Library, EngineError> {
+    let models = args.library.dirs();
+    let all: Vec<&Space> = spaces.iter().collect();
+    if !args.add_lane {
+        return Library::open_or_create_with_lanes(dir, &all, &models);
+    }
+    let mut library = match Library::open(dir, &models) {
+        Err(EngineError::NoLibrary { .. }) => return Library::create_with_lanes(dir, &all),
+        opened => opened?,
+    };
+    for space in spaces {
+        match library.add_lane(space) {
+            // The command may be run again when it was stopped.
+            Ok(()) | Err(EngineError::LaneExists { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(library)
 }
 
 /// The folder that a root is or lies in.
@@ -176,6 +206,13 @@ fn complain(report: &IndexReport, ui: &Ui) {
     }
     for skipped in &report.skipped {
         ui.remark(format!("left out: {} ({})", count(skipped.n, "file"), skipped.reason));
+    }
+    for lacking in &report.lacking {
+        let what = count(lacking.n_segments, "vector");
+        ui.complaint(format!(
+            "lane {}: {what} could not be made; index again when their files are there",
+            escape(&lacking.lane)
+        ));
     }
     for refusal in &report.refused {
         ui.complaint(format!("refused {}: {}", shown(&refusal.path), refusal.reason));

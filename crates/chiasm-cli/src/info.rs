@@ -7,7 +7,7 @@ use clap::Args;
 
 use crate::locate::LibraryArg;
 use crate::space;
-use crate::ui::{Paint, Ui, count, shown, size};
+use crate::ui::{Paint, Ui, count, escape, shown, size};
 
 /// Arguments of `chiasm info`.
 #[derive(Args)]
@@ -28,15 +28,16 @@ pub(crate) fn run(args: &InfoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
 }
 
 fn describe(info: &LibraryInfo, ui: &Ui) -> String {
+    let what = if info.lanes.len() == 1 { "vector" } else { "part" };
     let mut text = format!("library      {}\n", ui.paint(Paint::Bold, &shown(&info.dir)));
     text += &format!(
         "holds        {} in {}, {}\n",
         count(info.n_items, "item"),
         count(info.n_paths, "file"),
-        count(info.n_segments, "vector")
+        count(info.n_segments, what)
     );
     for kind in &info.kinds {
-        text += &format!("  {:<9}  {}, {}\n", kind.kind, count(kind.n_items, "item"), count(kind.n_segments, "vector"));
+        text += &format!("  {:<9}  {}, {}\n", kind.kind, count(kind.n_items, "item"), count(kind.n_segments, what));
     }
     if info.n_captions > 0 {
         text += &format!("  captions   {}\n", info.n_captions);
@@ -50,5 +51,20 @@ fn describe(info: &LibraryInfo, ui: &Ui) -> String {
     let index = info.index_bytes.map_or_else(|| "to be built at the next search".to_owned(), size);
     text += &format!("on disk      database {}, index {index}\n", size(info.database_bytes));
     text += &format!("format       {}, generation {}\n", info.format, info.generation);
-    text + &space::describe(&info.space, ui)
+    if let [_] = info.lanes.as_slice() {
+        return text + &space::describe(&info.space, ui);
+    }
+    for lane in &info.lanes {
+        text += &format!("\nlane         {}\n", ui.paint(Paint::Bold, &escape(&lane.name)));
+        let index = lane.index_bytes.map_or_else(|| "to be built".to_owned(), size);
+        text += &format!("holds        {}, index {index}\n", count(lane.n_vectors, "vector"));
+        if lane.n_lacking > 0 {
+            text += &format!("lacks        {}, made by the next `chiasm index`\n", count(lane.n_lacking, "vector"));
+        }
+        if lane.n_gaps > 0 {
+            text += &format!("gaps         {} its model can make nothing of\n", count(lane.n_gaps, "part"));
+        }
+        text += &space::describe(&lane.space, ui);
+    }
+    text
 }

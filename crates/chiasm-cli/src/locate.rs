@@ -55,6 +55,13 @@ pub(crate) fn given_space(file: Option<&Path>, model: Option<&str>, models: &Mod
     })
 }
 
+/// The spaces that files and models' names give: those of the files first.
+pub(crate) fn given_spaces(files: &[PathBuf], names: &[String], models: &ModelDirs) -> anyhow::Result<Vec<Space>> {
+    let of_files = files.iter().map(|file| Space::load(file, models));
+    let of_models = names.iter().map(|name| Space::of_model(name, models));
+    Ok(of_files.chain(of_models).collect::<Result<_, _>>()?)
+}
+
 /// The `.chiasm` folder in `from` or the nearest folder above it.
 pub(crate) fn nearest(from: &Path) -> Option<PathBuf> {
     let from = std::path::absolute(from).ok()?;

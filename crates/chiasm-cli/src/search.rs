@@ -48,6 +48,9 @@ struct AnswerArgs {
     /// Only items for which this holds, e.g. "taken > 2020-01-01 AND folder = 'trips/*' AND size < 2MB"
     #[arg(long = "where", value_name = "FILTER")]
     filter: Option<Filter>,
+    /// Only these models of a library of several, by the names that `chiasm info` prints; else all are asked and their rankings joined
+    #[arg(long = "lane", value_name = "NAME,...", value_delimiter = ',')]
+    lanes: Vec<String>,
     /// Paths only, one a line (a path that holds a line feed needs -0)
     #[arg(long, conflicts_with_all = ["json", "nul"])]
     paths: bool,
@@ -79,8 +82,14 @@ pub(crate) fn similar(args: &SimilarArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
 }
 
 fn answer(library: &Library, query: Query, args: &AnswerArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let request =
-        SearchRequest { query, k: args.k as usize, kinds: args.kinds.clone(), filter: args.filter.clone(), space: None };
+    let request = SearchRequest {
+        query,
+        k: args.k as usize,
+        kinds: args.kinds.clone(),
+        filter: args.filter.clone(),
+        lanes: args.lanes.clone(),
+        ..SearchRequest::default()
+    };
     let reply = library.search(&request)?;
     if ui.json {
         ui.print_json(&document(&reply))?;
@@ -165,12 +174,16 @@ fn document(reply: &SearchReply) -> serde_json::Value {
             value
         })
         .collect();
-    serde_json::json!({
+    let mut document = serde_json::json!({
         "hits": hits,
         "stands_out": stands_out(reply),
         "n_candidates": reply.n_candidates,
         "elapsed_ms": reply.elapsed_ms,
-    })
+    });
+    if let Some(object) = document.as_object_mut().filter(|_| !reply.lanes.is_empty()) {
+        object.insert("lanes".to_owned(), serde_json::to_value(&reply.lanes).unwrap_or_default());
+    }
+    document
 }
 
 fn show(reply: &SearchReply, pictures: Option<Protocol>, ui: &Ui) -> anyhow::Result<()> {
@@ -189,6 +202,10 @@ fn show(reply: &SearchReply, pictures: Option<Protocol>, ui: &Ui) -> anyhow::Res
         if let Some(span) = span(&hit.span) {
             line.push_str(&format!("  {span}"));
         }
+        let ranks: Vec<String> = hit.lanes.iter().map(|lane| format!("{} {}", escape(&lane.lane), lane.rank)).collect();
+        if !ranks.is_empty() {
+            line.push_str(&format!("  {}", ui.paint(Paint::Dim, &format!("({})", ranks.join(", ")))));
+        }
         line.push('\n');
         if let Some(snippet) = hit.snippet.as_deref().filter(|s| !s.trim().is_empty()) {
             let indent = " ".repeat(rank_width + 2 + 6 + 2 + 6 + 2 + 6 + 2);
@@ -198,6 +215,11 @@ fn show(reply: &SearchReply, pictures: Option<Protocol>, ui: &Ui) -> anyhow::Res
             line.push_str(&thumbnail(&hit.path, protocol).unwrap_or_default());
         }
         ui.print(line)?;
+    }
+    for lane in &reply.lanes {
+        if let Some(reason) = &lane.left_out {
+            ui.remark(format!("lane {} was not asked: {reason}", escape(&lane.lane)));
+        }
     }
     if reply.hits.is_empty() {
         ui.remark(format!("nothing found among {} candidates", reply.n_candidates));

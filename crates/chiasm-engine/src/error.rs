@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use chiasm_align::{FitError, PipelineError};
 use chiasm_core::{Cancelled, EncodeError, Modality, ProjectError, SearchError, ShapeError};
 use chiasm_encode::OpenError;
+use chiasm_index::FuseError;
 use chiasm_media::MediaError;
 
 /// Why a filter such as `kind = image` could not be understood.
@@ -88,7 +89,7 @@ pub enum EngineError {
     /// Vectors or a space other than the library's own.
     #[error(
         "the library was built in the space {library}, this {what} is of the space {got}: vectors of two spaces cannot be \
-         compared; use the library's own space, or build a second library with `--library`"
+         compared; use the library's own space, add a lane with `chiasm index --add-lane`, or build a second library with `--library`"
     )]
     ForeignSpace {
         /// What came from elsewhere.
@@ -97,6 +98,28 @@ pub enum EngineError {
         library: String,
         /// Fingerprint of what came.
         got: String,
+    },
+    /// A second lane of one space.
+    #[error("the library has a lane of the space {fingerprint} already, `{name}`: each model needs but one")]
+    LaneExists {
+        /// The lane that is there.
+        name: String,
+        /// Its space.
+        fingerprint: String,
+    },
+    /// A lane that is not there.
+    #[error("the library has no lane `{name}`: it has {}", has.join(", "))]
+    NoSuchLane {
+        /// What was asked for.
+        name: String,
+        /// What there is.
+        has: Vec<String>,
+    },
+    /// Another process has added a lane.
+    #[error("library {} has got other lanes since it was opened: open it again", path.display())]
+    LanesChanged {
+        /// The library's folder.
+        path: PathBuf,
     },
     /// The encoder found is not the one the space was fitted on.
     #[error(
@@ -189,6 +212,12 @@ pub enum EngineError {
     /// A query that asks for nothing, or for what this library cannot answer.
     #[error("{0}")]
     Query(String),
+    /// Several parts where closeness does not add up.
+    #[error("a library of metric l2 takes one part at a time, since distances to several points do not add up: ask in turn")]
+    OneAtATime,
+    /// The rankings of lanes could not be joined.
+    #[error(transparent)]
+    Fuse(#[from] FuseError),
     /// The index did not take the query.
     #[error(transparent)]
     Search(#[from] SearchError),

@@ -8,6 +8,7 @@ use chiasm_encode::ModelDirs;
 use rusqlite::Connection;
 
 use crate::ingest::{add_segment, insert_path};
+use crate::lane::{self, insert_vector};
 use crate::space::{IMPORTED, References, View};
 use crate::store::vector_bytes;
 use crate::{EngineError, Library, Result, Space};
@@ -116,5 +117,7 @@ fn add(tx: &Connection, ready: &ReadyVectors, i: usize, row: &[f32]) -> rusqlite
     let taken = tx.prepare_cached("SELECT 1 FROM paths WHERE path = ?1")?.exists([name.as_bytes()])?;
     let path = if taken { format!("{kind}:{name}") } else { name.clone() };
     insert_path(tx, path.as_bytes(), 0, 0, true, item)?;
-    add_segment(tx, item, None, ready.modality, (None, None, None), row, ready.texts.get(i).map(String::as_str))
+    let body = ready.texts.get(i).map(String::as_str);
+    let segment = add_segment(tx, item, None, ready.modality, (None, None, None), body)?;
+    insert_vector(tx, lane::FIRST, segment, row)
 }

@@ -1,11 +1,13 @@
 //! What a library holds, in numbers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use chiasm_core::Modality;
+use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::ingest::Refusal;
+use crate::lane::Lane;
 use crate::live::modality_at;
 use crate::store::{self, path_of};
 use crate::{Library, Result, SpaceInfo};
@@ -18,8 +20,25 @@ pub struct KindCount {
     pub kind: Modality,
     /// Items.
     pub n_items: usize,
-    /// Vectors, those of captions left out.
+    /// Parts, those of captions left out.
     pub n_segments: usize,
+}
+
+/// One model of a library.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LaneInfo {
+    /// Its name.
+    pub name: String,
+    /// Its space.
+    pub space: SpaceInfo,
+    /// Vectors.
+    pub n_vectors: usize,
+    /// Vectors that the next indexing is to make.
+    pub n_lacking: usize,
+    /// Parts that its model can make nothing of.
+    pub n_gaps: usize,
+    /// Bytes of its derived index, when it is there.
+    pub index_bytes: Option<u64>,
 }
 
 /// What a library holds.
@@ -32,13 +51,15 @@ pub struct LibraryInfo {
     pub format: i64,
     /// Counts every change.
     pub generation: i64,
-    /// Its space.
+    /// The space of its first lane.
     pub space: SpaceInfo,
+    /// Its models, the first one first.
+    pub lanes: Vec<LaneInfo>,
     /// Contents.
     pub n_items: usize,
     /// Files; more than items when there are copies.
     pub n_paths: usize,
-    /// Vectors.
+    /// Parts, of which each lane has a vector.
     pub n_segments: usize,
     /// By kind.
     pub kinds: Vec<KindCount>,
@@ -51,7 +72,7 @@ pub struct LibraryInfo {
     pub refused: Vec<Refusal>,
     /// Bytes of the database.
     pub database_bytes: u64,
-    /// Bytes of the derived index, when it is there.
+    /// Bytes of the first lane's derived index, when it is there.
     pub index_bytes: Option<u64>,
 }
 
@@ -87,11 +108,12 @@ impl Library {
                 .query_map([], |row| Ok(Refusal { path: path_of(row.get(0)?), reason: row.get(1)? }))?
                 .collect::<rusqlite::Result<_>>()?;
             let n_bytes = |name: &str| std::fs::metadata(self.dir.join(name)).ok().map(|m| m.len());
+            let lanes = self.lanes.iter().map(|lane| lane_info(&tx, lane, &self.dir)).collect::<rusqlite::Result<Vec<_>>>()?;
             Ok(LibraryInfo {
                 dir: self.dir.clone(),
-                format: store::FORMAT,
+                format: store::format(&tx)?,
                 generation: store::generation(&tx)?,
-                space: self.space.describe(),
+                space: self.space().describe(),
                 n_items: count("items")?,
                 n_paths: count("paths")?,
                 n_segments: count("segments")?,
@@ -100,9 +122,29 @@ impl Library {
                 roots: paths("SELECT path FROM roots ORDER BY path")?,
                 refused,
                 database_bytes: n_bytes(store::FILE_NAME).unwrap_or(0) + n_bytes("library.db-wal").unwrap_or(0),
-                index_bytes: n_bytes(crate::live::FILE_NAME),
+                index_bytes: lanes.first().and_then(|first| first.index_bytes),
+                lanes,
             })
         };
         read().map_err(&err)
     }
+}
+
+fn lane_info(tx: &Connection, lane: &Lane, dir: &Path) -> rusqlite::Result<LaneInfo> {
+    let count = |sql: &str| -> rusqlite::Result<usize> { Ok(tx.query_row(sql, [], |row| row.get::<_, i64>(0))? as usize) };
+    let of_segments = |condition: &str| count(&format!("SELECT count(*) FROM segments s WHERE {condition}"));
+    let n_lacking = if lane.is_complete(tx)? { 0 } else { of_segments(&format!("{} AND {}", lane.due(), lane.lacking()))? };
+    // A library of format 1 has no table of gaps.
+    let n_gaps = match store::format(tx)? {
+        1 => 0,
+        _ => count(&format!("SELECT count(*) FROM gaps WHERE lane = {}", lane.id))?,
+    };
+    Ok(LaneInfo {
+        name: lane.name().to_owned(),
+        space: lane.space().describe(),
+        n_vectors: of_segments(&lane.due())? - n_lacking,
+        n_lacking,
+        n_gaps,
+        index_bytes: std::fs::metadata(lane.index_path(dir)).ok().map(|m| m.len()),
+    })
 }

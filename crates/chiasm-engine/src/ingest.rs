@@ -5,6 +5,8 @@
 //!    or copied. A new one is decoded, cut, embedded in batches by modality and stored, one transaction per batch.
 //! 3. *Captions*: texts beside media are embedded as text segments of the media's items.
 //! 4. *Gone*: paths under the roots that were not found, and items none of whose files is left, leave in one transaction.
+//! 5. *Lanes*: a lane that was added later gets the vectors it lacks (`fill.rs`). New files get those of all lanes at once, so that each is
+//!    read and decoded once.
 //!
 //! A file is reported to `progress`, and counted, only after its transaction is on the disk. Refused files are kept with
 //! their size and time and are tried again when those change, when another version of the program runs, or when the cause may
@@ -20,15 +22,16 @@ use chiasm_media::{Cut, Decoded, Limits, Metadata};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
+use crate::lane::{Lane, insert_gap, insert_vector};
 use crate::library::{below, remove_items_without_files};
 use crate::lock::WriteLock;
 use crate::pipeline::{self, Content, Event, Flow, Refused, media_bytes};
-use crate::store::{Writer, path_bytes, path_of, vector_bytes};
+use crate::store::{Writer, path_bytes, path_of};
 use crate::walk::{self, Caption, File, Stat, Walked};
 use crate::{EngineError, Library, Result, Space};
 
 /// Parts that are embedded in one call of an encoder.
-const ENCODE_PARTS: usize = 32;
+pub(crate) const ENCODE_PARTS: usize = 32;
 /// Files without anything to embed that make a transaction.
 const STORE_FILES: usize = 512;
 /// Captions that make a transaction.
@@ -83,6 +86,15 @@ pub struct Skipped {
     pub n: usize,
 }
 
+/// What a lane that was added later still lacks.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Lacking {
+    /// The lane.
+    pub lane: String,
+    /// Parts without a vector.
+    pub n_segments: usize,
+}
+
 /// What an indexing did. Every file seen is counted in exactly one of `n_new`, `n_updated`, `n_unchanged`, `n_moved`,
 /// `n_copies`, `n_captions`, `refused`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
@@ -103,8 +115,11 @@ pub struct IndexReport {
     pub n_captions: usize,
     /// Items that left the library, since none of their files is there any more.
     pub n_removed: usize,
-    /// Vectors that were made.
+    /// Vectors that were made, of all lanes.
     pub n_segments: usize,
+    /// Items that a lane still lacks since their files could not be read; those of other lanes are there.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lacking: Vec<Lacking>,
     /// Files and folders that could not be read, each with its reason, in byte order of their paths; also those known from
     /// before that have not changed.
     pub refused: Vec<Refusal>,
@@ -123,12 +138,12 @@ impl Library {
     /// their item, contents whose files are gone from under `roots` leave. One transaction per batch: whatever ends the run
     /// early, whole batches are there and the next run does the rest.
     ///
-    /// `progress` hears of two stages, `look` (no total known) and `index` (total: files and captions). Stopped by `cancel`
-    /// between two batches: the report says so and is no error.
+    /// `progress` hears of two stages, `look` (no total known) and `index` (total: files and captions), and of `lanes` when a lane
+    /// lacks vectors (total: parts). Stopped by `cancel` between two batches: the report says so and is no error.
     ///
     /// # Errors
-    /// [`EngineError::Locked`], [`EngineError::Io`] for a root that is not there, [`EngineError::DiskFull`],
-    /// [`EngineError::Model`], [`EngineError::NoEncoder`]. Files at fault are no error: they are in [`IndexReport::refused`].
+    /// [`EngineError::Locked`], [`EngineError::LanesChanged`], [`EngineError::Io`] for a root that is not there,
+    /// [`EngineError::DiskFull`], [`EngineError::Model`], [`EngineError::NoEncoder`]. Files at fault are no error: they are in [`IndexReport::refused`].
     pub fn index(
         &self,
         roots: &[PathBuf],
@@ -145,10 +160,12 @@ impl Library {
             true => WriteLock::wait(&self.dir, cancel, waiting)?,
             false => WriteLock::take(&self.dir)?,
         };
+        self.check_lanes()?;
         let roots = walk::roots(roots)?;
         let mut report = IndexReport::default();
         progress.start("look", None);
-        let walked = walk::walk(&roots, &self.space.modalities(), options.captions, progress, cancel);
+        let views: Vec<Modality> = Modality::ALL.into_iter().filter(|m| self.lanes.iter().any(|lane| lane.knows(*m))).collect();
+        let walked = walk::walk(&roots, &views, options.captions, progress, cancel);
         progress.finish();
         let walked = match walked {
             Err(EngineError::Cancelled(_)) => {
@@ -162,7 +179,7 @@ impl Library {
         report.skipped = walked.skipped.iter().map(|(reason, n)| Skipped { reason: reason.clone(), n: *n }).collect();
 
         let mut run = Run {
-            space: &self.space,
+            lanes: &self.lanes,
             options,
             progress,
             cancel,
@@ -187,8 +204,8 @@ impl Library {
 }
 
 /// What the catalogue knew before the run.
-struct Known {
-    writer: Writer,
+pub(crate) struct Known {
+    pub(crate) writer: Writer,
     paths: HashMap<Vec<u8>, KnownPath>,
     items: HashMap<[u8; 32], i64>,
     refusals: HashMap<Vec<u8>, KnownRefusal>,
@@ -298,15 +315,18 @@ impl Waiting {
 }
 
 /// Vectors of a file's parts, or why it has none.
-type Embedded = Result<Vec<Vec<f32>>, String>;
+pub(crate) type Embedded = Result<Vec<Vec<f32>>, String>;
 
-struct Run<'a> {
-    space: &'a Space,
-    options: &'a IndexOptions,
-    progress: &'a dyn Progress,
-    cancel: &'a Cancel,
-    known: Known,
-    report: IndexReport,
+/// What each lane that knows a file's kind made of it, by the lane's number.
+type InLanes = Vec<(i64, Embedded)>;
+
+pub(crate) struct Run<'a> {
+    pub(crate) lanes: &'a [Lane],
+    pub(crate) options: &'a IndexOptions,
+    pub(crate) progress: &'a dyn Progress,
+    pub(crate) cancel: &'a Cancel,
+    pub(crate) known: Known,
+    pub(crate) report: IndexReport,
 }
 
 impl Run<'_> {
@@ -316,10 +336,36 @@ impl Run<'_> {
         let files = self.changed(walked)?;
         // An absent model is told before anything is read.
         let kinds: BTreeSet<Modality> = files.iter().map(|f| f.modality).collect();
-        kinds.into_iter().try_for_each(|kind| self.space.warm_up(kind))?;
+        kinds.into_iter().try_for_each(|kind| self.warm_up(kind))?;
         self.files(&files)?;
         self.captions(roots, walked)?;
-        self.gone(walked)
+        self.gone(walked)?;
+        self.fill()
+    }
+
+    /// Opens the encoders of a kind of media.
+    fn warm_up(&self, kind: Modality) -> Result<()> {
+        let knowing: Vec<&Lane> = self.lanes.iter().filter(|lane| lane.knows(kind)).collect();
+        match knowing.as_slice() {
+            // The error of a space without a view for it.
+            [] => self.lanes[0].space().warm_up(kind),
+            knowing => knowing.iter().try_for_each(|lane| lane.space().warm_up(kind)),
+        }
+    }
+
+    /// Notes where a file that was taken in has no vectors, and counts those it has.
+    pub(crate) fn tell(&mut self, path: &Path, in_lanes: &[(i64, Embedded)]) {
+        for (id, embedded) in in_lanes {
+            match embedded {
+                Ok(vectors) => self.report.n_segments += vectors.len(),
+                Err(reason) => {
+                    let lane = self.lanes.iter().find(|lane| lane.id == *id).map_or("", Lane::name);
+                    self.report
+                        .notes
+                        .push(Refusal { path: path.to_owned(), reason: format!("not in the lane {lane}: {reason}") });
+                }
+            }
+        }
     }
 
     /// Remembers what was indexed, and what could not be looked at.
@@ -478,7 +524,7 @@ impl Run<'_> {
         };
         let n_bytes = media_bytes(&media);
         let kind = media.modality();
-        if !self.space.modalities().contains(&kind) {
+        if !self.lanes.iter().any(|lane| lane.knows(kind)) {
             flow.give_back(n_bytes);
             return refuse(format!("holds {kind}, for which the space has no view"));
         }
@@ -518,11 +564,11 @@ impl Run<'_> {
         give_back: impl FnOnce(usize),
     ) -> Result<()> {
         let parts: Vec<(&Media, &[Span])> = batch.iter().map(|p| (&p.media, p.spans.as_slice())).collect();
-        let embedded = embed(self.space, &parts)?;
+        let embedded = embed_in_lanes(self.lanes, &parts)?;
         let mut sound = Vec::new();
         for (pending, embedded) in batch.iter().zip(embedded) {
             match embedded {
-                Ok(vectors) => sound.push((pending, vectors)),
+                Ok(in_lanes) => sound.push((pending, in_lanes)),
                 Err(reason) => {
                     failed.insert(pending.hash, reason.clone());
                     for (lies, _) in &pending.lies {
@@ -533,12 +579,13 @@ impl Run<'_> {
             }
         }
         let ids = self.known.writer.batch(|tx| {
-            let ids = sound.iter().map(|(p, vectors)| add_item(tx, p, vectors)).collect::<rusqlite::Result<Vec<i64>>>()?;
+            let ids = sound.iter().map(|(p, in_lanes)| add_item(tx, p, in_lanes)).collect::<rusqlite::Result<Vec<i64>>>()?;
             store(tx, waiting).map(|()| ids)
         })?;
-        for ((pending, vectors), id) in sound.iter().zip(ids) {
+        for ((pending, in_lanes), id) in sound.iter().zip(ids) {
             self.known.items.insert(pending.hash, id);
-            self.report.n_segments += vectors.len();
+            let path = pending.lies.first().map_or_else(PathBuf::new, |(lies, _)| path_of(lies.path.clone()));
+            self.tell(&path, in_lanes);
             pending.lies.iter().for_each(|(_, fate)| self.count(*fate));
             self.progress.advance(pending.lies.len() as u64);
         }
@@ -607,7 +654,7 @@ impl Run<'_> {
             }
         }
         if !due.is_empty() {
-            self.space.warm_up(Modality::Text)?;
+            self.warm_up(Modality::Text)?;
         }
         for batch in due.chunks(STORE_CAPTIONS) {
             self.cancel.check()?;
@@ -667,9 +714,9 @@ impl Run<'_> {
         }
         let parts: Vec<(&Media, &[Span])> = read.iter().map(|r| (&r.media, r.spans.as_slice())).collect();
         let mut sound = Vec::new();
-        for (read, embedded) in read.iter().zip(embed(self.space, &parts)?) {
+        for (read, embedded) in read.iter().zip(embed_in_lanes(self.lanes, &parts)?) {
             match embedded {
-                Ok(vectors) => sound.push((read, vectors)),
+                Ok(in_lanes) => sound.push((read, in_lanes)),
                 Err(reason) => {
                     waiting.refused.push((read.caption.path.clone(), read.caption.stat, Refused { reason, lasting: true }))
                 }
@@ -688,7 +735,7 @@ impl Run<'_> {
                 ])?;
                 forget_refusal(tx, &path_bytes(&caption.path))?;
             }
-            for (read, vectors) in &sound {
+            for (read, in_lanes) in &sound {
                 let path = path_bytes(&read.caption.path);
                 tx.prepare_cached("DELETE FROM captions WHERE item = ?1 AND path = ?2")?.execute((read.item, &path))?;
                 let sql = "INSERT INTO captions (item, path, size, mtime_ns, settled, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
@@ -696,12 +743,12 @@ impl Run<'_> {
                 let values = params![read.item, &path, size as i64, mtime_ns, read.content.settled, read.content.hash];
                 tx.prepare_cached(sql)?.execute(values)?;
                 let id = tx.last_insert_rowid();
-                add_segments(tx, read.item, Some(id), &read.media, &read.spans, vectors)?;
+                add_segments(tx, read.item, Some(id), &read.media, &read.spans, in_lanes)?;
                 forget_refusal(tx, &path)?;
             }
             store(tx, &waiting)
         })?;
-        self.report.n_segments += sound.iter().map(|(_, vectors)| vectors.len()).sum::<usize>();
+        sound.iter().for_each(|(read, in_lanes)| self.tell(&read.caption.path, in_lanes));
         // A caption of several items is one file.
         let taken: BTreeSet<&Path> =
             same.iter().map(|(c, ..)| c.path.as_path()).chain(sound.iter().map(|(r, _)| r.caption.path.as_path())).collect();
@@ -789,8 +836,28 @@ pub(crate) fn shown(path: &Path) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
+/// Vectors of the parts of media of one modality in every lane that knows it, or why a medium has none in any.
+fn embed_in_lanes(lanes: &[Lane], media: &[(&Media, &[Span])]) -> Result<Vec<Result<InLanes, String>>> {
+    let Some((first, _)) = media.first() else { return Ok(Vec::new()) };
+    let knowing: Vec<&Lane> = lanes.iter().filter(|lane| lane.knows(first.modality())).collect();
+    let mut of_media: Vec<InLanes> = media.iter().map(|_| Vec::with_capacity(knowing.len())).collect();
+    for lane in &knowing {
+        let embedded = embed(lane.space(), media)?;
+        of_media.iter_mut().zip(embedded).for_each(|(in_lanes, embedded)| in_lanes.push((lane.id, embedded)));
+    }
+    let judge = |in_lanes: InLanes| {
+        if in_lanes.iter().any(|(_, embedded)| embedded.is_ok()) {
+            return Ok(in_lanes);
+        }
+        let mut reasons: Vec<String> = in_lanes.into_iter().filter_map(|(_, embedded)| embedded.err()).collect();
+        reasons.dedup();
+        Err(reasons.join("; "))
+    };
+    Ok(of_media.into_iter().map(judge).collect())
+}
+
 /// Vectors of the parts of media of one modality; what cannot be encoded is told by item and costs the others nothing.
-fn embed(space: &Space, media: &[(&Media, &[Span])]) -> Result<Vec<Embedded>> {
+pub(crate) fn embed(space: &Space, media: &[(&Media, &[Span])]) -> Result<Vec<Embedded>> {
     let mut out: Vec<Embedded> = media.iter().map(|_| Ok(Vec::new())).collect();
     let parts: Vec<(usize, Span)> =
         media.iter().enumerate().flat_map(|(i, (_, spans))| spans.iter().map(move |span| (i, *span))).collect();
@@ -839,7 +906,7 @@ fn part(media: &Media, span: Span) -> Media {
     if span == Span::Whole { media.clone() } else { chiasm_media::part(media, span) }
 }
 
-fn add_item(tx: &Connection, pending: &Pending, vectors: &[Vec<f32>]) -> rusqlite::Result<i64> {
+fn add_item(tx: &Connection, pending: &Pending, in_lanes: &InLanes) -> rusqlite::Result<i64> {
     let m = &pending.metadata;
     let sql = "INSERT INTO items (hash, kind, format, size, width, height, duration_s, taken, latitude, longitude)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
@@ -849,7 +916,7 @@ fn add_item(tx: &Connection, pending: &Pending, vectors: &[Vec<f32>]) -> rusqlit
         params![pending.hash, kind.as_str(), format, size, m.width, m.height, m.duration_s, m.taken, m.latitude, m.longitude];
     tx.prepare_cached(sql)?.execute(values)?;
     let id = tx.last_insert_rowid();
-    add_segments(tx, id, None, &pending.media, &pending.spans, vectors)?;
+    add_segments(tx, id, None, &pending.media, &pending.spans, in_lanes)?;
     pending.lies.iter().try_for_each(|(lies, _)| add_path(tx, lies, id))?;
     Ok(id)
 }
@@ -879,23 +946,29 @@ pub(crate) fn insert_path(
     Ok(())
 }
 
-/// Adds the parts of media with their vectors, and their words when they are text.
-pub(crate) fn add_segments(
+/// Adds the parts of media with their vectors in each lane, and their words when they are text.
+fn add_segments(
     tx: &Connection,
     item: i64,
     caption: Option<i64>,
     media: &Media,
     spans: &[Span],
-    vectors: &[Vec<f32>],
+    in_lanes: &InLanes,
 ) -> rusqlite::Result<()> {
-    for (span, vector) in spans.iter().zip(vectors) {
+    for (at, span) in spans.iter().enumerate() {
         let (unit, start, end) = match span {
             Span::Whole => (None, None, None),
             Span::Time { start_s, end_s } => (Some("s"), Some(*start_s), Some(*end_s)),
             Span::Bytes { start, end } => (Some("byte"), Some(*start as f64), Some(*end as f64)),
         };
         let body = part_text(media, *span);
-        add_segment(tx, item, caption, media.modality(), (unit, start, end), vector, body.as_deref())?;
+        let id = add_segment(tx, item, caption, media.modality(), (unit, start, end), body.as_deref())?;
+        for (lane, embedded) in in_lanes {
+            match embedded {
+                Ok(vectors) => insert_vector(tx, *lane, id, &vectors[at])?,
+                Err(reason) => insert_gap(tx, *lane, id, reason)?,
+            }
+        }
     }
     Ok(())
 }
@@ -910,24 +983,22 @@ fn part_text(media: &Media, span: Span) -> Option<String> {
     }
 }
 
-/// Adds one part.
+/// Adds one part, without a vector; gives its number.
 pub(crate) fn add_segment(
     tx: &Connection,
     item: i64,
     caption: Option<i64>,
     modality: Modality,
     span: (Option<&str>, Option<f64>, Option<f64>),
-    vector: &[f32],
     body: Option<&str>,
-) -> rusqlite::Result<()> {
+) -> rusqlite::Result<i64> {
     let sql = "INSERT INTO segments (item, caption, modality, span_unit, span_start, span_end) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     tx.prepare_cached(sql)?.execute(params![item, caption, modality.as_str(), span.0, span.1, span.2])?;
     let id = tx.last_insert_rowid();
-    tx.prepare_cached("INSERT INTO vectors (segment, vector) VALUES (?1, ?2)")?.execute(params![id, vector_bytes(vector)])?;
     if let Some(body) = body {
         tx.prepare_cached("INSERT INTO texts (segment, body) VALUES (?1, ?2)")?.execute(params![id, body])?;
     }
-    Ok(())
+    Ok(id)
 }
 
 /// Stores what waits: paths of known contents, and refusals. A file whose content can no longer be read as media leaves the

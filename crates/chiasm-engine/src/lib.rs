@@ -8,13 +8,14 @@
 //! | keep and open a space | [`Space::save`], [`Space::load`] |
 //! | make, open a library | [`Library::create`], [`Library::open`], [`Library::open_or_create`], [`Library::import_vectors`] |
 //! | fill it from folders | [`Library::index`] |
+//! | put several models into it | [`Library::create_with_lanes`], [`Library::add_lane`] |
 //! | ask it | [`Library::search`], [`Library::similar`], [`Library::items`], [`Library::find_item`] |
 //! | look after it | [`Library::info`], [`Library::verify`], [`Library::remove`] |
 //! | name what media show | [`Classifier`] |
 //!
 //! A library is a folder: `library.db` (SQLite, the truth), `space.space` (a copy of its space), `exact.idx` (derived; may be
-//! deleted at any time) and `library.lock`. `docs/library-format.md` describes them. A [`Library`] is `Send + Sync`: any number
-//! of threads may ask while one indexes.
+//! deleted at any time), the last two once more for each further model, and `library.lock`. `docs/library-format.md` describes
+//! them. A [`Library`] is `Send + Sync`: any number of threads may ask while one indexes.
 #![forbid(unsafe_code)]
 
 mod calibrate;
@@ -24,11 +25,13 @@ pub mod container;
 mod crowding;
 mod error;
 mod feature_space;
+mod fill;
 mod filter;
 mod fit;
 mod import;
 mod info;
 mod ingest;
+mod lane;
 mod library;
 mod live;
 mod lock;
@@ -52,12 +55,13 @@ pub use feature_space::{FeatureFigures, FeatureFit, FeatureReport, FeatureSpace}
 pub use filter::Filter;
 pub use fit::{ClassNames, FitOutcome, FitReport, FitRequest, FoldFigures, fit_space};
 pub use import::ReadyVectors;
-pub use info::{KindCount, LibraryInfo};
-pub use ingest::{IndexOptions, IndexReport, Refusal, Skipped};
+pub use info::{KindCount, LaneInfo, LibraryInfo};
+pub use ingest::{IndexOptions, IndexReport, Lacking, Refusal, Skipped};
+pub use lane::Lane;
 pub use library::Library;
 pub use pairs::{PairTable, TextColumn};
 pub use prompts::{Language, Prompts};
-pub use search::{Found, Query, QueryMedia, QueryPart, SearchReply, SearchRequest, load_media};
+pub use search::{Found, InLane, LaneAsked, Query, QueryMedia, QueryPart, SearchReply, SearchRequest, load_media};
 pub use space::{Space, SpaceInfo, ViewInfo};
 pub use verify::{Problem, VerifyReport};
 

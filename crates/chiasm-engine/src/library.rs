@@ -2,47 +2,61 @@
 
 use std::path::{Path, PathBuf};
 
+use chiasm_core::Span;
 use chiasm_encode::ModelDirs;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use crate::catalogue::{Item, ItemMetadata};
-use crate::live::{self, Live, Shared, modality_at};
+use crate::lane::{self, Lane};
+use crate::live::{self, modality_at};
 use crate::lock::WriteLock;
+use crate::space::SPACE_FILE;
 use crate::store::{self, Store, path_bytes, path_of};
 use crate::{EngineError, Filter, Result, Space};
-
-pub(crate) const SPACE_FILE: &str = "space.space";
 
 /// An open library. Threads may share it: any number ask while one indexes.
 #[derive(Debug)]
 pub struct Library {
     pub(crate) dir: PathBuf,
-    pub(crate) space: Space,
+    /// At least one.
+    pub(crate) lanes: Vec<Lane>,
     pub(crate) store: Store,
-    pub(crate) shared: Shared,
 }
 
 impl Library {
-    /// Makes an empty library in a folder that is absent, empty, or holds only what an interrupted `create` left.
+    /// Makes an empty library of one lane in a folder that is absent, empty, or holds only what an interrupted `create` left.
     ///
     /// # Errors
     /// [`EngineError::LibraryExists`], [`EngineError::NotALibrary`] for a folder with other files in it, [`EngineError::Locked`],
     /// [`EngineError::Io`].
     pub fn create(dir: &Path, space: &Space) -> Result<Library> {
+        Library::create_with_lanes(dir, &[space])
+    }
+
+    /// Makes an empty library with a lane for each space, at least one.
+    ///
+    /// # Errors
+    /// As [`Library::create`]; [`EngineError::LaneExists`] for a space that comes twice, [`EngineError::Query`] for none.
+    pub fn create_with_lanes(dir: &Path, spaces: &[&Space]) -> Result<Library> {
+        let lanes = lane::named(spaces)?;
+        let Some(first) = spaces.first() else {
+            return Err(EngineError::Query("a library needs at least one space".to_owned()));
+        };
         std::fs::create_dir_all(dir).map_err(EngineError::io("cannot make the folder", dir))?;
         refuse_other_files(dir)?;
         let _lock = WriteLock::take(dir)?;
         if Store::exists(dir)? {
             return Err(EngineError::LibraryExists { path: dir.to_owned() });
         }
-        // The space first: a database is only ever beside the space it was made for.
-        let path = dir.join(SPACE_FILE);
-        space.save(&path)?;
-        let store = Store::create(dir, &random_id(dir), space.fingerprint())?;
+        // The spaces first: a database is only ever beside the spaces it was made for.
+        for (space, id) in spaces.iter().zip(lane::FIRST..) {
+            space.save(&dir.join(lane::space_file(id, space.fingerprint())))?;
+        }
+        let store = Store::create(dir, &random_id(dir), &lanes)?;
         store::sync_parent(dir)?;
-        let space = Space::load(&path, space.models())?;
-        Ok(Library { dir: dir.to_owned(), space, store, shared: Shared::default() })
+        let lanes = lane::open(dir, &store, first.models())?;
+        Ok(Library { dir: dir.to_owned(), lanes, store })
     }
 
     /// Opens a library. Its models are looked for in `models` when they are first needed.
@@ -54,25 +68,29 @@ impl Library {
             return Err(EngineError::NoLibrary { path: dir.to_owned() });
         }
         let store = Store::open(dir)?;
-        let space = Space::load(&dir.join(SPACE_FILE), models)?;
-        let written = store::meta(&*store.reader()?, "space").map_err(store.err("cannot read"))?.unwrap_or_default();
-        if written != space.fingerprint() {
-            let got = space.fingerprint().to_owned();
-            return Err(EngineError::ForeignSpace { what: "space file", library: written, got });
-        }
-        Ok(Library { dir: dir.to_owned(), space, store, shared: Shared::default() })
+        let lanes = lane::open(dir, &store, models)?;
+        Ok(Library { dir: dir.to_owned(), lanes, store })
     }
 
     /// Opens the library, or makes it when there is none.
     ///
     /// # Errors
-    /// [`EngineError::ForeignSpace`] when there is one of another space; those of [`Library::open`] and [`Library::create`].
+    /// [`EngineError::ForeignSpace`] when there is one without a lane of this space; those of [`Library::open`] and [`Library::create`].
     pub fn open_or_create(dir: &Path, space: &Space, models: &ModelDirs) -> Result<Library> {
+        Library::open_or_create_with_lanes(dir, &[space], models)
+    }
+
+    /// Opens the library, or makes it with a lane for each space when there is none.
+    ///
+    /// # Errors
+    /// [`EngineError::ForeignSpace`] when there is one without a lane for each; those of [`Library::open`] and
+    /// [`Library::create_with_lanes`].
+    pub fn open_or_create_with_lanes(dir: &Path, spaces: &[&Space], models: &ModelDirs) -> Result<Library> {
         if !Store::exists(dir)? {
-            return Library::create(dir, space);
+            return Library::create_with_lanes(dir, spaces);
         }
         let library = Library::open(dir, models)?;
-        library.check_space("space", space.fingerprint())?;
+        spaces.iter().try_for_each(|space| library.lane_of("space", space.fingerprint()).map(|_| ()))?;
         Ok(library)
     }
 
@@ -81,9 +99,9 @@ impl Library {
         &self.dir
     }
 
-    /// Its space.
+    /// The space of its first lane.
     pub fn space(&self) -> &Space {
-        &self.space
+        self.first().space()
     }
 
     /// The item at a path (as given, or made absolute), or of a number.
@@ -163,26 +181,16 @@ impl Library {
             remove_items_without_files(tx)
         })?;
         drop(writer);
-        self.shared.forget();
+        self.lanes.iter().for_each(Lane::forget);
         Ok(n)
     }
 
-    /// What is to be searched now.
-    pub(crate) fn live(&self) -> Result<std::sync::Arc<Live>> {
-        self.shared.get(&self.store, &self.space)
-    }
-
-    /// Makes the derived index for the present state, so that the first question does not wait for it.
+    /// Makes the derived indexes for the present state, so that the first question does not wait for them.
     pub(crate) fn refresh(&self) -> Result<()> {
-        self.shared.forget();
-        self.live().map(|_| ())
-    }
-
-    pub(crate) fn check_space(&self, what: &'static str, got: &str) -> Result<()> {
-        match self.space.fingerprint() {
-            own if own == got => Ok(()),
-            own => Err(EngineError::ForeignSpace { what, library: own.to_owned(), got: got.to_owned() }),
-        }
+        self.lanes.iter().try_for_each(|lane| {
+            lane.forget();
+            lane.live(&self.store).map(|_| ())
+        })
     }
 }
 
@@ -235,6 +243,17 @@ pub(crate) fn item_metadata(row: &Row<'_>, at: usize) -> rusqlite::Result<ItemMe
     })
 }
 
+/// Reads `span_unit`, `span_start` and `span_end` from column `at` on.
+pub(crate) fn span_at(row: &Row<'_>, at: usize) -> rusqlite::Result<Span> {
+    let unit: Option<String> = row.get(at)?;
+    let (start, end) = (row.get::<_, Option<f64>>(at + 1)?.unwrap_or(0.0), row.get::<_, Option<f64>>(at + 2)?.unwrap_or(0.0));
+    Ok(match unit.as_deref() {
+        Some("s") => Span::Time { start_s: start, end_s: end },
+        Some("byte") => Span::Bytes { start: start as usize, end: end as usize },
+        _ => Span::Whole,
+    })
+}
+
 fn item(connection: &Connection, id: i64) -> rusqlite::Result<Option<Item>> {
     let sql = format!("SELECT i.kind, i.hash, {METADATA_COLUMNS} FROM items i WHERE i.id = ?1");
     let read = |row: &Row<'_>| Ok((modality_at(row, 0)?, row.get::<_, Vec<u8>>(1)?, item_metadata(row, 2)?));
@@ -271,7 +290,7 @@ pub(crate) fn one_line(text: &str) -> String {
 }
 
 fn refuse_other_files(dir: &Path) -> Result<()> {
-    let own = [store::FILE_NAME, live::FILE_NAME, SPACE_FILE, crate::lock::FILE_NAME];
+    let own = [store::FILE_NAME, live::FILE_NAME, SPACE_FILE, crate::lock::FILE_NAME, "space-", "exact-"];
     for entry in std::fs::read_dir(dir).map_err(EngineError::io("cannot list", dir))? {
         let name = entry.map_err(EngineError::io("cannot list", dir))?.file_name();
         let name = name.to_string_lossy();

@@ -1,4 +1,4 @@
-//! The derived part of a library: vectors ready to be searched, and what belongs to each row.
+//! The derived part of a lane: vectors ready to be searched, and what belongs to each row.
 //!
 //! The database is the truth. From it `exact.idx` is made whenever it is missing, damaged, or of another state: its stamp is a
 //! digest of the library's own number and its count of changes, so a file of another library is stale as well. A file of up to
@@ -9,7 +9,7 @@
 //! What was removed meanwhile is still never answered: hits are joined with the database as it is now.
 
 use std::collections::{BTreeMap, HashSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -18,6 +18,7 @@ use chiasm_index::{ExactIndex, IndexWriter};
 use rusqlite::Connection;
 
 use crate::calibrate::PairScores;
+use crate::lane::Lane;
 use crate::space::floats;
 use crate::store::{self, Store};
 use crate::{EngineError, Result, Space};
@@ -34,7 +35,7 @@ const MAX_ITEMS: usize = 2048;
 const PATIENCE: u32 = 10;
 const PATIENCE_MIN: Duration = Duration::from_millis(500);
 
-/// The vectors of one state of a library.
+/// The vectors of one state of a lane.
 pub(crate) struct Live {
     pub(crate) generation: i64,
     pub(crate) index: ExactIndex,
@@ -62,19 +63,19 @@ impl Live {
     }
 
     /// Opens the file when it is of the present state, else makes the index anew and tries to leave it in the file.
-    pub(crate) fn load(store: &Store, space: &Space) -> Result<Live> {
-        let started = Instant::now();
+    pub(crate) fn load(store: &Store, lane: &Lane) -> Result<Live> {
+        let (started, space) = (Instant::now(), lane.space());
         let mut reader = store.reader()?;
         let err = store.err("cannot read the vectors");
         // One transaction, so that rows and vectors are of one state.
         let tx = reader.transaction().map_err(&err)?;
         let generation = store::generation(&tx).map_err(&err)?;
-        let stamp = stamp(&tx, generation).map_err(&err)?;
-        let path = path(store.library());
-        let Rows { ids, items, modalities, kinds } = rows(&tx).map_err(&err)?;
+        let stamp = lane.stamp(&tx, generation).map_err(&err)?;
+        let path = lane.index_path(store.library());
+        let Rows { ids, items, modalities, kinds } = rows(&tx, lane).map_err(&err)?;
         let index = match open_file(&path, stamp, &ids, space) {
             Some(index) => index,
-            None => make(&tx, &path, stamp, &ids, &modalities, space, store)?,
+            None => make(&tx, &path, stamp, &ids, &modalities, lane, store)?,
         };
         let mut by_modality: BTreeMap<Modality, RowSet> = BTreeMap::new();
         for (row, modality) in modalities.iter().enumerate() {
@@ -140,19 +141,6 @@ impl Live {
     }
 }
 
-/// Where the derived index lies.
-pub(crate) fn path(library: &Path) -> PathBuf {
-    library.join(FILE_NAME)
-}
-
-/// What the file must be stamped with to be of this state of this library.
-pub(crate) fn stamp(connection: &Connection, generation: i64) -> rusqlite::Result<u64> {
-    let library = store::meta(connection, "library")?.unwrap_or_default();
-    let digest = blake3::hash(format!("{library} {generation}").as_bytes());
-    let first = digest.as_bytes().first_chunk::<8>().expect("a digest has 32 bytes");
-    Ok(u64::from_le_bytes(*first))
-}
-
 #[derive(Default)]
 struct Rows {
     ids: Vec<u64>,
@@ -161,9 +149,12 @@ struct Rows {
     kinds: Vec<Modality>,
 }
 
-fn rows(connection: &Connection) -> rusqlite::Result<Rows> {
-    let sql = "SELECT s.id, s.item, s.modality, i.kind FROM segments s JOIN items i ON i.id = s.item ORDER BY s.id";
-    let mut statement = connection.prepare_cached(sql)?;
+fn rows(connection: &Connection, lane: &Lane) -> rusqlite::Result<Rows> {
+    let sql = format!(
+        "SELECT s.id, s.item, s.modality, i.kind FROM segments s JOIN items i ON i.id = s.item WHERE {} ORDER BY s.id",
+        lane.present(connection)?
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
     let mut found = statement.query([])?;
     let mut out = Rows::default();
     while let Some(row) = found.next()? {
@@ -195,13 +186,14 @@ fn make(
     stamp: u64,
     ids: &[u64],
     modalities: &[Modality],
-    space: &Space,
+    lane: &Lane,
     store: &Store,
 ) -> Result<ExactIndex> {
+    let space = lane.space();
     // A full or read-only disk is no reason not to answer: the index is then made in memory alone.
     if let Ok(mut writer) = IndexWriter::create(path, space.ranking_dim(), space.ranking_metric()) {
         let mut sound = true;
-        each_chunk(tx, modalities, space, store, |ids, vectors| {
+        each_chunk(tx, modalities, lane, store, |ids, vectors| {
             sound = sound && writer.push(ids, &vectors).is_ok();
             Ok(())
         })?;
@@ -214,7 +206,7 @@ fn make(
         }
     }
     let mut all = Vec::with_capacity(ids.len() * space.ranking_dim());
-    each_chunk(tx, modalities, space, store, |_, vectors| {
+    each_chunk(tx, modalities, lane, store, |_, vectors| {
         all.extend_from_slice(vectors.data());
         Ok(())
     })?;
@@ -228,13 +220,14 @@ fn make(
 fn each_chunk(
     tx: &Connection,
     modalities: &[Modality],
-    space: &Space,
+    lane: &Lane,
     store: &Store,
     mut f: impl FnMut(&[u64], Vectors) -> Result<()>,
 ) -> Result<()> {
+    let space = lane.space();
     let err = store.err("cannot read the vectors");
-    let sql = "SELECT s.id, v.vector FROM segments s JOIN vectors v ON v.segment = s.id ORDER BY s.id";
-    let mut statement = tx.prepare_cached(sql).map_err(&err)?;
+    let sql = format!("SELECT s.id, v.vector FROM segments s JOIN {} WHERE {} ORDER BY s.id", lane.vectors(), lane.due());
+    let mut statement = tx.prepare_cached(&sql).map_err(&err)?;
     let mut rows = statement.query([]).map_err(&err)?;
     let (mut ids, mut numbers) = (Vec::new(), Vec::new());
     let mut n_done = 0;
@@ -286,20 +279,20 @@ fn laid_out(space: &Space, modalities: &[Modality], vectors: &Vectors) -> Result
     Ok(Vectors::new(all, wide).expect("rows of vectors that were checked"))
 }
 
-/// The live index of a library, shared by all threads that ask.
+/// The live index of a lane, shared by all threads that ask.
 #[derive(Debug, Default)]
 pub(crate) struct Shared(std::sync::Mutex<Option<Arc<Live>>>);
 
 impl Shared {
     /// What is to be searched now.
-    pub(crate) fn get(&self, store: &Store, space: &Space) -> Result<Arc<Live>> {
+    pub(crate) fn get(&self, store: &Store, lane: &Lane) -> Result<Arc<Live>> {
         // Held while an index is made: the others would only make the same one.
         let mut slot = self.0.lock().unwrap_or_else(|e| e.into_inner());
         let generation = store::generation(&*store.reader()?).map_err(store.err("cannot read the generation"))?;
         if let Some(live) = slot.as_ref().filter(|live| live.generation == generation || live.is_fresh_enough()) {
             return Ok(Arc::clone(live));
         }
-        let live = Arc::new(Live::load(store, space)?);
+        let live = Arc::new(Live::load(store, lane)?);
         *slot = Some(Arc::clone(&live));
         Ok(live)
     }

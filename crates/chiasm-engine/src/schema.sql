@@ -1,4 +1,5 @@
--- Format 1 of a library's database. docs/library-format.md explains it; a change needs a new number and a step in store.rs.
+-- Format 1 of a library's database, to which lanes.sql adds format 2. docs/library-format.md explains them; a change needs a new
+-- number and a step in store.rs.
 
 -- library (random, 16 bytes hex), space (fingerprint), generation (counts changes), program (that made it).
 CREATE TABLE meta (

@@ -9,23 +9,35 @@
 //! Where figures are missing the deviations count as 1: the plain weighted sum of unit vectors.
 //!
 //! An item is as good as its best row. Rows of a caption count for the item it belongs to.
+//!
+//! # Several lanes
+//! Each lane that knows the kinds of all parts ranks by itself, as above, to a depth of a hundred items or four times as many as are
+//! asked for. Scores of two models cannot be compared, ranks can: the rankings are joined by reciprocal ranks, `sum over lanes 1 / (60
+//! + rank)` (Cormack et al., SIGIR 2009; `chiasm_index::fuse`). An item is shown as the lane sees it that ranks it best.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Instant;
 
-use chiasm_core::{Media, Metric, Modality, RowSet, SearchOptions, Span, VectorIndex, Vectors};
+use chiasm_core::{Hit, Media, Metric, Modality, RowSet, Score, SearchOptions, Span, VectorIndex, Vectors};
+use chiasm_index::{Fusion, Normalisation, fuse};
 use chiasm_media::Limits;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use serde::Serialize;
 
 use crate::calibrate::{PairScores, closeness};
 use crate::catalogue::ItemMetadata;
-use crate::library::{METADATA_COLUMNS, item_metadata, one_line};
+use crate::lane::Lane;
+use crate::library::{METADATA_COLUMNS, item_metadata, one_line, span_at};
 use crate::live::{Live, modality_at};
 use crate::space::{floats, mean};
 use crate::store::path_of;
-use crate::{EngineError, Filter, Library, Result};
+use crate::{EngineError, Filter, Library, Result, Space};
+
+/// How deep each of several lanes ranks: so many items for each that is asked for, and at least so many.
+const DEPTH: usize = 4;
+const MIN_DEPTH: usize = 100;
 
 /// One thing a query is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,7 +46,7 @@ pub enum QueryMedia {
     Media(Media),
     /// An item of the library, by its number; it is left out of the answers.
     Item(i64),
-    /// A vector of the library's space that stands for media of this modality; see [`SearchRequest::space`].
+    /// A vector of a lane's space that stands for media of this modality; see [`SearchRequest::space`].
     Vector(Modality, Vec<f32>),
 }
 
@@ -83,9 +95,35 @@ pub struct SearchRequest {
     pub kinds: Vec<Modality>,
     /// Only items of which this is true. It narrows the search itself, so `k` answers come whenever as many are true.
     pub filter: Option<Filter>,
-    /// Fingerprint of the space that made the [`QueryMedia::Vector`] parts; refused when it is not the library's. A caller that
-    /// leaves it out vouches for them.
+    /// Fingerprint of the space that made the [`QueryMedia::Vector`] parts, whose lane is asked; refused when there is none. A caller
+    /// that leaves it out vouches for them: they are of the first lane.
     pub space: Option<String>,
+    /// Names of the lanes to ask; all when empty.
+    pub lanes: Vec<String>,
+}
+
+/// Where an item stands in one of several lanes.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InLane {
+    /// The lane.
+    pub lane: String,
+    /// From 1.
+    pub rank: usize,
+    /// As [`Found::score`], in this lane.
+    pub score: f32,
+    /// As [`Found::z`], in this lane.
+    pub z: Option<f32>,
+    /// As [`Found::chance`], in this lane.
+    pub chance: Option<f32>,
+}
+
+/// One of several lanes, and whether it was asked.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LaneAsked {
+    /// The lane.
+    pub lane: String,
+    /// Why it was not asked; absent when it was.
+    pub left_out: Option<String>,
 }
 
 /// One answer.
@@ -117,6 +155,12 @@ pub struct Found {
     pub snippet: Option<String>,
     /// What is known of the item.
     pub metadata: ItemMetadata,
+    /// Where several lanes were asked: what the item is ranked by, the sum of its reciprocal ranks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fused: Option<f64>,
+    /// Where several lanes were asked: those that rank it, in the library's order. What stands above is from the one that ranks it best.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lanes: Vec<InLane>,
 }
 
 /// The answers, best first.
@@ -124,12 +168,15 @@ pub struct Found {
 pub struct SearchReply {
     /// At most `k` of them. Ranked by `z` where all have one (closeness between different kinds of media lies in different
     /// ranges, so scores of a picture and of a text cannot be compared as they are), else by `score` less the item's crowding;
-    /// ties by item number.
+    /// by `fused` where several lanes were asked; ties by item number.
     pub hits: Vec<Found>,
     /// Items among which was searched, after kinds and filter.
     pub n_candidates: usize,
     /// Time from question to answers, encoding included.
     pub elapsed_ms: f64,
+    /// The lanes of a library of several, as far as the request does not exclude them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub lanes: Vec<LaneAsked>,
 }
 
 /// Reads and decodes a file to ask with.
@@ -146,40 +193,39 @@ impl Library {
     /// Ranks the library's items by closeness to a query.
     ///
     /// # Errors
-    /// [`EngineError::Query`] for a query that asks for nothing; [`EngineError::ForeignSpace`]; [`EngineError::NoSuchItem`];
-    /// those of [`crate::Space::embed`].
+    /// [`EngineError::Query`] for a query that asks for nothing; [`EngineError::NoSuchLane`]; [`EngineError::ForeignSpace`];
+    /// [`EngineError::NoSuchItem`]; [`EngineError::OneAtATime`]; those of [`crate::Space::embed`].
     pub fn search(&self, request: &SearchRequest) -> Result<SearchReply> {
         let started = Instant::now();
-        let parts = self.parts(request)?;
-        let live = self.live()?;
+        let (asked, lanes) = self.asked(request)?;
+        let rankings = match asked.as_slice() {
+            [one] => vec![self.ranked(one, request, request.k)?],
+            several => {
+                let depth = request.k.saturating_mul(DEPTH).max(MIN_DEPTH);
+                several.iter().map(|one| self.ranked(one, request, depth)).collect::<Result<_>>()?
+            }
+        };
         let reader = self.store.reader()?;
-        let own: BTreeSet<i64> = request.query.parts.iter().filter_map(|p| item_of(&p.what)).collect();
-        let allowed = self.allowed(&reader, &live, request)?;
-        let n_candidates = n_items(&live, request, allowed.as_ref(), &own);
-        let mut best: HashMap<i64, Candidate> = HashMap::new();
-        let mut calibrated = true;
-        for (&modality, rows) in &live.by_modality {
-            let rows = allowed.as_ref().map_or_else(|| rows.clone(), |allowed| intersection(rows, allowed));
-            let n_rows = rows.count();
-            if n_rows == 0 {
-                continue;
-            }
-            let weighed = Weighed::new(self, &live, &parts, modality);
-            calibrated &= weighed.figures.is_some();
-            for candidate in weighed.best_items(&live, &rows, n_rows, request.k, &own)? {
-                let kept = best.entry(candidate.item).or_insert_with(|| candidate.clone());
-                if candidate.rank(true) > kept.rank(true) {
-                    *kept = candidate;
-                }
-            }
-        }
-        let mut ranked: Vec<Candidate> = best.into_values().collect();
-        ranked.sort_by(|a, b| b.rank(calibrated).total_cmp(&a.rank(calibrated)).then(a.item.cmp(&b.item)));
-        ranked.truncate(request.k);
-        let found = |c: &Candidate| found(&reader, &live, c).map_err(self.store.err("cannot read what was found"));
+        let found = |ranking: &Ranked, c: &Candidate| {
+            found(&reader, &ranking.live, c).map_err(self.store.err("cannot read what was found"))
+        };
         // What left the library since the index was made is not there any more.
-        let hits = ranked.iter().filter_map(|c| found(c).transpose()).collect::<Result<Vec<Found>>>()?;
-        Ok(SearchReply { hits, n_candidates, elapsed_ms: started.elapsed().as_secs_f64() * 1e3 })
+        let hits = match rankings.as_slice() {
+            [one] => one.candidates.iter().filter_map(|c| found(one, c).transpose()).collect::<Result<Vec<Found>>>()?,
+            several => {
+                let mut hits = Vec::new();
+                for fused in fused(several, request.k)? {
+                    let best = &several[fused.best];
+                    if let Some(mut hit) = found(best, &best.candidates[fused.at])? {
+                        (hit.fused, hit.lanes) = (Some(fused.score), fused.lanes);
+                        hits.push(hit);
+                    }
+                }
+                hits
+            }
+        };
+        let n_candidates = n_together(&rankings);
+        Ok(SearchReply { hits, n_candidates, elapsed_ms: started.elapsed().as_secs_f64() * 1e3, lanes })
     }
 
     /// What is like an item, itself left out.
@@ -187,7 +233,13 @@ impl Library {
     /// # Errors
     /// As [`Library::search`].
     pub fn similar(&self, item: i64, k: usize, kinds: &[Modality], filter: Option<Filter>) -> Result<SearchReply> {
-        self.search(&SearchRequest { query: Query::of(QueryMedia::Item(item)), k, kinds: kinds.to_vec(), filter, space: None })
+        self.search(&SearchRequest {
+            query: Query::of(QueryMedia::Item(item)),
+            k,
+            kinds: kinds.to_vec(),
+            filter,
+            ..SearchRequest::default()
+        })
     }
 }
 
@@ -205,68 +257,156 @@ fn item_of(what: &QueryMedia) -> Option<i64> {
     }
 }
 
+/// A lane with a query as it is asked there.
+struct Asked<'a> {
+    lane: &'a Lane,
+    parts: Vec<Part>,
+}
+
+/// What a lane answers, best first.
+struct Ranked {
+    lane: String,
+    live: Arc<Live>,
+    candidates: Vec<Candidate>,
+    /// Items among which was searched, by kind unless a filter made it necessary to look.
+    n_items: NItems,
+}
+
+/// Items among which was searched.
+enum NItems {
+    /// How many of each kind.
+    ByKind(BTreeMap<Modality, usize>),
+    /// Which.
+    These(HashSet<i64>),
+}
+
 impl Library {
-    fn parts(&self, request: &SearchRequest) -> Result<Vec<Part>> {
-        let refuse = |reason: &str| Err(EngineError::Query(reason.to_owned()));
-        let parts = &request.query.parts;
-        if parts.is_empty() {
-            return refuse("the query is empty: give words, a file, an item or a vector");
-        }
-        if parts.iter().any(|p| !p.weight.is_finite() || p.weight == 0.0) {
-            return refuse("the weight of a part must be a number other than 0");
-        }
-        if parts.iter().all(|p| p.weight < 0.0) {
-            return refuse("the query says only what is not wanted: add a part that is");
-        }
-        if parts.len() > 1 && self.space.metric() == Metric::L2 {
-            return refuse(
-                "a library of metric l2 takes one part at a time, since distances to several points do not add up: ask in turn",
-            );
-        }
+    /// The lanes that can answer, and, where there are several, what became of each.
+    fn asked(&self, request: &SearchRequest) -> Result<(Vec<Asked<'_>>, Vec<LaneAsked>)> {
+        check(request)?;
+        let mut lanes = self.lanes_named(&request.lanes)?;
+        let by_vector = request.query.parts.iter().any(|part| matches!(part.what, QueryMedia::Vector(..)));
         if let Some(space) = &request.space {
-            self.check_space("vector", space)?;
+            let own = self.lane_of("vector", space)?;
+            lanes.retain(|lane| !by_vector || lane.id == own.id);
+            if lanes.is_empty() {
+                let reason = format!("the query's vector is of the lane `{}`, which is not among those asked", own.name());
+                return Err(EngineError::Query(reason));
+            }
+        } else if by_vector {
+            lanes.truncate(1);
         }
-        parts.iter().map(|p| self.part(p)).collect()
+        if let [only] = lanes.as_slice() {
+            return Ok((vec![Asked { lane: only, parts: self.parts(only, request)? }], Vec::new()));
+        }
+        let (mut asked, mut told, mut refused) = (Vec::new(), Vec::new(), None);
+        for lane in lanes {
+            let name = lane.name().to_owned();
+            match self.parts(lane, request) {
+                Ok(parts) => {
+                    asked.push(Asked { lane, parts });
+                    told.push(LaneAsked { lane: name, left_out: None });
+                }
+                // Another lane may know what this one does not. Whatever else goes wrong is told.
+                Err(
+                    error @ (EngineError::NoView { .. }
+                    | EngineError::NoEncoder { .. }
+                    | EngineError::NoSuchItem(_)
+                    | EngineError::OneAtATime),
+                ) => {
+                    told.push(LaneAsked { lane: name, left_out: Some(error.to_string()) });
+                    refused.get_or_insert(error);
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        match refused {
+            Some(error) if asked.is_empty() => Err(error),
+            _ => Ok((asked, told)),
+        }
     }
 
-    fn part(&self, part: &QueryPart) -> Result<Part> {
+    /// The items of a lane by closeness to a query, the best `k`.
+    fn ranked(&self, asked: &Asked<'_>, request: &SearchRequest, k: usize) -> Result<Ranked> {
+        let Asked { lane, parts } = asked;
+        let live = lane.live(&self.store)?;
+        let reader = self.store.reader()?;
+        let own: BTreeSet<i64> = request.query.parts.iter().filter_map(|p| item_of(&p.what)).collect();
+        let allowed = self.allowed(&reader, &live, request)?;
+        let n_items = n_items(&live, request, allowed.as_ref(), &own);
+        let mut best: HashMap<i64, Candidate> = HashMap::new();
+        let mut calibrated = true;
+        for (&modality, rows) in &live.by_modality {
+            let rows = allowed.as_ref().map_or_else(|| rows.clone(), |allowed| intersection(rows, allowed));
+            let n_rows = rows.count();
+            if n_rows == 0 {
+                continue;
+            }
+            let weighed = Weighed::new(lane.space(), &live, parts, modality);
+            calibrated &= weighed.figures.is_some();
+            for candidate in weighed.best_items(&live, &rows, n_rows, k, &own)? {
+                let kept = best.entry(candidate.item).or_insert_with(|| candidate.clone());
+                if candidate.rank(true) > kept.rank(true) {
+                    *kept = candidate;
+                }
+            }
+        }
+        let mut candidates: Vec<Candidate> = best.into_values().collect();
+        candidates.sort_by(|a, b| b.rank(calibrated).total_cmp(&a.rank(calibrated)).then(a.item.cmp(&b.item)));
+        candidates.truncate(k);
+        Ok(Ranked { lane: lane.name().to_owned(), live, candidates, n_items })
+    }
+
+    fn parts(&self, lane: &Lane, request: &SearchRequest) -> Result<Vec<Part>> {
+        let parts = &request.query.parts;
+        if parts.len() > 1 && lane.space().metric() == Metric::L2 {
+            return Err(EngineError::OneAtATime);
+        }
+        parts.iter().map(|p| self.part(lane, p)).collect()
+    }
+
+    fn part(&self, lane: &Lane, part: &QueryPart) -> Result<Part> {
+        let space = lane.space();
         let (modality, vector) = match &part.what {
-            QueryMedia::Media(media) => (media.modality(), self.space.embed_query(media)?),
-            QueryMedia::Item(id) => self.item_vector(*id)?,
+            QueryMedia::Media(media) => (media.modality(), space.embed_query(media)?),
+            QueryMedia::Item(id) => self.item_vector(lane, *id)?,
             QueryMedia::Vector(modality, numbers) => {
-                self.space.view_of(*modality)?;
-                if numbers.len() != self.space.dim() {
-                    let (got, expected) = (numbers.len(), self.space.dim());
+                space.view_of(*modality)?;
+                if numbers.len() != space.dim() {
+                    let (got, expected) = (numbers.len(), space.dim());
                     return Err(chiasm_core::SearchError::Dimension { got, expected }.into());
                 }
                 let checked = Vectors::new(numbers.clone(), numbers.len());
                 let mut checked =
                     checked.map_err(|source| EngineError::Numbers { what: "the query's vector".to_owned(), source })?;
-                if self.space.metric() == Metric::Cosine {
+                if space.metric() == Metric::Cosine {
                     checked.normalise();
                 }
                 (*modality, checked.into_data())
             }
         };
-        let vector = Vectors::new(vector, self.space.dim());
+        let vector = Vectors::new(vector, space.dim());
         let vector = vector.map_err(|source| EngineError::Numbers { what: "the query's vector".to_owned(), source })?;
-        Ok(Part { modality, weight: part.weight, vector: self.space.as_query(modality, &vector)?.into_data() })
+        Ok(Part { modality, weight: part.weight, vector: space.as_query(modality, &vector)?.into_data() })
     }
 
-    /// The mean of an item's own vectors, those of its captions left out.
-    fn item_vector(&self, id: i64) -> Result<(Modality, Vec<f32>)> {
+    /// The mean of an item's own vectors in a lane, those of its captions left out.
+    fn item_vector(&self, lane: &Lane, id: i64) -> Result<(Modality, Vec<f32>)> {
         let reader = self.store.reader()?;
         let read = || -> rusqlite::Result<Vec<(Modality, Vec<f32>)>> {
-            let sql = "SELECT i.kind, v.vector FROM items i JOIN segments s ON s.item = i.id JOIN vectors v ON v.segment = s.id
-                WHERE i.id = ?1 AND s.caption IS NULL ORDER BY s.id";
-            let mut statement = reader.prepare_cached(sql)?;
+            let sql = format!(
+                "SELECT i.kind, v.vector FROM items i JOIN segments s ON s.item = i.id JOIN {}
+                WHERE i.id = ?1 AND s.caption IS NULL ORDER BY s.id",
+                lane.vectors()
+            );
+            let mut statement = reader.prepare_cached(&sql)?;
             statement.query_map([id], |row| Ok((modality_at(row, 0)?, floats(row.get_ref(1)?.as_blob()?))))?.collect()
         };
         let rows = read().map_err(self.store.err("cannot read an item's vectors"))?;
         let Some((modality, _)) = rows.first() else {
             return Err(EngineError::NoSuchItem(id.to_string()));
         };
-        Ok((*modality, mean(rows.iter().map(|(_, v)| v.as_slice()), self.space.dim(), self.space.metric())))
+        Ok((*modality, mean(rows.iter().map(|(_, v)| v.as_slice()), lane.space().dim(), lane.space().metric())))
     }
 
     /// The rows a request may be answered with; all when absent.
@@ -294,12 +434,63 @@ impl Library {
     }
 }
 
+/// Refuses what no lane can answer.
+fn check(request: &SearchRequest) -> Result<()> {
+    let refuse = |reason: &str| Err(EngineError::Query(reason.to_owned()));
+    let parts = &request.query.parts;
+    if parts.is_empty() {
+        return refuse("the query is empty: give words, a file, an item or a vector");
+    }
+    if parts.iter().any(|p| !p.weight.is_finite() || p.weight == 0.0) {
+        return refuse("the weight of a part must be a number other than 0");
+    }
+    if parts.iter().all(|p| p.weight < 0.0) {
+        return refuse("the query says only what is not wanted: add a part that is");
+    }
+    Ok(())
+}
+
+/// An item in the joined ranking of several lanes.
+struct Fused {
+    score: f64,
+    /// The lane that ranks it best, the first of several, and its place there.
+    best: usize,
+    at: usize,
+    lanes: Vec<InLane>,
+}
+
+/// The best `k` of several rankings, joined by reciprocal ranks.
+fn fused(rankings: &[Ranked], k: usize) -> Result<Vec<Fused>> {
+    // By rank alone: an item's score here is its place, negated, which `f32` holds exactly up to 2^24.
+    let hit = |(at, candidate): (usize, &Candidate)| {
+        Score::new(-(at as f32)).ok().map(|score| Hit { id: candidate.item as u64, score })
+    };
+    let lists: Vec<Vec<Hit>> = rankings.iter().map(|r| r.candidates.iter().enumerate().filter_map(hit).collect()).collect();
+    let fused = fuse(&lists, &Fusion::default(), Normalisation::None)?;
+    let places: Vec<HashMap<i64, usize>> =
+        rankings.iter().map(|r| r.candidates.iter().enumerate().map(|(at, c)| (c.item, at)).collect()).collect();
+    let one = |hit: &chiasm_index::FusedHit| {
+        let item = hit.id as i64;
+        let held: Vec<(usize, usize)> =
+            places.iter().enumerate().filter_map(|(lane, places)| places.get(&item).map(|at| (lane, *at))).collect();
+        let (best, at) = held.iter().copied().min_by_key(|(lane, at)| (*at, *lane))?;
+        let in_lane = |(lane, at): &(usize, usize)| {
+            let c = &rankings[*lane].candidates[*at];
+            let (z, chance) = (c.z.map(|z| z as f32), c.chance.map(|c| c as f32));
+            InLane { lane: rankings[*lane].lane.clone(), rank: at + 1, score: c.score as f32, z, chance }
+        };
+        Some(Fused { score: hit.score, best, at, lanes: held.iter().map(in_lane).collect() })
+    };
+    Ok(fused.iter().take(k).filter_map(one).collect())
+}
+
 /// Items among which is searched. Only a filter needs them counted anew.
-fn n_items(live: &Live, request: &SearchRequest, allowed: Option<&RowSet>, own: &BTreeSet<i64>) -> usize {
+fn n_items(live: &Live, request: &SearchRequest, allowed: Option<&RowSet>, own: &BTreeSet<i64>) -> NItems {
     if let Some(rows) = allowed.filter(|_| request.filter.is_some()) {
         let mut items = HashSet::new();
         each_row(rows, |row| _ = items.insert(live.items[row]));
-        return items.difference(&own.iter().copied().collect()).count();
+        own.iter().for_each(|item| _ = items.remove(item));
+        return NItems::These(items);
     }
     let of_kind = |kind: &Modality| request.kinds.is_empty() || request.kinds.contains(kind);
     let counted = live.by_kind.iter().filter(|(kind, _)| of_kind(kind));
@@ -308,7 +499,24 @@ fn n_items(live: &Live, request: &SearchRequest, allowed: Option<&RowSet>, own: 
         each_row(rows, |row| found |= live.items[row] == *item);
         found
     };
-    counted.map(|(_, (rows, n))| n - own.iter().filter(|item| is_own(rows, item)).count()).sum()
+    let n_of = |(rows, n): &(RowSet, usize)| n - own.iter().filter(|item| is_own(rows, item)).count();
+    NItems::ByKind(counted.map(|(kind, of_kind)| (*kind, n_of(of_kind))).collect())
+}
+
+/// Items among which lanes searched together. Lanes that know a kind have the same items of it but for gaps, so the most that one of
+/// them has are counted where no filter names the items.
+fn n_together(rankings: &[Ranked]) -> usize {
+    let (mut by_kind, mut these): (BTreeMap<Modality, usize>, HashSet<i64>) = (BTreeMap::new(), HashSet::new());
+    for ranking in rankings {
+        match &ranking.n_items {
+            NItems::ByKind(counts) => counts.iter().for_each(|(kind, n)| {
+                let most = by_kind.entry(*kind).or_default();
+                *most = (*most).max(*n);
+            }),
+            NItems::These(items) => these.extend(items),
+        }
+    }
+    by_kind.values().sum::<usize>() + these.len()
 }
 
 fn each_row(rows: &RowSet, mut f: impl FnMut(usize)) {
@@ -364,8 +572,7 @@ struct Weighed<'a> {
 }
 
 impl<'a> Weighed<'a> {
-    fn new(library: &'a Library, live: &'a Live, parts: &'a [Part], modality: Modality) -> Self {
-        let space = &library.space;
+    fn new(space: &Space, live: &'a Live, parts: &'a [Part], modality: Modality) -> Self {
         let figures: Option<Vec<&PairScores>> = parts.iter().map(|p| live.calibration(space, p.modality, modality)).collect();
         let mut combined = vec![0.0_f64; space.ranking_dim()];
         for (i, part) in parts.iter().enumerate() {
@@ -444,13 +651,6 @@ fn found(reader: &Connection, live: &Live, candidate: &Candidate) -> rusqlite::R
         WHERE i.id = ?1"
     );
     let read = |row: &rusqlite::Row<'_>| {
-        let unit: Option<String> = row.get(2)?;
-        let (start, end) = (row.get::<_, Option<f64>>(3)?.unwrap_or(0.0), row.get::<_, Option<f64>>(4)?.unwrap_or(0.0));
-        let span = match unit.as_deref() {
-            Some("s") => Span::Time { start_s: start, end_s: end },
-            Some("byte") => Span::Bytes { start: start as usize, end: end as usize },
-            _ => Span::Whole,
-        };
         let body: Option<String> = row.get(5)?;
         Ok(Found {
             item: candidate.item,
@@ -460,9 +660,11 @@ fn found(reader: &Connection, live: &Live, candidate: &Candidate) -> rusqlite::R
             score: candidate.score as f32,
             z: candidate.z.map(|z| z as f32),
             chance: candidate.chance.map(|c| c as f32),
-            span,
+            span: span_at(row, 2)?,
             snippet: body.map(|b| one_line(&b)),
             metadata: item_metadata(row, 6)?,
+            fused: None,
+            lanes: Vec::new(),
         })
     };
     let Some(mut found) = reader.prepare_cached(&sql)?.query_row((candidate.item, segment), read).optional()? else {

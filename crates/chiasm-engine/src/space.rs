@@ -29,6 +29,8 @@ const MAX_QUERY_SEGMENTS: usize = 32;
 const FRAMES: usize = 8;
 /// Frames encoded in one call.
 const FRAMES_AT_A_TIME: usize = 32;
+/// The file that a library keeps the space of its first lane in.
+pub(crate) const SPACE_FILE: &str = "space.space";
 /// What stands in place of an encoder's name where vectors came ready made.
 pub(crate) const IMPORTED: &str = "imported";
 

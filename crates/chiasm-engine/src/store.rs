@@ -20,10 +20,14 @@ use crate::{EngineError, Result};
 
 /// `CHSM`: SQLite's mark of whose database a file is.
 const APPLICATION_ID: i64 = 0x4348_534D;
-/// The format this program writes.
-pub(crate) const FORMAT: i64 = 1;
+/// The format this program writes. A library of format 1 stays one until it gets a second lane: it has the same tables but for
+/// those of lanes.
+pub(crate) const FORMAT: i64 = 2;
+/// The first format.
+const FORMAT_1: i64 = 1;
 pub(crate) const FILE_NAME: &str = "library.db";
 const SCHEMA: &str = include_str!("schema.sql");
+const LANES: &str = include_str!("lanes.sql");
 /// SQLite's own locks are held for single commits; whoever waits longer than this meets a hung disk.
 const BUSY: Duration = Duration::from_secs(20);
 /// Idle reading connections that are kept.
@@ -34,6 +38,17 @@ const MAX_IDLE: usize = 8;
 pub(crate) struct Store {
     library: PathBuf,
     idle: Mutex<Vec<Connection>>,
+}
+
+/// A lane as the database knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct LaneRow {
+    pub(crate) id: i64,
+    pub(crate) name: String,
+    /// Fingerprint of its space.
+    pub(crate) space: String,
+    /// Whether it has a vector of every part it has a view for.
+    pub(crate) complete: bool,
 }
 
 /// A connection that reads; goes back to the others when dropped.
@@ -79,12 +94,17 @@ impl Store {
         Ok(n_tables > 0)
     }
 
-    /// Makes the database, in one transaction.
-    pub(crate) fn create(library: &Path, library_id: &str, space: &str) -> Result<Store> {
+    /// Makes the database, in one transaction; at least one lane, each by its name and the fingerprint of its space.
+    pub(crate) fn create(library: &Path, library_id: &str, lanes: &[(String, String)]) -> Result<Store> {
         let err = EngineError::store("cannot make the database", library);
         let mut connection = open_writable(library, true)?;
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&err)?;
         tx.execute_batch(SCHEMA).map_err(&err)?;
+        tx.execute_batch(LANES).map_err(&err)?;
+        for (name, space) in lanes {
+            insert_lane(&tx, name, space, true).map_err(&err)?;
+        }
+        let space = lanes.first().map_or("", |(_, space)| space.as_str());
         let program = format!("chiasm {}", env!("CARGO_PKG_VERSION"));
         for (key, value) in [("library", library_id), ("space", space), ("generation", "0"), ("program", &program)] {
             tx.execute("INSERT INTO meta (key, value) VALUES (?1, ?2)", (key, value)).map_err(&err)?;
@@ -106,8 +126,8 @@ impl Store {
             return Err(EngineError::NotALibrary { path: library.to_owned(), reason });
         }
         match number("user_version").map_err(|e| not_a_database(library, e))? {
-            FORMAT => {}
-            // Formats before 1 were never published. From 2 on, steps from each older format stand here, each in a transaction.
+            // Formats before 1 were never published. The step from 1 to 2 is taken when a lane is added.
+            FORMAT_1..=FORMAT => {}
             found => return Err(EngineError::LibraryVersion { path: library.to_owned(), found, supported: FORMAT }),
         }
         Ok(Store { library: library.to_owned(), idle: Mutex::new(vec![connection]) })
@@ -162,6 +182,40 @@ impl Writer {
     pub(crate) fn connection(&self) -> &Connection {
         &self.connection
     }
+}
+
+/// The format of an open database.
+pub(crate) fn format(connection: &Connection) -> rusqlite::Result<i64> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+/// The lanes of a library, the first one first; none in format 1, whose one lane has no name.
+pub(crate) fn lanes(connection: &Connection) -> rusqlite::Result<Vec<LaneRow>> {
+    if format(connection)? == FORMAT_1 {
+        return Ok(Vec::new());
+    }
+    let read =
+        |row: &rusqlite::Row<'_>| Ok(LaneRow { id: row.get(0)?, name: row.get(1)?, space: row.get(2)?, complete: row.get(3)? });
+    connection.prepare("SELECT id, name, space, complete FROM lanes ORDER BY id")?.query_map([], read)?.collect()
+}
+
+/// Adds a lane to the database, which is brought to the present format with its one lane as `first`; gives its number.
+pub(crate) fn add_lane(tx: &Connection, first: (&str, &str), name: &str, space: &str) -> rusqlite::Result<i64> {
+    if format(tx)? == FORMAT_1 {
+        tx.execute_batch(LANES)?;
+        insert_lane(tx, first.0, first.1, true)?;
+        tx.pragma_update(None, "user_version", FORMAT)?;
+    }
+    let is_empty = tx.query_row("SELECT NOT EXISTS (SELECT 1 FROM segments)", [], |row| row.get(0))?;
+    let id = insert_lane(tx, name, space, is_empty)?;
+    // What was refused for want of a view is tried again.
+    tx.execute("UPDATE refusals SET lasting = 0", [])?;
+    Ok(id)
+}
+
+fn insert_lane(tx: &Connection, name: &str, space: &str, complete: bool) -> rusqlite::Result<i64> {
+    tx.execute("INSERT INTO lanes (name, space, complete) VALUES (?1, ?2, ?3)", (name, space, complete))?;
+    Ok(tx.last_insert_rowid())
 }
 
 /// A value of the table `meta`.

@@ -1,5 +1,6 @@
 //! Whether a library is what it says it is.
 
+use std::path::Path;
 use std::time::Instant;
 
 use chiasm_core::Metric;
@@ -8,8 +9,7 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::ingest::shown;
-use crate::library::SPACE_FILE;
-use crate::live;
+use crate::lane::Lane;
 use crate::space::floats;
 use crate::store::{self, path_of};
 use crate::{Library, Result};
@@ -28,12 +28,12 @@ pub struct Problem {
 pub struct VerifyReport {
     /// Damage to the library itself; clean when empty.
     pub problems: Vec<Problem>,
-    /// Differences between the library and the files (deep checks only): files that changed or are gone since they were
-    /// indexed. No damage; the next `chiasm index` puts them right.
+    /// Vectors that a lane still lacks, and differences between the library and the files (deep checks only): files that changed or
+    /// are gone since they were indexed. No damage; the next `chiasm index` puts them right.
     pub outdated: Vec<Problem>,
     /// Items checked.
     pub n_items: usize,
-    /// Vectors checked.
+    /// Vectors checked, of all lanes.
     pub n_segments: usize,
     /// Files read and hashed; 0 unless deep.
     pub n_files_hashed: usize,
@@ -64,84 +64,105 @@ impl Library {
         let err = self.store.err("cannot verify");
         let tx = reader.transaction().map_err(&err)?;
         structure(&tx, &mut report).map_err(&err)?;
-        self.vectors(&tx, &mut report).map_err(&err)?;
-        self.derived(&tx, &mut report).map_err(&err)?;
+        report.n_items = tx.query_row("SELECT count(*) FROM items", [], |row| row.get::<_, i64>(0)).map_err(&err)? as usize;
+        for lane in &self.lanes {
+            let told = if self.lanes.len() == 1 { String::new() } else { format!("lane {}: ", lane.name()) };
+            vectors(&tx, lane, &told, &mut report).map_err(&err)?;
+            derived(&tx, lane, &told, &self.dir, &mut report).map_err(&err)?;
+        }
         if deep {
             files(&tx, &mut report).map_err(&err)?;
         }
         report.wall_s = started.elapsed().as_secs_f64();
         Ok(report)
     }
+}
 
-    fn vectors(&self, db: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
-        report.n_items = db.query_row("SELECT count(*) FROM items", [], |row| row.get::<_, i64>(0))? as usize;
-        let mut statement =
-            db.prepare("SELECT s.id, s.item, v.vector FROM segments s LEFT JOIN vectors v ON v.segment = s.id ORDER BY s.id")?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            report.n_segments += 1;
-            let (id, item): (i64, i64) = (row.get(0)?, row.get(1)?);
-            let fault = match row.get_ref(2)?.as_blob_or_null()? {
-                None => Some("is missing".to_owned()),
-                Some(bytes) if bytes.len() != self.space.dim() * 4 => {
-                    Some(format!("has {} bytes, expected {}", bytes.len(), self.space.dim() * 4))
-                }
-                Some(bytes) => fault_of(&floats(bytes), self.space.metric()),
-            };
-            if let Some(fault) = fault {
-                report.add(format!("the vector of segment {id} of item {item} {fault}"), REINDEX);
+/// Every vector of a lane; `told` stands before what is wrong.
+fn vectors(db: &Connection, lane: &Lane, told: &str, report: &mut VerifyReport) -> rusqlite::Result<()> {
+    let (dim, metric, is_complete) = (lane.space().dim(), lane.space().metric(), lane.is_complete(db)?);
+    let sql = format!(
+        "SELECT s.id, s.item, v.vector FROM segments s LEFT JOIN {} WHERE {} ORDER BY s.id",
+        lane.vectors(),
+        lane.due()
+    );
+    let mut statement = db.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut n_lacking = 0;
+    while let Some(row) = rows.next()? {
+        report.n_segments += 1;
+        let (id, item): (i64, i64) = (row.get(0)?, row.get(1)?);
+        let fault = match row.get_ref(2)?.as_blob_or_null()? {
+            None if !is_complete => {
+                (n_lacking, report.n_segments) = (n_lacking + 1, report.n_segments - 1);
+                None
             }
-        }
-        Ok(())
-    }
-
-    fn derived(&self, db: &Connection, report: &mut VerifyReport) -> rusqlite::Result<()> {
-        let written = store::meta(db, "space")?.unwrap_or_default();
-        if written != self.space.fingerprint() {
-            let what =
-                format!("the library was written in the space {written}, its {SPACE_FILE} is {}", self.space.fingerprint());
-            report.add(what, "put the original space file back");
-        }
-        let path = live::path(&self.dir);
-        if !path.exists() {
-            return Ok(());
-        }
-        const CURE: &str = "delete the file: it is made anew with the next search";
-        let (index, stamp) = match ExactIndex::open(&path) {
-            Ok(opened) => opened,
-            Err(e) => {
-                report.add(e.to_string(), CURE);
-                return Ok(());
-            }
+            None => Some("is missing".to_owned()),
+            Some(bytes) if bytes.len() != dim * 4 => Some(format!("has {} bytes, expected {}", bytes.len(), dim * 4)),
+            Some(bytes) => fault_of(&floats(bytes), metric),
         };
-        if let Err(e) = index.verify() {
+        if let Some(fault) = fault {
+            report.add(format!("{told}the vector of segment {id} of item {item} {fault}"), REINDEX);
+        }
+    }
+    if n_lacking > 0 {
+        let cure = "run `chiasm index`: it makes what the lane lacks".to_owned();
+        report.outdated.push(Problem { what: format!("{told}{n_lacking} vectors are still to be made"), cure });
+    }
+    Ok(())
+}
+
+/// A lane's space and derived index against the database.
+fn derived(db: &Connection, lane: &Lane, told: &str, dir: &Path, report: &mut VerifyReport) -> rusqlite::Result<()> {
+    let own = lane.space().fingerprint();
+    let rows = store::lanes(db)?;
+    let written = match rows.iter().find(|row| row.id == lane.id) {
+        Some(row) => row.space.clone(),
+        None => store::meta(db, "space")?.unwrap_or_default(),
+    };
+    if written != own {
+        let what = format!("{told}the library was written in the space {written}, its {} is {own}", lane.space_file());
+        report.add(what, "put the original space file back");
+    }
+    let path = lane.index_path(dir);
+    if !path.exists() {
+        return Ok(());
+    }
+    const CURE: &str = "delete the file: it is made anew with the next search";
+    let (index, stamp) = match ExactIndex::open(&path) {
+        Ok(opened) => opened,
+        Err(e) => {
             report.add(e.to_string(), CURE);
             return Ok(());
         }
-        // Of another state: it would not be used, so there is nothing wrong with it.
-        if stamp != live::stamp(db, store::generation(db)?)? {
+    };
+    if let Err(e) = index.verify() {
+        report.add(e.to_string(), CURE);
+        return Ok(());
+    }
+    // Of another state: it would not be used, so there is nothing wrong with it.
+    if stamp != lane.stamp(db, store::generation(db)?)? {
+        return Ok(());
+    }
+    let sql = format!("SELECT s.id, v.vector FROM segments s JOIN {} WHERE {} ORDER BY s.id", lane.vectors(), lane.due());
+    let mut statement = db.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    let mut at = 0;
+    while let Some(row) = rows.next()? {
+        let id = row.get::<_, i64>(0)? as u64;
+        let vector = floats(row.get_ref(1)?.as_blob()?);
+        let same = index.ids().get(at) == Some(&id)
+            && index.vector(at).get(..vector.len()).is_some_and(|row| close(row, &vector, lane.space().metric()));
+        if !same {
+            report.add(format!("{} differs from the database at segment {id}", path.display()), CURE);
             return Ok(());
         }
-        let mut statement =
-            db.prepare("SELECT s.id, v.vector FROM segments s JOIN vectors v ON v.segment = s.id ORDER BY s.id")?;
-        let mut rows = statement.query([])?;
-        let mut at = 0;
-        while let Some(row) = rows.next()? {
-            let id = row.get::<_, i64>(0)? as u64;
-            let vector = floats(row.get_ref(1)?.as_blob()?);
-            let same = index.ids().get(at) == Some(&id)
-                && index.vector(at).get(..vector.len()).is_some_and(|own| close(own, &vector, self.space.metric()));
-            if !same {
-                report.add(format!("{} differs from the database at segment {id}", path.display()), CURE);
-                return Ok(());
-            }
-            at += 1;
-        }
-        if at != index.ids().len() {
-            report.add(format!("{} has {} vectors, the database {at}", path.display(), index.ids().len()), CURE);
-        }
-        Ok(())
+        at += 1;
     }
+    if at != index.ids().len() {
+        report.add(format!("{} has {} vectors, the database {at}", path.display(), index.ids().len()), CURE);
+    }
+    Ok(())
 }
 
 const REINDEX: &str =

@@ -141,7 +141,7 @@ pub(crate) fn walk(
 }
 
 fn is_library(folder: &Path) -> bool {
-    folder.join(crate::store::FILE_NAME).is_file() && folder.join(crate::library::SPACE_FILE).is_file()
+    folder.join(crate::store::FILE_NAME).is_file() && folder.join(crate::space::SPACE_FILE).is_file()
 }
 
 fn look(path: &Path, is_link: bool, views: &[Modality], walked: &mut Walked) {

@@ -304,8 +304,8 @@ fn what_is_no_library_of_ours_is_refused() {
 
     let sql = |statement: &str| rusqlite::Connection::open(dir.join("library.db")).unwrap().execute_batch(statement).unwrap();
     sql("PRAGMA user_version = 99");
-    assert!(matches!(Library::open(&dir, &models()), Err(EngineError::LibraryVersion { found: 99, supported: 1, .. })));
-    sql("PRAGMA user_version = 1; PRAGMA application_id = 7");
+    assert!(matches!(Library::open(&dir, &models()), Err(EngineError::LibraryVersion { found: 99, supported: 2, .. })));
+    sql("PRAGMA user_version = 2; PRAGMA application_id = 7");
     assert!(matches!(Library::open(&dir, &models()), Err(EngineError::NotALibrary { .. })));
     std::fs::write(dir.join("library.db"), "no database at all, just some words that are long enough").unwrap();
     assert!(matches!(Library::open(&dir, &models()), Err(EngineError::NotALibrary { .. })));

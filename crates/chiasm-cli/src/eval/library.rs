@@ -108,7 +108,8 @@ impl<'a> Asked<'a> {
                 question.relevant.iter().map(|(id, r)| (id.clone(), (*r).max(0) as f64)).collect();
             qrels.queries.insert(question.id.clone(), question.relevant);
             let query = Query::of(question.what);
-            let request = SearchRequest { query, k, kinds: kinds.to_vec(), filter: None, space: None };
+            let lanes = self.args.lanes.clone();
+            let request = SearchRequest { query, k, kinds: kinds.to_vec(), lanes, ..SearchRequest::default() };
             let reply = self.library.search(&request).with_context(|| format!("query `{}`", question.id))?;
             let ranked: Vec<&String> = reply.hits.iter().map(|hit| &self.ids[&hit.item]).collect();
             match Judged::from_ids(ranked.iter().copied(), &gains) {
@@ -116,11 +117,12 @@ impl<'a> Asked<'a> {
                 Err(JudgeError::NoRelevant) => n_skipped += 1,
                 Err(other) => return Err(other.into()),
             }
-            // The order of the answers is that of z where all have one, else of the score: a run keeps what orders it.
+            // The order of the answers is that of the joined ranks of several lanes, else of z where all have one, else of the
+            // score: a run keeps what orders it.
             let by_z = reply.hits.iter().all(|hit| hit.z.is_some());
             let found = reply.hits.iter().zip(&ranked).map(|(hit, id)| Retrieved {
                 document: (*id).clone(),
-                score: f64::from(hit.z.filter(|_| by_z).unwrap_or(hit.score)),
+                score: hit.fused.unwrap_or_else(|| f64::from(hit.z.filter(|_| by_z).unwrap_or(hit.score))),
             });
             run.queries.insert(question.id, found.collect());
             self.ui.advance(1);
@@ -292,7 +294,13 @@ pub(super) fn by_name(args: &EvalArgs, config: &EvalConfig, ui: &Ui) -> anyhow::
 /// does not hold.
 pub(super) fn pairs(table: &Path, args: &EvalArgs, config: &EvalConfig, ui: &Ui) -> anyhow::Result<Outcome> {
     let asked = Asked::open(args, ui)?;
-    let (space, root) = (asked.library.space(), root_of(table, args));
+    let root = root_of(table, args);
+    let lanes = asked.library.lanes_named(&args.lanes)?;
+    // Several lanes are asked in words, each for itself; what they embed is compared in the first that knows words.
+    let is_one = lanes.len() == 1;
+    let of_words = lanes.iter().find(|lane| lane.space().modalities().contains(&Modality::Text));
+    let lane = of_words.or(lanes.first()).context("a library has a lane")?;
+    let space = lane.space();
     let kinds = asked.kinds_present();
     let known = space.modalities();
     let mut outcome = Outcome::default();
@@ -327,33 +335,51 @@ pub(super) fn pairs(table: &Path, args: &EvalArgs, config: &EvalConfig, ui: &Ui)
         );
     }
     for column in &files {
+        if !known.contains(&column.modality) {
+            outcome.remarks.push(format!("{} find no texts of the table: lane {} knows none", column.name, lane.name()));
+        }
         let mut of_group: BTreeMap<u32, BTreeMap<String, i64>> = BTreeMap::new();
         for thing in &column.things {
             if let Some(item) = item_of(&asked, thing, &root) {
                 of_group.entry(thing.group()).or_default().insert(asked.ids[&item].clone(), 1);
             }
         }
-        let back = embed(space, column, &mut outcome.refused, ui)?;
+        let back = match known.contains(&column.modality) {
+            true => Some(embed(space, column, &mut outcome.refused, ui)?),
+            false => None,
+        };
         for (text, embedded) in &texts {
-            let questions = questions(text, &embedded.vectors, &of_group);
+            let questions = questions(text, &embedded.vectors, &of_group, is_one);
             merge(&mut outcome, asked.ask(&format!("{}->{}", text.name, column.name), questions, &[column.modality], config)?);
-            let mut report = judge(space, &back, embedded)?.report(config);
-            report.title = format!("{}->{}", column.name, text.name);
+            let Some(back) = &back else { continue };
+            let mut report = judge(space, back, embedded)?.report(config);
+            let only = if is_one { String::new() } else { format!(" (lane {} alone)", lane.name()) };
+            report.title = format!("{}->{}{only}", column.name, text.name);
             outcome.reports.push(report);
         }
     }
     Ok(outcome)
 }
 
-fn questions(text: &Column, vectors: &Vectors, of_group: &BTreeMap<u32, BTreeMap<String, i64>>) -> Vec<Question> {
+/// Texts as questions: by their vectors, or by their words where they are for several lanes.
+fn questions(
+    text: &Column,
+    vectors: &Vectors,
+    of_group: &BTreeMap<u32, BTreeMap<String, i64>>,
+    by_vector: bool,
+) -> Vec<Question> {
     let question = |(thing, vector): (&Thing, &[f32])| {
-        let line = match thing {
-            Thing::Text { line, .. } => *line,
-            Thing::File { .. } => 0,
+        let (line, words) = match thing {
+            Thing::Text { line, text, .. } => (*line, Some(text)),
+            Thing::File { .. } => (0, None),
+        };
+        let what = match words.filter(|_| !by_vector) {
+            Some(words) => QueryMedia::Media(Media::Text(words.clone())),
+            None => QueryMedia::Vector(Modality::Text, vector.to_vec()),
         };
         Question {
             id: format!("{}-{line}", text.name),
-            what: QueryMedia::Vector(Modality::Text, vector.to_vec()),
+            what,
             relevant: of_group.get(&thing.group()).cloned().unwrap_or_default(),
         }
     };

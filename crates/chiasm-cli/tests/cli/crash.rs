@@ -26,8 +26,21 @@ fn draw(state: &mut u64, below: u64) -> u64 {
 /// Starts an indexing of `dir` that reports each stored batch, and gives how many files it reported before it ended.
 /// `act` may end it early.
 fn index(dir: &Path, library: &Path, act: impl FnOnce(u32)) -> (std::process::ExitStatus, u64) {
+    index_with(dir, library, &["--space", &FIXTURE.space()], "index", act)
+}
+
+/// The same with other options; counted are the steps that were reported of one stage.
+fn index_with(
+    dir: &Path,
+    library: &Path,
+    options: &[&str],
+    stage: &'static str,
+    act: impl FnOnce(u32),
+) -> (std::process::ExitStatus, u64) {
     let mut child = command(dir)
-        .args(["--progress", "json", "index", ".", "--space", &FIXTURE.space(), "--library"])
+        .args(["--progress", "json", "index", "."])
+        .args(options)
+        .arg("--library")
         .arg(library)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -38,7 +51,7 @@ fn index(dir: &Path, library: &Path, act: impl FnOnce(u32)) -> (std::process::Ex
         let mut stored = 0;
         for line in lines.map_while(Result::ok) {
             let Ok(event) = serde_json::from_str::<Value>(&line) else { continue };
-            if event["stage"] == "index" {
+            if event["stage"] == stage {
                 stored = event["done"].as_u64().unwrap_or(stored);
             }
         }
@@ -58,12 +71,24 @@ fn kill(pid: u32, signal: &str) {
 #[cfg(unix)]
 #[test]
 fn kill_9_at_a_hundred_moments_loses_nothing_stored() {
+    survives(&["--space", &FIXTURE.space()], KILLS);
+}
+
+#[cfg(unix)]
+#[test]
+fn kill_9_loses_nothing_stored_in_several_lanes() {
+    survives(&["--space", &FIXTURE.space(), "--model", "char-ngrams", "--model", "colour-layout"], KILLS / 4);
+}
+
+#[cfg(unix)]
+fn survives(options: &[&str], kills: u64) {
     let dir = some_files(SCENES);
+    let index = |dir: &Path, library: &Path, act: &mut dyn FnMut(u32)| index_with(dir, library, options, "index", act);
     let n_files = 5 * SCENES as u64;
     let library = dir.path().join("lib");
     // How long a whole run takes here decides from which moments to draw.
     let began = Instant::now();
-    let (status, stored) = index(dir.path(), &library, |_| {});
+    let (status, stored) = index(dir.path(), &library, &mut |_| {});
     assert!(status.success());
     assert_eq!(stored, n_files, "the last report of a whole run names every file");
     let whole = began.elapsed().as_millis() as u64;
@@ -88,13 +113,13 @@ fn kill_9_at_a_hundred_moments_loses_nothing_stored() {
         assert!(there >= reported, "killed after {at} ms: {reported} reported as stored, {there} there");
         there
     };
-    while tried < KILLS && began.elapsed() < PATIENCE {
+    while tried < kills && began.elapsed() < PATIENCE {
         if completed == n_files || tried == 0 {
             // From the beginning again: most moments should fall into work, not into its end.
             fs::remove_dir_all(&library).unwrap();
         }
         let at = draw(&mut state, whole + whole / 8);
-        let (_, reported) = index(dir.path(), &library, |pid| {
+        let (_, reported) = index(dir.path(), &library, &mut |pid| {
             thread::sleep(Duration::from_millis(at));
             kill(pid, "-KILL");
         });
@@ -105,9 +130,68 @@ fn kill_9_at_a_hundred_moments_loses_nothing_stored() {
         tried += 1;
     }
     println!("killed {tried} times within {whole} ms runs; the fullest unfinished library had {most_left} of {n_files} files");
-    assert!(tried >= KILLS / 4, "only {tried} kills in {PATIENCE:?}");
-    assert_eq!(index(dir.path(), &library, |_| {}).0.code(), Some(0));
+    assert!(tried >= kills / 4, "only {tried} kills in {PATIENCE:?}");
+    assert_eq!(index(dir.path(), &library, &mut |_| {}).0.code(), Some(0));
     assert_eq!(check(n_files, 0), n_files);
+}
+
+#[cfg(unix)]
+#[test]
+fn kill_9_while_a_lane_is_added_loses_nothing_stored() {
+    let dir = some_files(SCENES);
+    let (whole_library, library) = (dir.path().join("whole"), dir.path().join("lib"));
+    assert!(index(dir.path(), &whole_library, |_| {}).0.success());
+    let lib = library.to_string_lossy().into_owned();
+    let again = || {
+        let _ = fs::remove_dir_all(&library);
+        fs::create_dir(&library).unwrap();
+        for entry in fs::read_dir(&whole_library).unwrap() {
+            let path = entry.unwrap().path();
+            fs::copy(&path, library.join(path.file_name().unwrap())).unwrap();
+        }
+    };
+    let add = |act: &mut dyn FnMut(u32)| {
+        let options = ["--add-lane", "--model", "char-ngrams", "--model", "colour-layout"];
+        index_with(dir.path(), &library, &options, "lanes", act)
+    };
+    // What the added lanes have, and what they lack, after a library that must be sound.
+    let state = || {
+        let verified = chiasm(dir.path(), &["verify", "--json", "--library", &lib]).code(0).json();
+        assert_eq!(verified["problems"], Value::Array(Vec::new()));
+        let info = chiasm(dir.path(), &["info", "--json", "--library", &lib]).code(0).json();
+        assert_eq!(info["n_paths"], 5 * SCENES);
+        let lanes = info["lanes"].as_array().unwrap();
+        let sum = |field: &str| lanes.iter().skip(1).map(|lane| lane[field].as_u64().unwrap()).sum::<u64>();
+        (lanes.len(), sum("n_vectors"), sum("n_lacking"))
+    };
+    again();
+    let began = Instant::now();
+    let (status, made) = add(&mut |_| {});
+    let whole = began.elapsed().as_millis() as u64;
+    assert!(status.success() && made > 0);
+    assert_eq!(state(), (3, made, 0));
+    let (mut draws, mut tried, mut unfinished) = (11, 0, 0);
+    again();
+    let (mut before, began) = (0, Instant::now());
+    while tried < KILLS / 4 && began.elapsed() < PATIENCE {
+        let at = draw(&mut draws, whole + whole / 8);
+        let (_, reported) = add(&mut |pid| {
+            thread::sleep(Duration::from_millis(at));
+            kill(pid, "-KILL");
+        });
+        let (lanes, there, lacking) = state();
+        assert!(there >= before + reported, "killed after {at} ms: {reported} reported, {before} before, {there} there");
+        (before, tried) = (there, tried + 1);
+        unfinished += u64::from(lanes > 1 && lacking > 0);
+        if lanes == 3 && lacking == 0 {
+            again();
+            before = 0;
+        }
+    }
+    println!("killed {tried} times within {whole} ms runs, {unfinished} times with vectors still to be made");
+    assert!(tried >= KILLS / 16, "only {tried} kills in {PATIENCE:?}");
+    assert!(add(&mut |_| {}).0.success());
+    assert_eq!(state(), (3, made, 0));
 }
 
 #[cfg(unix)]

@@ -8,4 +8,5 @@ mod crash;
 mod errors;
 mod evaluation;
 mod feature_files;
+mod lanes;
 mod models;

@@ -34,7 +34,7 @@ fn write_checkpoint(folder: &Path, golden: &Value, mut make: impl FnMut(&str, us
 }
 
 /// A small CLIP with weights of its own.
-fn checkpoint(folder: &Path) -> PathBuf {
+pub(crate) fn checkpoint(folder: &Path) -> PathBuf {
     let folder = folder.join("tiny-clip");
     let mut state = 1u32;
     write_checkpoint(&folder, &golden("encode/nets/clip_quick_image.json"), |_, n, _, _| {
