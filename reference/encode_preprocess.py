@@ -5,8 +5,8 @@ torchvision 0.29.2 for open_clip's.
     python reference/encode_preprocess.py --files DIR FILE...   real files, into DIR, compared by
     CHIASM_PARITY_PICTURES=DIR cargo test -p chiasm-encode --lib real_pictures -- --nocapture
 
-NAME.safetensors holds `image`, u8 [height, width, 3], and `pixels`, f32 [3, height, width]; its metadata the description under `config`,
-or open_clip's under `preprocess_cfg` with the side of the network's pictures under `side`.
+NAME.safetensors holds `image`, u8 [height, width, 3], and `pixels`, f32 [3, height, width]; its metadata the description under `config`
+(and under `family`, where it is not CLIP, whose defaults hold where that is silent), or open_clip's under `preprocess_cfg` with the side of the network's pictures under `side`.
 """
 
 import json
@@ -18,7 +18,7 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
-from transformers import CLIPImageProcessor, ConvNextImageProcessor, VideoMAEImageProcessor
+from transformers import BlipImageProcessor, CLIPImageProcessor, ConvNextImageProcessor, VideoMAEImageProcessor
 from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
 
 from encode_shared import numbers
@@ -32,13 +32,14 @@ def made_up(name, height, width):
     return np.clip(np.stack(waves, -1) + noise, 0, 255).astype(np.uint8)
 
 
-def write(out, name, image, config, kind=CLIPImageProcessor):
+def write(out, name, image, config, kind=CLIPImageProcessor, family=None):
     out.mkdir(parents=True, exist_ok=True)
     processor = kind(**{key: value for key, value in config.items() if key != "image_processor_type"})
     given = Image.fromarray(image) if kind is EfficientNetImageProcessorPil else torch.from_numpy(image).permute(2, 0, 1)
     pixels = processor(images=given, return_tensors="pt")["pixel_values"][0]
     tensors = {"image": torch.from_numpy(image).contiguous(), "pixels": pixels.float().contiguous()}
-    save_file(tensors, out / f"{name}.safetensors", metadata={"config": json.dumps(config)})
+    metadata = {"config": json.dumps(config)} | ({"family": family} if family else {})
+    save_file(tensors, out / f"{name}.safetensors", metadata=metadata)
     print(name, tuple(image.shape), "->", tuple(pixels.shape))
 
 
@@ -88,3 +89,4 @@ else:
     write_open_clip(out, "open_clip_triangle_tall", made_up("g", 61, 31), 24, halves | {"interpolation": "bilinear"})
     write_open_clip(out, "open_clip_longest", made_up("h", 30, 53), 24, {"resize_mode": "longest", "fill_color": 127})
     write_open_clip(out, "open_clip_squash", made_up("i", 30, 53), 24, halves | {"resize_mode": "squash"})
+    write(out, "blip", made_up("f", 31, 57), {"size": {"height": 24, "width": 24}}, BlipImageProcessor, "blip")

@@ -7,6 +7,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cross;
 mod labels;
 mod media;
 mod run;
@@ -14,6 +15,7 @@ mod search;
 mod space;
 mod vectors;
 
+pub use cross::{CrossEncoder, Picture, Regions, RegionsError};
 pub use labels::{Labels, LabelsError};
 pub use media::{Image, Media, Modality, Series, Span, UnknownModality, Video, Waveform};
 pub use run::{Cancel, Cancelled, NoProgress, Progress};

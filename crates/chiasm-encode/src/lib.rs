@@ -7,6 +7,7 @@
 
 mod batch;
 mod checkpoint;
+mod cross;
 mod dirs;
 mod error;
 mod features;
@@ -20,6 +21,7 @@ mod registry;
 mod temperature;
 
 pub use chiasm_nn::{Precision, instructions};
+pub use cross::{RegionsFileError, open_cross_encoder, read_regions};
 pub use dirs::ModelDirs;
 pub use error::OpenError;
 pub use registry::{ModelInfo, catalogue, class_names, open, temperature, towers};

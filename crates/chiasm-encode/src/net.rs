@@ -178,9 +178,13 @@ impl Encoder for TowerEncoder {
 /// Embeddings of inputs on all cores.
 fn embed<I: Sync>(net: &dyn Net<I>, inputs: &[I]) -> Vec<Vec<f32>> {
     let rows: Vec<usize> = inputs.iter().map(|input| net.rows(input)).collect();
+    groups_for_threads(&rows).into_par_iter().flat_map_iter(|group| net.embed(&inputs[group], &mut |_, _| {})).collect()
+}
+
+/// Ranges of consecutive inputs of so many rows, each for one thread at a time.
+pub(crate) fn groups_for_threads(rows: &[usize]) -> Vec<std::ops::Range<usize>> {
     let n_rows: usize = rows.iter().sum();
-    let at_a_time = n_rows.div_ceil(rayon::current_num_threads()).min(ROWS_AT_A_TIME);
-    groups(&rows, at_a_time).into_par_iter().flat_map_iter(|group| net.embed(&inputs[group], &mut |_, _| {})).collect()
+    groups(rows, n_rows.div_ceil(rayon::current_num_threads()).min(ROWS_AT_A_TIME))
 }
 
 /// Ranges of consecutive inputs, each closed once it has `at_a_time` rows.

@@ -7,15 +7,17 @@
 
 use std::path::{Path, PathBuf};
 
-use chiasm_core::Modality;
+use chiasm_core::{Image, Modality, Picture, Regions};
 use chiasm_nn::FeatureMap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
+use crate::cross::{PairNet, open_cross_encoder};
+use crate::error::OpenError;
 use crate::model::Output;
 use crate::net::{Net, Tower, Wanted};
-use crate::nets::{classes, families, sentence_bert};
+use crate::nets::{blip, classes, families, lxmert, sentence_bert, visual_bert};
 
 /// Largest difference of any hidden state and embedding, relative to their size where that is above 1.
 const TOLERANCE: f32 = 1e-4;
@@ -81,8 +83,11 @@ fn compare(json: &Path) -> f32 {
     let expected = SafeTensors::deserialize(&bytes).unwrap();
     let folder = tempfile::tempdir().unwrap();
     write(&golden, folder.path());
-    let modality: Modality = golden.tower.parse().unwrap();
     let mut files = Checkpoint::new(folder.path());
+    if golden.tower == "pair" {
+        return compare_pair(&mut files, &expected).unwrap_or_else(|e| panic!("{}: {e}", json.display()));
+    }
+    let modality: Modality = golden.tower.parse().unwrap();
     let opened = if files.has("modules.json") {
         sentence_bert::open(&mut files)
     } else {
@@ -92,7 +97,7 @@ fn compare(json: &Path) -> f32 {
     };
     let opened = opened.unwrap_or_else(|e| panic!("{}: {e}", json.display()));
     let off = match &opened.tower {
-        Tower::Image(_, net) | Tower::Audio(_, net) => run(net.as_ref(), &pictures(&expected), &expected),
+        Tower::Image(_, net) | Tower::Audio(_, net) => run(net.as_ref(), &pictures(&expected, "input"), &expected),
         Tower::Text(_, net) => run(net.as_ref(), &texts(&expected), &expected),
         Tower::Video(_, net) => run(net.as_ref(), &clips(&expected), &expected),
     };
@@ -106,7 +111,7 @@ fn compare_classes(folder: &Path, expected: &SafeTensors<'_>) -> f32 {
     let wanted = Wanted { modality: Modality::Image, output: Output::Classes };
     let opened = (family.open)(&mut Checkpoint::new(folder), wanted).unwrap();
     let Tower::Image(_, net) = &opened.tower else { panic!("only pictures have classes") };
-    let got = net.embed(&pictures(expected), &mut |_, _| {}).concat();
+    let got = net.embed(&pictures(expected, "input"), &mut |_, _| {}).concat();
     assert_eq!(net.dim(), classes::names(folder).unwrap().len());
     let off = difference(&got, &floats(expected, "classes"));
     assert!(off <= TOLERANCE, "the classes differ by {off:.1e}");
@@ -147,10 +152,49 @@ fn floats(file: &SafeTensors<'_>, name: &str) -> Vec<f32> {
     tensor.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
 }
 
-/// `input`, `[n, channels, height, width]`.
-fn pictures(file: &SafeTensors<'_>) -> Vec<FeatureMap> {
-    let [_, shape @ ..]: [usize; 4] = file.tensor("input").unwrap().shape().try_into().unwrap();
-    maps(&floats(file, "input"), shape)
+/// A cross-encoder of whatever family.
+fn compare_pair(files: &mut Checkpoint, expected: &SafeTensors<'_>) -> Result<f32, OpenError> {
+    let regions = || {
+        let dim = expected.tensor("features").unwrap().shape()[1];
+        Regions::new(floats(expected, "features"), dim, Some(floats(expected, "boxes"))).unwrap()
+    };
+    Ok(match families::model_type(&files.path(""))?.unwrap_or_default().as_str() {
+        "blip" => run_pair(blip::open_pair(files)?.net.as_ref(), &pictures(expected, "pixels")[0], expected),
+        "lxmert" => run_pair(lxmert::open(files)?.net.as_ref(), &regions(), expected),
+        "visual_bert" => run_pair(visual_bert::open(files)?.net.as_ref(), &regions(), expected),
+        other => panic!("no network over pairs is a {other}"),
+    })
+}
+
+/// A network over pairs: all texts with the one picture.
+fn run_pair<P>(net: &dyn PairNet<P>, picture: &P, expected: &SafeTensors<'_>) -> f32 {
+    let (mut largest, mut seen) = (0.0f32, 0);
+    let mut watch = |name: &str, states: &[f32]| {
+        let want = floats(expected, name);
+        assert_eq!(states.len(), want.len(), "size of {name}");
+        let off = difference(states, &want);
+        assert!(off <= TOLERANCE, "{name} differs by {off:.1e}");
+        (largest, seen) = (largest.max(off), seen + 1);
+    };
+    let texts = texts(expected);
+    let picture = net.see(picture, &mut watch);
+    let scores = net.read(&picture, &texts, &mut watch);
+    watch("score", &scores);
+    // All that the reference has but what goes in.
+    let goes_in = ["input", "lengths", "pixels", "features", "boxes"];
+    let n_states = expected.names().iter().filter(|name| !goes_in.contains(*name)).count();
+    assert_eq!(seen, n_states, "states compared");
+    for (text, score) in texts.iter().zip(scores) {
+        let alone = net.read(&picture, std::slice::from_ref(text), &mut |_, _| {});
+        assert!(alone == [score], "a pair depends on the others");
+    }
+    largest
+}
+
+/// Pictures `[n, channels, height, width]` by their name.
+fn pictures(file: &SafeTensors<'_>, name: &str) -> Vec<FeatureMap> {
+    let [_, shape @ ..]: [usize; 4] = file.tensor(name).unwrap().shape().try_into().unwrap();
+    maps(&floats(file, name), shape)
 }
 
 /// `input`, `[n, frames, channels, height, width]`.
@@ -217,4 +261,33 @@ fn full_sizes_equal_their_reference() {
         let off = compare(file);
         eprintln!("{}: largest difference {off:.1e}", file.file_stem().unwrap().to_string_lossy());
     }
+}
+
+/// A text that is read with a picture begins with `[ENC]` where the tokeniser has it, in place of what the tokeniser puts there.
+#[test]
+fn a_tokeniser_decides_how_blip_begins_a_text() {
+    let json = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/goldens/encode/nets/blip_pair.json");
+    let mut golden: Golden = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+    let image = Image { width: 20, height: 20, rgb: (0..1200).map(|i| (i * 7) as u8).collect() };
+    let mut scores = |first: Option<u32>, ids: Vec<u32>| {
+        let folder = tempfile::tempdir().unwrap();
+        let vocabulary = golden.files["tokenizer.json"]["model"]["vocab"].as_object_mut().unwrap();
+        let (word, other) = if first.is_some() { ("w59", "[ENC]") } else { ("[ENC]", "w59") };
+        if let Some(id) = vocabulary.remove(word) {
+            vocabulary.insert(other.to_owned(), id);
+        }
+        write(&golden, folder.path());
+        let opened = blip::open_pair(&mut Checkpoint::new(folder.path())).unwrap();
+        assert_eq!(opened.first, first);
+        let picture = Picture::Pixels(image.clone());
+        let seen = opened.net.see(&opened.look.prepare(&picture).unwrap(), &mut |_, _| {});
+        let expected = opened.net.read(&seen, &[ids], &mut |_, _| {});
+        let encoder = open_cross_encoder(&folder.path().to_string_lossy()).unwrap();
+        let got = encoder.score_pictures("w5 w6 w7", std::slice::from_ref(&picture)).unwrap();
+        assert_eq!([got[0].get()].as_slice(), expected);
+        let back = encoder.score_texts(&picture, &["w9", "w5 w6 w7", "w1 w2"]).unwrap();
+        assert_eq!(back[1], got[0]);
+        got[0]
+    };
+    assert_ne!(scores(None, vec![5, 6, 7]), scores(Some(59), vec![59, 6, 7]));
 }

@@ -283,7 +283,7 @@ fn find(name: &str) -> Option<&'static ModelInfo> {
 }
 
 /// A name, and the precision that its end asks for.
-fn split_precision(name: &str) -> (&str, Precision) {
+pub(crate) fn split_precision(name: &str) -> (&str, Precision) {
     let precise = name.rsplit_once('+').and_then(|(bare, word)| Some((bare, word.parse().ok()?)));
     precise.unwrap_or((name, Precision::F32))
 }

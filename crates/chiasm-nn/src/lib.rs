@@ -35,6 +35,6 @@ pub use map::{FeatureMap, Padding, Window, same_padding};
 pub use norm::{BatchNorm, LayerNorm};
 pub use pool::{Pool, Pooling, SqueezeExcite};
 pub use recurrent::{Cell, RecurrentLayer, RecurrentScratch, RecurrentShape};
-pub use transformer::{Block, BlockNames, BlockScratch, BlockShape, Order};
+pub use transformer::{Block, BlockNames, BlockScratch, BlockShape, CrossLayer, CrossNames, Order};
 pub use weights::{Weights, WeightsError};
 pub use windows::{PatchMerge, WindowBlock, WindowScratch};

@@ -1,7 +1,7 @@
 //! The block that nearly every transformer encoder stacks.
 
 use crate::activation::Activation;
-use crate::attention::{AttentionScratch, Mask, Qkv, SelfAttention};
+use crate::attention::{AttentionScratch, CrossAttention, Mask, Qkv, SelfAttention};
 use crate::linear::Linear;
 use crate::norm::LayerNorm;
 use crate::weights::{Weights, WeightsError};
@@ -93,10 +93,22 @@ impl Block {
 
     /// Carries `x`, `[sum of lengths, dim]`, through the block, in place; sequences do not see each other.
     pub fn forward(&self, x: &mut [f32], lengths: &[usize], mask: Mask<'_>, scratch: &mut BlockScratch) {
+        self.forward_with(x, lengths, mask, |_| {}, scratch);
+    }
+
+    /// The same with something done to the states between attention and the feed-forward part, such as a [`CrossLayer`].
+    pub fn forward_with(
+        &self,
+        x: &mut [f32],
+        lengths: &[usize],
+        mask: Mask<'_>,
+        between: impl FnOnce(&mut [f32]),
+        scratch: &mut BlockScratch,
+    ) {
         let attend = |x: &[f32], mixed: &mut Vec<f32>, scratch: &mut AttentionScratch| {
             self.attention.forward(x, lengths, mask, mixed, scratch);
         };
-        self.around(x, scratch, attend);
+        self.around_with(x, scratch, attend, between);
     }
 
     /// The block's self-attention, for whoever calls [`Block::around`].
@@ -111,6 +123,16 @@ impl Block {
         scratch: &mut BlockScratch,
         attend: impl FnOnce(&[f32], &mut Vec<f32>, &mut AttentionScratch),
     ) {
+        self.around_with(x, scratch, attend, |_| {});
+    }
+
+    fn around_with(
+        &self,
+        x: &mut [f32],
+        scratch: &mut BlockScratch,
+        attend: impl FnOnce(&[f32], &mut Vec<f32>, &mut AttentionScratch),
+        between: impl FnOnce(&mut [f32]),
+    ) {
         let BlockScratch { normed, mixed, wide, attention } = scratch;
         match self.order {
             Order::PreNorm => {
@@ -119,6 +141,7 @@ impl Block {
                 self.norm_1.forward(normed);
                 attend(normed, mixed, attention);
                 self.out.add_to(mixed, x);
+                between(x);
                 normed.clear();
                 normed.extend_from_slice(x);
                 self.norm_2.forward(normed);
@@ -129,6 +152,7 @@ impl Block {
                 attend(x, mixed, attention);
                 self.out.add_to(mixed, x);
                 self.norm_1.forward(x);
+                between(x);
                 self.widen.forward(x, wide);
                 self.narrow.add_to(wide, x);
                 self.norm_2.forward(x);
@@ -146,6 +170,50 @@ pub struct BlockScratch {
     attention: AttentionScratch,
 }
 
+/// What a checkpoint calls the parts of a [`CrossLayer`].
+#[derive(Clone, Debug)]
+pub struct CrossNames {
+    /// Query, key and value, each with `.weight` and `.bias` behind it.
+    pub qkv: [String; 3],
+    /// The layer after attention.
+    pub out: String,
+    /// The normalisation.
+    pub norm: String,
+}
+
+/// Attention to another sequence with a shortcut around it, normalised after it: `norm(x + out(attention(x, context)))`, the part
+/// by which one modality looks at another (Vaswani et al. 2017, section 3.2.3).
+#[derive(Clone, Debug)]
+pub struct CrossLayer {
+    attention: CrossAttention,
+    out: Linear,
+    norm: LayerNorm,
+}
+
+impl CrossLayer {
+    /// Takes the parts by their names, for contexts of `context_dim` numbers per token; of `shape` its width, heads and `eps` count.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the tensor.
+    pub fn load(w: &mut Weights, names: &CrossNames, shape: BlockShape, context_dim: usize) -> Result<Self, WeightsError> {
+        let BlockShape { dim, n_heads, eps, .. } = shape;
+        Ok(Self {
+            attention: CrossAttention::load(w, &names.qkv, dim, context_dim, n_heads)?,
+            out: Linear::load(w, &names.out, dim, dim, Activation::None)?,
+            norm: LayerNorm::load(w, &names.norm, dim, eps)?,
+        })
+    }
+
+    /// Lets every sequence in `x`, `[sum of lengths, dim]`, look at its own in `context`, `[sum of context_lengths, context_dim]`, in
+    /// place. Rows of a sequence do not see each other, so several that look at one context may stand as one sequence.
+    pub fn forward(&self, (x, lengths): (&mut [f32], &[usize]), context: (&[f32], &[usize]), scratch: &mut BlockScratch) {
+        let BlockScratch { mixed, attention, .. } = scratch;
+        self.attention.forward((x, lengths), context, mixed, attention);
+        self.out.add_to(mixed, x);
+        self.norm.forward(x);
+    }
+}
+
 /// A linear layer whose outputs are multiplied by `scale`, which is folded into its weights.
 fn scaled(w: &mut Weights, prefix: &str, n_in: usize, n_out: usize, scale: Option<Vec<f32>>) -> Result<Linear, WeightsError> {
     let Some(scale) = scale else { return Linear::load(w, prefix, n_in, n_out, Activation::None) };
@@ -156,4 +224,129 @@ fn scaled(w: &mut Weights, prefix: &str, n_in: usize, n_out: usize, scale: Optio
         *bias *= scale;
     }
     Ok(Linear::with_precision(&weight, bias, n_in, Activation::None, w.precision()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use safetensors::tensor::{Dtype, TensorView, serialize};
+
+    use super::*;
+
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        let mut state = seed;
+        (0..n)
+            .map(|_| {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
+            })
+            .collect()
+    }
+
+    const DIM: usize = 6;
+    const CONTEXT: usize = 5;
+    const HEADS: usize = 2;
+    const SHAPE: BlockShape =
+        BlockShape { dim: DIM, wide: 8, n_heads: HEADS, eps: 1e-5, activation: Activation::Gelu, order: Order::PostNorm };
+
+    /// The tensors of a layer by name, and the layer.
+    fn layer() -> (impl Fn(&str) -> Vec<f64>, CrossLayer) {
+        let shapes: [(&str, &[usize]); 10] = [
+            ("q.weight", &[DIM, DIM]),
+            ("q.bias", &[DIM]),
+            ("k.weight", &[DIM, CONTEXT]),
+            ("k.bias", &[DIM]),
+            ("v.weight", &[DIM, CONTEXT]),
+            ("v.bias", &[DIM]),
+            ("out.weight", &[DIM, DIM]),
+            ("out.bias", &[DIM]),
+            ("norm.weight", &[DIM]),
+            ("norm.bias", &[DIM]),
+        ];
+        let tensors: Vec<(&str, Vec<usize>, Vec<f32>)> = shapes
+            .iter()
+            .enumerate()
+            .map(|(i, (name, shape))| (*name, shape.to_vec(), numbers(shape.iter().product(), 7 + i as u32)))
+            .collect();
+        let bytes: Vec<Vec<u8>> =
+            tensors.iter().map(|(_, _, values)| values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+        let views = tensors
+            .iter()
+            .zip(&bytes)
+            .map(|((name, shape, _), bytes)| (*name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
+        let mut w = Weights::from_bytes(Path::new("w"), serialize(views, None).unwrap()).unwrap();
+        let names = CrossNames { qkv: ["q", "k", "v"].map(str::to_owned), out: "out".to_owned(), norm: "norm".to_owned() };
+        let layer = CrossLayer::load(&mut w, &names, SHAPE, CONTEXT).unwrap();
+        w.finish().unwrap();
+        let named = move |name: &str| {
+            let (_, _, values) = tensors.iter().find(|(other, _, _)| *other == name).unwrap();
+            values.iter().map(|v| f64::from(*v)).collect()
+        };
+        (named, layer)
+    }
+
+    /// `x W^T + b` of rows, with tensors by name.
+    fn dense(w: &impl Fn(&str) -> Vec<f64>, name: &str, x: &[f64]) -> Vec<f64> {
+        let (weight, bias) = (w(&format!("{name}.weight")), w(&format!("{name}.bias")));
+        let n_in = weight.len() / bias.len();
+        x.chunks_exact(n_in)
+            .flat_map(|row| {
+                let of = |(w, b): (&[f64], &f64)| row.iter().zip(w).map(|(x, w)| x * w).sum::<f64>() + b;
+                weight.chunks_exact(n_in).zip(&bias).map(of).collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_cross_layer_equals_its_definition() {
+        let (w, layer) = layer();
+        let (lengths, context_lengths) = ([3, 2], [4, 2]);
+        let (x, context) = (numbers(5 * DIM, 1), numbers(6 * CONTEXT, 2));
+        let mut got = x.clone();
+        layer.forward((&mut got, &lengths), (&context, &context_lengths), &mut BlockScratch::default());
+
+        let wide = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+        let (mut at, mut at_context, width) = (0, 0, DIM / HEADS);
+        for (n, m) in lengths.into_iter().zip(context_lengths) {
+            let x = wide(&x[at * DIM..(at + n) * DIM]);
+            let context = wide(&context[at_context * CONTEXT..(at_context + m) * CONTEXT]);
+            let (q, k, v) = (dense(&w, "q", &x), dense(&w, "k", &context), dense(&w, "v", &context));
+            let mut mixed = vec![0.0; n * DIM];
+            for (i, head) in (0..n).flat_map(|i| (0..HEADS).map(move |head| (i, head))) {
+                let of = |rows: &[f64], j: usize| rows[j * DIM + head * width..][..width].to_vec();
+                let score = |j: usize| of(&q, i).iter().zip(of(&k, j)).map(|(q, k)| q * k).sum::<f64>() / (width as f64).sqrt();
+                let exps: Vec<f64> = (0..m).map(|j| score(j).exp()).collect();
+                for (j, exp) in exps.iter().enumerate() {
+                    let weight = exp / exps.iter().sum::<f64>();
+                    let to = &mut mixed[i * DIM + head * width..][..width];
+                    to.iter_mut().zip(of(&v, j)).for_each(|(to, v)| *to += weight * v);
+                }
+            }
+            let (scale, shift) = (w("norm.weight"), w("norm.bias"));
+            for (i, (y, x)) in dense(&w, "out", &mixed).chunks_exact(DIM).zip(x.chunks_exact(DIM)).enumerate() {
+                let sum: Vec<f64> = y.iter().zip(x).map(|(y, x)| y + x).collect();
+                let mean = sum.iter().sum::<f64>() / DIM as f64;
+                let variance = sum.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / DIM as f64;
+                for c in 0..DIM {
+                    let want = (sum[c] - mean) / (variance + 1e-5).sqrt() * scale[c] + shift[c];
+                    let got = f64::from(got[(at + i) * DIM + c]);
+                    // A few dozen roundings of numbers of size one.
+                    assert!((got - want).abs() < 5e-6, "row {i}, column {c}: {got}, expected {want}");
+                }
+            }
+            (at, at_context) = (at + n, at_context + m);
+        }
+    }
+
+    #[test]
+    fn sequences_that_share_a_context_may_stand_as_one() {
+        let (_, layer) = layer();
+        let (x, context) = (numbers(7 * DIM, 1), numbers(4 * CONTEXT, 2));
+        let mut scratch = BlockScratch::default();
+        let (mut apart, mut together) = (x.clone(), x);
+        layer.forward((&mut apart, &[3, 4]), (&context.repeat(2), &[4, 4]), &mut scratch);
+        layer.forward((&mut together, &[7]), (&context, &[4]), &mut scratch);
+        assert_eq!(apart, together);
+    }
 }

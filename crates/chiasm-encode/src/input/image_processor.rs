@@ -52,6 +52,9 @@ impl Defaults {
     /// Those of EfficientNet: to 346 whatever the shape, cubic.
     pub(crate) const EFFICIENTNET: Self =
         Self { side: 346, square: true, filter: Filter::Bicubic, crop: false, mean: [0.5; 3], std: [0.5; 3] };
+
+    /// Those of BLIP: to 384 x 384, cubic, the shape not kept.
+    pub(crate) const BLIP: Self = Self { side: 384, square: true, crop: false, ..Self::CLIP };
 }
 
 /// `preprocessor_config.json`.

@@ -75,6 +75,20 @@ impl Default for Config {
     }
 }
 
+/// Names of the block whose tensors begin with `at`, the same in all that grew from BERT.
+pub(crate) fn block_names(at: &str) -> BlockNames {
+    let at = |part: &str| format!("{at}{part}");
+    BlockNames {
+        qkv: Qkv::Separate(["query", "key", "value"].map(|part| at(&format!("attention.self.{part}")))),
+        out: at("attention.output.dense"),
+        norm_1: at("attention.output.LayerNorm"),
+        widen: at("intermediate.dense"),
+        narrow: at("output.dense"),
+        norm_2: at("output.LayerNorm"),
+        scales: None,
+    }
+}
+
 /// Where the positions of a text begin.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Positions {
@@ -159,19 +173,7 @@ impl Bert {
         }
         let norm = LayerNorm::load(w, &format!("{prefix}embeddings.LayerNorm"), dim, eps)?;
         let blocks = (0..c.num_hidden_layers)
-            .map(|i| {
-                let at = |part: &str| format!("{prefix}encoder.layer.{i}.{part}");
-                let names = BlockNames {
-                    qkv: Qkv::Separate(["query", "key", "value"].map(|part| at(&format!("attention.self.{part}")))),
-                    out: at("attention.output.dense"),
-                    norm_1: at("attention.output.LayerNorm"),
-                    widen: at("intermediate.dense"),
-                    narrow: at("output.dense"),
-                    norm_2: at("output.LayerNorm"),
-                    scales: None,
-                };
-                Block::load(w, &names, shape)
-            })
+            .map(|i| Block::load(w, &block_names(&format!("{prefix}encoder.layer.{i}.")), shape))
             .collect::<Result<_, _>>()?;
         // Stored beside the weights, of no use here: the numbers 0, 1, 2, ..., and a head trained for another task.
         for unused in ["embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"] {

@@ -10,8 +10,8 @@ use crate::error::OpenError;
 use crate::model;
 use crate::net::{Opened, Wanted};
 use crate::nets::{
-    align, ast, bert, chinese_clip, clip, dinov2, efficientnet, open_clip, r3d, recurrent, resnet, siglip, swin, timesformer,
-    unicl, vit, xclip, xlnet,
+    align, ast, bert, blip, chinese_clip, clip, dinov2, efficientnet, open_clip, r3d, recurrent, resnet, siglip, swin,
+    timesformer, unicl, vit, xclip, xlnet,
 };
 
 /// An architecture of checkpoints that describe themselves.
@@ -39,6 +39,7 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "timesformer", modalities: &[Modality::Video], open: timesformer::open },
     Family { model_type: "r3d", modalities: &[Modality::Video], open: r3d::open },
     Family { model_type: "xclip", modalities: &[Modality::Video, Modality::Text], open: xclip::open },
+    Family { model_type: "blip", modalities: &[Modality::Image, Modality::Text], open: blip::open },
     Family { model_type: "bert", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "roberta", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "xlm-roberta", modalities: bert::MODALITIES, open: bert::open },
@@ -65,33 +66,45 @@ const OPEN_CLIP: Family =
 /// The family of the checkpoint in a folder. Many folders hold one model in both layouts: Hugging Face's is taken where its weights are
 /// there and its architecture is in the list.
 pub(crate) fn family_of(folder: &Path) -> Result<&'static Family, OpenError> {
+    let of_open_clip = folder.join(open_clip::DESCRIPTION).is_file();
+    if of_open_clip && !folder.join("config.json").is_file() {
+        return Ok(&OPEN_CLIP);
+    }
+    let model_type = model_type(folder)?;
+    let family = FAMILIES.iter().find(|family| Some(family.model_type) == model_type.as_deref());
+    match family {
+        Some(family) if !of_open_clip || open_clip::other_weights(folder) => Ok(family),
+        Some(_) | None if of_open_clip => Ok(&OPEN_CLIP),
+        Some(_) | None => {
+            let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
+            Err(unknown(folder, model_type.as_deref(), &known))
+        }
+    }
+}
+
+/// What the description in a folder says the checkpoint is.
+pub(crate) fn model_type(folder: &Path) -> Result<Option<String>, OpenError> {
     #[derive(Deserialize)]
     struct Typed {
         model_type: Option<String>,
     }
-    let of_open_clip = folder.join(open_clip::DESCRIPTION).is_file();
     let path = folder.join("config.json");
-    let known = || FAMILIES.iter().map(|family| family.model_type).collect::<Vec<_>>().join(", ");
     if !path.is_file() {
-        return if of_open_clip {
-            Ok(&OPEN_CLIP)
-        } else {
-            Err(OpenError::NoModel {
-                path: folder.to_owned(),
-                reason: "a folder must hold config.json (Hugging Face), open_clip_config.json (open_clip) or modules.json \
-                         (sentence-transformers)"
-                    .to_owned(),
-            })
-        };
+        return Err(OpenError::NoModel {
+            path: folder.to_owned(),
+            reason: "a folder must hold config.json (Hugging Face), open_clip_config.json (open_clip) or modules.json \
+                     (sentence-transformers)"
+                .to_owned(),
+        });
     }
     let typed: Typed = model::parse(&path, &model::read(&path)?)?;
-    let family = FAMILIES.iter().find(|family| Some(family.model_type) == typed.model_type.as_deref());
-    match (family, typed.model_type) {
-        (Some(family), _) if !of_open_clip || open_clip::other_weights(folder) => Ok(family),
-        (_, _) if of_open_clip => Ok(&OPEN_CLIP),
-        (_, Some(other)) => Err(model::config(&path, format!("model_type is `{other}`, expected one of {}", known()))),
-        (_, None) => Err(model::config(&path, format!("no model_type, expected one of {}", known()))),
-    }
+    Ok(typed.model_type)
+}
+
+/// The refusal of a type that is not among those that would do.
+pub(crate) fn unknown(folder: &Path, model_type: Option<&str>, known: &[&str]) -> OpenError {
+    let came = model_type.map_or_else(|| "no model_type".to_owned(), |other| format!("model_type is `{other}`"));
+    model::config(&folder.join("config.json"), format!("{came}, expected one of {}", known.join(", ")))
 }
 
 #[cfg(test)]
