@@ -16,9 +16,10 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("align", &["core"]),
     ("world", &["core"]),
     ("encode", &["core", "media", "nn"]),
+    ("hub", &["core", "encode"]),
     ("engine", &["core", "media", "encode", "align", "index"]),
     ("bench", &["core", "media", "encode", "align", "index", "eval"]),
-    ("cli", &["bench", "core", "media", "encode", "align", "index", "eval", "engine", "world"]),
+    ("cli", &["bench", "core", "media", "encode", "hub", "align", "index", "eval", "engine", "world"]),
 ];
 
 /// Crates that a room must never draw in, whoever asks for them.
@@ -26,7 +27,9 @@ const NEVER: &[(&str, &[&str])] = &[
     ("core", &["serde", "serde_json", "rayon", "image"]),
     ("media", &["safetensors", "tokenizers", "gemm"]),
     ("index", &["serde", "rusqlite"]),
-    ("engine", &["clap", "indicatif", "anyhow"]),
+    ("encode", &["ureq", "rustls", "ring"]),
+    ("engine", &["clap", "indicatif", "anyhow", "ureq", "chiasm-hub"]),
+    ("cli", &["ureq", "rustls"]),
 ];
 
 fn root() -> PathBuf {

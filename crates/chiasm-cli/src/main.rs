@@ -16,6 +16,7 @@ mod index;
 mod info;
 mod locate;
 mod model;
+mod model_store;
 mod query;
 mod rm;
 mod search;
@@ -82,7 +83,7 @@ enum Command {
     /// Compare bridges on real sets under one protocol
     #[command(subcommand)]
     Bench(bench::BenchCommand),
-    /// Encoders that turn files into vectors: which there are, and whether their weights are found
+    /// Models that turn files into vectors: which there are, what is here, and how they come here
     #[command(subcommand)]
     Model(model::ModelCommand),
 }
@@ -90,7 +91,7 @@ enum Command {
 /// Where models are looked for.
 #[derive(Args)]
 pub(crate) struct ModelsArg {
-    /// Folder that holds models [else: $CHIASM_MODELS (a list), ./models, the user's data folder]
+    /// Folder that holds models [else: $CHIASM_MODELS (a list), ./models, the user's data folder, Hugging Face's cache]
     #[arg(long, value_name = "DIR")]
     pub(crate) models: Option<PathBuf>,
 }

@@ -27,7 +27,7 @@ pub(crate) enum SpaceCommand {
 /// Arguments of `chiasm space of-model`.
 #[derive(Args)]
 pub(crate) struct OfModelArgs {
-    /// The model: a name that `chiasm model list` prints, or the path of its folder
+    /// The model: any of its names, or the path of its folder
     name: String,
     /// File to write
     #[arg(short, long, value_name = "FILE")]

@@ -62,10 +62,33 @@ pub(crate) struct Ui {
 struct Stage {
     name: String,
     n_steps: Option<u64>,
+    /// The steps are bytes.
+    in_bytes: bool,
     done: u64,
     began: Instant,
     spoke: Instant,
     bar: Option<ProgressBar>,
+}
+
+/// Tells progress whose steps are bytes.
+pub(crate) struct InBytes<'a>(&'a Ui);
+
+impl Progress for InBytes<'_> {
+    fn start(&self, stage: &str, n_steps: Option<u64>) {
+        self.0.begin(stage, n_steps, true);
+    }
+
+    fn advance(&self, n_steps: u64) {
+        self.0.advance(n_steps);
+    }
+
+    fn note(&self, line: &str) {
+        self.0.note(line);
+    }
+
+    fn finish(&self) {
+        self.0.finish();
+    }
 }
 
 impl Ui {
@@ -164,6 +187,26 @@ impl Ui {
         painted(self.colour_out, paint, text)
     }
 
+    /// The same voice for work whose steps are bytes.
+    pub(crate) fn in_bytes(&self) -> InBytes<'_> {
+        InBytes(self)
+    }
+
+    fn begin(&self, stage: &str, n_steps: Option<u64>, in_bytes: bool) {
+        self.finish();
+        let bar = self.bars.then(|| {
+            let bar = ProgressBar::with_draw_target(n_steps, ProgressDrawTarget::stderr_with_hz(8));
+            bar.set_style(style(n_steps.is_some(), in_bytes));
+            bar.set_message(escape(stage));
+            bar.enable_steady_tick(Duration::from_millis(200));
+            bar
+        });
+        let now = Instant::now();
+        let stage = Stage { name: stage.to_owned(), n_steps, in_bytes, done: 0, began: now, spoke: now, bar };
+        self.event(&stage, false);
+        *self.stage() = Some(stage);
+    }
+
     fn on_stderr(&self, paint: Paint, text: &str) -> String {
         painted(self.colour_err, paint, text)
     }
@@ -202,18 +245,7 @@ impl Ui {
 
 impl Progress for Ui {
     fn start(&self, stage: &str, n_steps: Option<u64>) {
-        self.finish();
-        let bar = self.bars.then(|| {
-            let bar = ProgressBar::with_draw_target(n_steps, ProgressDrawTarget::stderr_with_hz(8));
-            bar.set_style(style(n_steps.is_some()));
-            bar.set_message(escape(stage));
-            bar.enable_steady_tick(Duration::from_millis(200));
-            bar
-        });
-        let now = Instant::now();
-        let stage = Stage { name: stage.to_owned(), n_steps, done: 0, began: now, spoke: now, bar };
-        self.event(&stage, false);
-        *self.stage() = Some(stage);
+        self.begin(stage, n_steps, false);
     }
 
     fn advance(&self, n_steps: u64) {
@@ -259,11 +291,17 @@ impl Stage {
     fn line(&self) -> String {
         let took = self.began.elapsed().as_secs_f64().max(1e-3);
         let rate = self.done as f64 / took;
-        let mut line = format!("{}: {}", escape(&self.name), self.done);
+        let amount = |n: u64| if self.in_bytes { size(n) } else { n.to_string() };
+        let mut line = format!("{}: {}", escape(&self.name), amount(self.done));
         if let Some(n) = self.n_steps {
-            let _ = write!(line, " of {n}");
+            let _ = write!(line, " of {}", amount(n));
         }
-        let _ = write!(line, ", {}/s", if rate < 10.0 { format!("{rate:.1}") } else { format!("{rate:.0}") });
+        let rate_told = match self.in_bytes {
+            true => size(rate as u64),
+            false if rate < 10.0 => format!("{rate:.1}"),
+            false => format!("{rate:.0}"),
+        };
+        let _ = write!(line, ", {rate_told}/s");
         match self.n_steps.map(|n| n.saturating_sub(self.done)) {
             Some(0) | None => line + &format!(", {}", duration(took)),
             Some(_) if rate == 0.0 => line,
@@ -272,11 +310,12 @@ impl Stage {
     }
 }
 
-fn style(bounded: bool) -> ProgressStyle {
-    let template = if bounded {
-        "{msg} [{wide_bar}] {human_pos}/{human_len}  {per_sec}  {eta} left"
-    } else {
-        "{spinner} {msg}  {human_pos}  {per_sec}  {elapsed}"
+fn style(bounded: bool, in_bytes: bool) -> ProgressStyle {
+    let template = match (bounded, in_bytes) {
+        (true, false) => "{msg} [{wide_bar}] {human_pos}/{human_len}  {per_sec}  {eta} left",
+        (true, true) => "{msg} [{wide_bar}] {decimal_bytes}/{decimal_total_bytes}  {decimal_bytes_per_sec}  {eta} left",
+        (false, false) => "{spinner} {msg}  {human_pos}  {per_sec}  {elapsed}",
+        (false, true) => "{spinner} {msg}  {elapsed}",
     };
     ProgressStyle::with_template(template).expect("a template that stands above").progress_chars("=> ")
 }

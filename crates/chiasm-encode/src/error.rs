@@ -2,14 +2,20 @@
 
 use std::path::PathBuf;
 
-use chiasm_core::Modality;
+use chiasm_core::{Cancelled, Modality};
 use chiasm_nn::WeightsError;
+
+use crate::names::NameError;
 
 /// Why a model could not be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// A name that is not in the catalogue and no path either.
-    #[error("no encoder is called `{name}`: the names are {}, or give the path of a model's .json file or folder", known.join(", "))]
+    #[error(
+        "no encoder is called `{name}`: the names are {}, those that `chiasm model list` prints, or give the path of a model's .json file \
+         or folder",
+        known.join(", ")
+    )]
     Unknown {
         /// The name asked for.
         name: String,
@@ -19,8 +25,9 @@ pub enum OpenError {
     /// A known model whose files are in none of the folders.
     #[error(
         "`{file}` of the encoder `{name}` is not in {}: name the folder that holds it with `--models DIR`, or list folders in \
-         the variable CHIASM_MODELS, or give the model's path in place of its name",
-        folders(looked)
+         the variable CHIASM_MODELS, or give the model's path in place of its name{}",
+        folders(looked),
+        pull.as_ref().map_or_else(String::new, |name| format!("; `chiasm model pull {name}` fetches it"))
     )]
     Absent {
         /// The encoder asked for.
@@ -29,6 +36,20 @@ pub enum OpenError {
         file: String,
         /// The folders searched.
         looked: Vec<PathBuf>,
+        /// The name by which it can be fetched, if it is published.
+        pull: Option<String>,
+    },
+    /// A published model that is not here.
+    #[error(
+        "the model `{name}` is not here: `chiasm model pull {name}` fetches it{}, `chiasm model import FOLDER --name {name}` takes in a \
+         copy from elsewhere, and `chiasm model list` tells what is here",
+        size.as_ref().map_or_else(String::new, |size| format!(" ({size})"))
+    )]
+    NotHere {
+        /// The model.
+        name: String,
+        /// How large its weights are, where that is known.
+        size: Option<String>,
     },
     /// A path that holds no model of an architecture we have.
     #[error("{} holds no model: {reason}", path.display())]
@@ -81,6 +102,80 @@ pub enum OpenError {
     /// The model's weights are damaged, or of another model.
     #[error(transparent)]
     Weights(#[from] WeightsError),
+}
+
+/// Why the store of models refused.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// No folder is known to put models into.
+    #[error("there is no folder to put models into: name one with `--models DIR`, or in the variable CHIASM_MODELS")]
+    NoPlace,
+    /// What was asked for is no name.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A folder or a repository that holds no model, or none that is whole.
+    #[error("{what} is no model that can be taken in: {reason}")]
+    NoModel {
+        /// The folder or the repository.
+        what: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tower of it does not open.
+    #[error(transparent)]
+    Open(OpenError),
+    /// There is a model of this name already.
+    #[error("`{name}` is in the store already: take it out with `chiasm model rm {name}`, or give another name with `--name`")]
+    Exists {
+        /// The model.
+        name: String,
+    },
+    /// The place is taken by something that is not the store's.
+    #[error("{} is there already and is not the store's: it stays as it is; give another folder with `--models DIR`", path.display())]
+    Foreign {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// Another process takes in the same model.
+    #[error("`{name}` is being taken in by another process: wait for it to end")]
+    Busy {
+        /// The model.
+        name: String,
+    },
+    /// A model that is not in the store cannot be taken out of it.
+    #[error(
+        "`{name}` is not in the store {}{}",
+        root.display(),
+        elsewhere.as_ref().map_or_else(String::new, |path| format!(": it stands in {path}, and what the store did not take in is yours to remove"))
+    )]
+    NotInStore {
+        /// The model.
+        name: String,
+        /// The folder of the store.
+        root: PathBuf,
+        /// Where the model is, if it is here.
+        elsewhere: Option<String>,
+    },
+    /// `chiasm-model.json` is damaged.
+    #[error("{} cannot be read, so what belongs to the model is not known: remove its folder by hand, or pull it again", path.display())]
+    Manifest {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A file could not be read or written.
+    #[error("{doing} {}: {source}", path.display())]
+    Io {
+        /// What was being done.
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The user asked for a stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }
 
 fn folders(looked: &[PathBuf]) -> String {

@@ -9,6 +9,7 @@ use crate::checkpoint::Checkpoint;
 use crate::dirs::ModelDirs;
 use crate::error::OpenError;
 use crate::features;
+use crate::locate;
 use crate::model::{self, Output};
 use crate::net::{TowerEncoder, Wanted};
 use crate::nets::classes;
@@ -152,9 +153,10 @@ pub fn catalogue() -> &'static [ModelInfo] {
     CATALOGUE
 }
 
-/// Opens an encoder by its name in the [`catalogue`], or by the path of a model's `.json` or folder. A path may end in `:classes` as
-/// names do, or in the kind of media (`:image`, `:text`, `:audio`, `:video`) whose tower is meant, where a model has several; and after that in `+bf16`
-/// or `+int8` for a network whose dense layers multiply in that [`Precision`]. An encoder opened by path is called by that path.
+/// Opens an encoder by its name in the [`catalogue`], by the path of a model's `.json` or folder, or by the name of a published model that is
+/// here (see [`crate::locate`]). A path or name may end in `:classes` as those of the catalogue do, or in the kind of media (`:image`, `:text`,
+/// `:audio`, `:video`) whose tower is meant, where a model has several; and after that in `+bf16` or `+int8` for a network whose dense layers multiply
+/// in that [`Precision`]. An encoder opened by path is called by that path.
 ///
 /// # Errors
 /// Every variant of [`OpenError`] but [`OpenError::NoClasses`].
@@ -165,12 +167,13 @@ pub fn open(name: &str, models: &ModelDirs) -> Result<Box<dyn Encoder>, OpenErro
             Source::Code(_) if precision != Precision::F32 => Err(no_precision(name)),
             Source::Code(make) => Ok(make()),
             Source::Weights(architecture, output) => {
-                architecture.open(&locate(info, models)?, name, Some(info.modality), output)
+                architecture.open(&files_of(info, models)?, name, Some(info.modality), output)
             }
         };
     }
-    let (path, part) = split(bare);
-    let architecture = by_path(name, path)?;
+    let (path, part) = find_path(bare, models)?;
+    let path = path.as_path();
+    let architecture = by_path(path)?;
     let towers = architecture.towers();
     let fits = |modality: Modality| towers.is_empty() || towers.contains(&modality);
     match part {
@@ -192,8 +195,8 @@ pub fn towers(name: &str, models: &ModelDirs) -> Result<Vec<Modality>, OpenError
     if let Some(info) = find(name) {
         return Ok(vec![info.modality]);
     }
-    let (path, part) = split(name);
-    let architecture = by_path(name, path)?;
+    let (path, part) = find_path(name, models)?;
+    let architecture = by_path(&path)?;
     Ok(match (part, architecture) {
         (Part::Tower(modality), _) => vec![modality],
         (_, Architecture::Family(family)) => family.modalities.to_vec(),
@@ -212,11 +215,11 @@ pub fn class_names(name: &str, models: &ModelDirs) -> Result<Vec<String>, OpenEr
         let Source::Weights(architecture, Output::Classes) = info.source else {
             return Err(no_classes(name));
         };
-        return architecture.class_names(&locate(info, models)?, name);
+        return architecture.class_names(&files_of(info, models)?, name);
     }
-    let (path, part) = split(name);
-    let architecture = by_path(name, path)?;
-    if part == Part::Classes { architecture.class_names(path, name) } else { Err(no_classes(name)) }
+    let (path, part) = find_path(name, models)?;
+    let architecture = by_path(&path)?;
+    if part == Part::Classes { architecture.class_names(&path, name) } else { Err(no_classes(name)) }
 }
 
 /// How closeness to the texts of a dual encoder becomes a probability, as its weights say; `name` is that of the tower whose media the
@@ -224,16 +227,16 @@ pub fn class_names(name: &str, models: &ModelDirs) -> Result<Vec<String>, OpenEr
 ///
 /// # Errors
 /// As [`open`], without reading more than these numbers; [`OpenError::Weights`] and [`OpenError::Config`] where they are none.
-pub fn temperature(name: &str) -> Result<Option<Temperature>, OpenError> {
+pub fn temperature(name: &str, models: &ModelDirs) -> Result<Option<Temperature>, OpenError> {
     let (name, _) = split_precision(name);
     if find(name).is_some() {
         return Ok(None);
     }
-    let (path, part) = split(name);
-    let Architecture::Family(family) = by_path(name, path)? else { return Ok(None) };
+    let (path, part) = find_path(name, models)?;
+    let Architecture::Family(family) = by_path(&path)? else { return Ok(None) };
     let asked = if let Part::Tower(modality) = part { Some(modality) } else { None };
     let is_dual = family.modalities.len() > 1 && family.modalities.contains(&Modality::Text);
-    if is_dual { temperature::read(path, asked) } else { Ok(None) }
+    if is_dual { temperature::read(&path, asked) } else { Ok(None) }
 }
 
 impl Architecture {
@@ -292,6 +295,17 @@ fn no_precision(name: &str) -> OpenError {
     OpenError::NoPrecision { name: name.to_owned(), bare: split_precision(name).0.to_owned() }
 }
 
+/// The name of one tower of a model: the kind of media stands before the precision.
+pub fn tower_name(name: &str, kind: Modality) -> String {
+    let (bare, _) = split_precision(name);
+    format!("{bare}:{kind}{}", &name[bare.len()..])
+}
+
+/// A model's name or path without what is wanted of it.
+pub(crate) fn bare(name: &str) -> &str {
+    split(split_precision(name).0).0
+}
+
 /// What is wanted of a model, as the end of its name says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
@@ -300,30 +314,59 @@ enum Part {
     Tower(Modality),
 }
 
-/// A path and what is wanted of the model there.
-fn split(name: &str) -> (&Path, Part) {
-    if let Some((path, end)) = name.rsplit_once(':') {
+/// A model's name or path, and what is wanted of it.
+fn split(name: &str) -> (&str, Part) {
+    if let Some((model, end)) = name.rsplit_once(':') {
         if end == "classes" {
-            return (Path::new(path), Part::Classes);
+            return (model, Part::Classes);
         }
         if let Ok(modality) = end.parse() {
-            return (Path::new(path), Part::Tower(modality));
+            return (model, Part::Tower(modality));
         }
     }
-    (Path::new(name), Part::Whole)
+    (name, Part::Whole)
 }
 
-fn locate(info: &ModelInfo, models: &ModelDirs) -> Result<PathBuf, OpenError> {
+/// Where the model stands whose name or path this is, and what is wanted of it.
+fn find_path(name: &str, models: &ModelDirs) -> Result<(PathBuf, Part), OpenError> {
+    let (model, part) = split(name);
+    let path = locate::demand(model, models, CATALOGUE.iter().map(|info| info.name).collect())?;
+    Ok((path, part))
+}
+
+/// Where the files of an encoder of the catalogue stand.
+fn files_of(info: &ModelInfo, models: &ModelDirs) -> Result<PathBuf, OpenError> {
     let file = info.needs.unwrap_or_default();
-    models.find(file).ok_or_else(|| OpenError::Absent {
+    let published = locate::canonical(info.name);
+    let by_name = || published.as_ref().and_then(|name| locate::by_name(name, models)).map(|found| found.path);
+    models.find(file).or_else(by_name).ok_or_else(|| OpenError::Absent {
         name: info.name.to_owned(),
         file: file.to_owned(),
         looked: models.dirs().to_vec(),
+        pull: published.map(|name| name.to_string()),
     })
 }
 
+/// What the towers of the model in a folder take, by its description alone.
+///
+/// # Errors
+/// [`OpenError::NoModel`] and [`OpenError::Config`] when it holds no architecture of ours.
+pub fn towers_of(folder: &Path) -> Result<&'static [Modality], OpenError> {
+    Ok(match by_path(folder)? {
+        Architecture::SentenceBert => &[Modality::Text],
+        Architecture::MobileNetV2 => &[Modality::Image],
+        Architecture::Yamnet => &[Modality::Audio],
+        Architecture::Family(family) => family.modalities,
+    })
+}
+
+/// Refuses a folder that holds no architecture of ours.
+pub(crate) fn architecture_at(folder: &Path) -> Result<(), OpenError> {
+    by_path(folder).map(|_| ())
+}
+
 /// The architecture of the model at a path.
-fn by_path(name: &str, path: &Path) -> Result<Architecture, OpenError> {
+fn by_path(path: &Path) -> Result<Architecture, OpenError> {
     let no_model = |reason: &str| OpenError::NoModel { path: path.to_owned(), reason: reason.to_owned() };
     if path.is_dir() {
         return if path.join("modules.json").is_file() {
@@ -333,13 +376,7 @@ fn by_path(name: &str, path: &Path) -> Result<Architecture, OpenError> {
         };
     }
     if !path.is_file() {
-        // What looks like a path is answered as one, so that a typing mistake in it is seen.
-        let looks_like_path = name.contains(['/', '\\']) || name.ends_with(".json");
-        return Err(if looks_like_path {
-            no_model("there is no such file or folder")
-        } else {
-            OpenError::Unknown { name: name.to_owned(), known: CATALOGUE.iter().map(|info| info.name).collect() }
-        });
+        return Err(no_model("there is no such file or folder"));
     }
     if path.extension().is_none_or(|extension| extension != "json") {
         return Err(no_model("give the .json that describes the model, not its weights"));
@@ -357,7 +394,7 @@ fn by_path(name: &str, path: &Path) -> Result<Architecture, OpenError> {
 }
 
 fn no_tower(name: &str, towers: &[Modality]) -> OpenError {
-    OpenError::SeveralTowers { name: split(name).0.display().to_string(), towers: towers.to_vec() }
+    OpenError::SeveralTowers { name: bare(name).to_owned(), towers: towers.to_vec() }
 }
 
 fn no_classes(name: &str) -> OpenError {

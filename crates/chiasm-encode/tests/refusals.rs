@@ -1,5 +1,7 @@
 //! Models that are absent, damaged or of another kind are refused by name; input that means nothing is refused too.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
 use chiasm_core::{EncodeError, Image, Media, Modality, Waveform};
@@ -257,6 +259,64 @@ fn classes_are_those_of_a_checkpoint_with_a_classifier() {
     assert_eq!(class_names(&name, &models).unwrap(), ["cat", "dog"]);
     // Its weights are still looked for.
     assert!(refusal(&name, dir.path()).contains("model.safetensors"));
+}
+
+#[test]
+fn a_mixture_of_two_models_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let clip = || {
+        let _ = std::fs::remove_dir_all(dir.path().join("clip"));
+        common::checkpoint(dir.path(), "clip_quick_image", "clip")
+    };
+    let path = |tower: &str| format!("{}:{tower}", dir.path().join("clip").display());
+    let refused = |tower: &str, parts: &[&str]| {
+        let message = refusal(&path(tower), dir.path());
+        for part in parts {
+            assert!(message.contains(part), "no `{part}` in: {message}");
+        }
+    };
+    let here = ModelDirs::default();
+    clip();
+    assert_eq!(open(&path("image"), &here).unwrap().dim(), open(&path("text"), &here).unwrap().dim());
+    let tensors = "clip_quick_image";
+    let no_text = |name: &str| !name.starts_with("text_");
+
+    // The text tower of another family: its own tensors are missing, the other's are not asked for by name.
+    let bert = common::weights("bert", |_| true);
+    std::fs::write(clip().join("model.safetensors"), common::together(&common::weights(tensors, no_text), &bert)).unwrap();
+    refused("text", &["no tensor `text_model.embeddings.token_embedding.weight`"]);
+    refused("image", &["has tensors that the model does not", "embeddings.position_embeddings.weight", "of another model"]);
+    // That of a CLIP of another width.
+    let vision = common::weights(tensors, no_text);
+    let other = common::weights("siglip_text", |name| name.starts_with("text_model."));
+    std::fs::write(clip().join("model.safetensors"), common::together(&vision, &other)).unwrap();
+    refused("text", &["model.safetensors", "`text_model."]);
+
+    // A description of another model: its numbers do not fit the weights, whichever tower is opened.
+    for (old, new, tower, part) in [
+        (r#""projection_dim":16"#, r#""projection_dim":24"#, "text", "`text_projection.weight`"),
+        (r#""projection_dim":16"#, r#""projection_dim":24"#, "image", "`visual_projection.weight`"),
+        (r#""vocab_size":60"#, r#""vocab_size":61"#, "text", "has shape [60, 24], the model needs [61, 24]"),
+        (r#""vocab_size":60"#, r#""vocab_size":59"#, "text", "it has the token 59, config.json has a vocabulary of 59"),
+        (r#""vocab_size":60"#, r#""vocab_size":49408"#, "text", "its last token is 59, config.json has a vocabulary of 49408"),
+        (r#""eos_token_id":59"#, r#""eos_token_id":49407"#, "text", "no text ends with the token 49407"),
+        (r#""image_size":20"#, r#""image_size":25"#, "image", "the preprocessing gives pictures of 20 x 20"),
+    ] {
+        replace(&clip().join("config.json"), old, new);
+        refused(tower, &[part]);
+    }
+    for part in ["they are of two models", "take both files from one"] {
+        replace(&clip().join("config.json"), r#""vocab_size":60"#, r#""vocab_size":49408"#);
+        refused("text", &[part]);
+    }
+    // The tokeniser of another model, which would give numbers that mean other words: as many tokens, but none where a text ends.
+    let tokenizer = clip().join("tokenizer.json");
+    replace(&tokenizer, r#"{"id":59,"content":"<|endoftext|>""#, r#"{"id":57,"content":"<|endoftext|>""#);
+    replace(&tokenizer, r#""<|endoftext|>":59"#, r#""<|endoftext|>":57"#);
+    refused("text", &["no text ends with the token 59, which is eos_token_id in config.json"]);
+    // The preprocessing of a model for larger pictures.
+    std::fs::write(clip().join("preprocessor_config.json"), r#"{"size": 336, "crop_size": 336}"#).unwrap();
+    refused("image", &["the preprocessing gives pictures of 336 x 336, the network takes 20 x 20"]);
 }
 
 #[test]

@@ -28,7 +28,7 @@ impl Space {
             Err(_) => name.to_owned(),
         };
         let open = |modality: &Modality| -> Result<Arc<dyn Encoder>> {
-            let tower = if towers.len() == 1 { name.clone() } else { format!("{name}:{modality}") };
+            let tower = if towers.len() == 1 { name.clone() } else { chiasm_encode::tower_name(&name, *modality) };
             Ok(Arc::from(chiasm_encode::open(&tower, models)?))
         };
         let encoders: Vec<Arc<dyn Encoder>> = towers.iter().map(open).collect::<Result<_>>()?;
@@ -53,6 +53,6 @@ impl Space {
         if !self.is_of_model() || media == Modality::Text {
             return Ok(None);
         }
-        Ok(chiasm_encode::temperature(self.encoder_name(media)?)?)
+        Ok(chiasm_encode::temperature(self.encoder_name(media)?, self.models())?)
     }
 }

@@ -16,11 +16,14 @@ use tempfile::TempDir;
 pub(crate) fn command(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chiasm"));
     command.current_dir(dir).stdin(std::process::Stdio::null());
-    for name in ["CHIASM_LIBRARY", "CHIASM_MODELS", "CHIASM_FFMPEG", "NO_COLOR", "XDG_DATA_HOME"] {
+    for name in ["CHIASM_LIBRARY", "CHIASM_MODELS", "CHIASM_FFMPEG", "NO_COLOR", "XDG_DATA_HOME", "XDG_CACHE_HOME"] {
         command.env_remove(name);
     }
-    // No models of the user's own.
-    command.env("HOME", dir);
+    for name in ["HF_HOME", "HF_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE"] {
+        command.env_remove(name);
+    }
+    // No models of the user's own, and no way to fetch any: nobody listens there.
+    command.env("HOME", dir).env("HF_ENDPOINT", "http://127.0.0.1:9");
     command
 }
 

@@ -1,12 +1,14 @@
 //! A library in the space of a dual encoder. The checkpoint is a CLIP of a few thousand made-up weights: what it finds means
 //! nothing, but all of the chain runs on it.
 
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde_json::Value;
 
-use crate::common::chiasm;
+use crate::common::{Reply, chiasm, command};
 
 fn golden(name: &str) -> Value {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/goldens").join(name);
@@ -252,4 +254,139 @@ fn labels_have_the_probabilities_of_the_reference() {
         let refused = chiasm(dir.path(), &line).code(1);
         assert!(refused.err.contains("expected imagenet, short, plain or a file"), "{}", refused.err);
     }
+}
+
+#[test]
+fn a_model_is_taken_in_named_everywhere_and_removed() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = checkpoint(dir.path());
+    pictures(&dir.path().join("photos"));
+    let run = |args: &[&str]| chiasm(dir.path(), args);
+    let imported = run(&["model", "import", "tiny-clip", "--name", "someone/clip", "--json"]).code(0).json();
+    assert_eq!((&imported["name"], imported["model"]["towers"].as_array().unwrap().len()), (&"someone/clip".into(), 2));
+    assert!(imported["path"].as_str().unwrap().ends_with("chiasm/models/someone/clip"), "{imported}");
+    std::fs::remove_dir_all(&model).unwrap();
+
+    // Everywhere a model is named, offline.
+    let described = run(&["space", "of-model", "someone/clip", "-o", "clip.space", "--json"]).code(0).json();
+    let again = run(&["space", "of-model", "hf-hub:someone/clip", "-o", "again.space", "--json"]).code(0).json();
+    assert_eq!(described["fingerprint"], again["fingerprint"]);
+    assert_eq!(run(&["index", "photos", "--model", "someone/clip", "--json"]).code(0).json()["n_new"], 4);
+    let found = run(&["search", "w3 w14", "--kind", "image", "--library", "photos/.chiasm", "--json"]).code(0).json();
+    assert_eq!(found["hits"].as_array().unwrap().len(), 3);
+    run(&["classify", "photos/0.png", "--labels", "w1,w2 w9", "--model", "someone/clip", "--json"]).code(0);
+    let info = run(&["model", "info", "someone/clip", "--json"]).code(0).json();
+    assert_eq!((&info["dim"], info["towers"][1]["kind"].as_str()), (&16.into(), Some("text")));
+    assert_eq!(info["towers"][1]["fingerprint"], imported["model"]["towers"][1]["fingerprint"]);
+    let one = run(&["model", "info", "someone/clip:text", "--json"]).code(0).json();
+    assert_eq!(one["fingerprint"], info["towers"][1]["fingerprint"]);
+
+    let list = run(&["model", "list", "--here", "--json"]).code(0).json();
+    let row = list["models"].as_array().unwrap().iter().find(|row| row["name"] == "someone/clip").unwrap().clone();
+    assert_eq!((&row["place"], &row["kind"], &row["dim"]), (&"store".into(), &"image+text".into(), &16.into()));
+    assert!(run(&["model", "list"]).code(0).out.contains("openai/clip-vit-base-patch32"));
+
+    assert_eq!(run(&["model", "verify", "--json"]).code(0).json()["clean"], true);
+    let weights = dir.path().join(".local/share/chiasm/models/someone/clip/model.safetensors");
+    if weights.exists() {
+        let mut bytes = std::fs::read(&weights).unwrap();
+        let last = bytes.len() - 1;
+        bytes[last] ^= 1;
+        std::fs::write(&weights, bytes).unwrap();
+        let damaged = run(&["model", "verify"]).code(1);
+        assert!(damaged.out.contains("model.safetensors: its content has changed"), "{}", damaged.out);
+    }
+    let removed = run(&["model", "rm", "someone/clip"]).code(0);
+    assert!(removed.out.contains("someone/clip: removed, ") && removed.out.contains("freed"), "{}", removed.out);
+    let gone = run(&["model", "rm", "someone/clip"]).code(1);
+    assert!(gone.err.contains("is not in the store"), "{}", gone.err);
+    let absent = run(&["index", "photos", "--library", "new", "--model", "someone/clip"]).code(1);
+    assert!(absent.err.contains("chiasm model pull someone/clip"), "{}", absent.err);
+    assert!(!dir.path().join("new").exists());
+}
+
+#[test]
+fn nothing_is_fetched_unless_asked_and_refusals_name_the_ways_out() {
+    let dir = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| chiasm(dir.path(), args);
+    // Facts are told of what is not here.
+    let info = run(&["model", "info", "ViT-B-32/openai", "--json"]).code(0).json();
+    assert_eq!((&info["published_as"], &info["found"]), (&"openai/clip-vit-base-patch32".into(), &false.into()));
+    assert!(info["figures"][0]["source"].as_str().unwrap().contains("open_clip"), "{info}");
+    let told = run(&["model", "info", "ViT-B-32/openai"]).code(0);
+    for part in ["licence      not stated", "512 numbers", "R@10", "chiasm model pull openai/clip-vit-base-patch32"] {
+        assert!(told.out.contains(part) || told.err.contains(part), "no {part} in:\n{}\n{}", told.out, told.err);
+    }
+    for (args, code, words) in [
+        (&["model", "pull", "ViT-B-32/openai", "--offline"][..], 1, "--offline was given"),
+        (&["model", "pull", "../../etc"], 2, "is no name of a model"),
+        (&["model", "pull", "char-ngrams"], 2, "needs no weights"),
+        (&["model", "pull", "yamnet"], 1, "put `yamnet.json`"),
+        (&["model", "verify", "ViT-B-32/openai"], 1, "is not in the store"),
+        (&["model", "import", "nowhere"], 1, "give the folder of a model"),
+    ] {
+        let reply = run(args).code(code);
+        assert!(reply.err.contains(words), "{args:?}: no `{words}` in: {}", reply.err);
+    }
+    let offline = command(dir.path()).args(["model", "pull", "ViT-B-32/openai"]).env("HF_HUB_OFFLINE", "1").output().unwrap();
+    let offline = Reply::of(offline).code(1);
+    for way in ["HF_HUB_OFFLINE is set", "HF_ENDPOINT=", "chiasm model import FOLDER", "chiasm model list"] {
+        assert!(offline.err.contains(way), "no {way} in: {}", offline.err);
+    }
+    assert!(run(&["model", "verify"]).code(0).out.contains("holds no models"));
+}
+
+#[test]
+fn a_pull_through_a_mirror() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = checkpoint(dir.path());
+    let commit = "0123456789abcdef0123456789abcdef01234567";
+    // A mirror that states no checksums of the small files, and of the weights one.
+    let weights = "model.safetensors";
+    let sum = ring::digest::digest(&ring::digest::SHA256, &std::fs::read(model.join(weights)).unwrap());
+    let sum: String = sum.as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    let files: Vec<String> =
+        std::fs::read_dir(&model).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    let siblings: Vec<Value> = files.iter().map(|file| serde_json::json!({ "rfilename": file })).collect();
+    let listing = serde_json::json!({ "sha": commit, "siblings": siblings }).to_string();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let mut lines = BufReader::new(&stream).lines().map_while(Result::ok);
+            let path = lines.next().and_then(|line| line.split(' ').nth(1).map(str::to_owned)).unwrap_or_default();
+            lines.take_while(|line| !line.is_empty()).for_each(drop);
+            let body = match path.rsplit_once('/') {
+                _ if path.starts_with("/mirror/api/models/someone/clip/revision/main") => Some(listing.clone().into_bytes()),
+                Some((_, file)) if path.starts_with(&format!("/mirror/someone/clip/resolve/{commit}/")) => {
+                    std::fs::read(model.join(file)).ok()
+                }
+                _ => None,
+            };
+            let tag = if path.ends_with(weights) { format!("etag: \"{sum}\"\r\n") } else { String::new() };
+            let status = if body.is_some() { "200 OK" } else { "404 Not Found" };
+            let body = body.unwrap_or_default();
+            let head = format!("HTTP/1.1 {status}\r\nconnection: close\r\n{tag}content-length: {}\r\n\r\n", body.len());
+            let _ = (&stream).write_all(head.as_bytes()).and_then(|()| (&stream).write_all(&body));
+        }
+    });
+    let pull = |name: &str, more: &[&str]| {
+        let mut command = command(dir.path());
+        command.env("HF_ENDPOINT", format!("http://{address}/mirror/")).args(["model", "pull", name]).args(more);
+        Reply::of(command.output().unwrap())
+    };
+    let missing = pull("someone/else", &[]).code(1);
+    assert!(missing.err.contains("shows no model `someone/else` (404)"), "{}", missing.err);
+    let pulled = pull("hf-hub:someone/clip", &["--progress", "json"]).code(0);
+    assert!(
+        pulled.out.starts_with("someone/clip: fetched; image to 16 numbers, text to 16 numbers; 4 files, "),
+        "{}",
+        pulled.out
+    );
+    assert!(pulled.err.contains(r#""stage":"fetching someone/clip""#), "{}", pulled.err);
+    assert_eq!(pull("someone/clip", &["--json"]).code(0).json()["was_here"], true);
+    assert!(
+        chiasm(dir.path(), &["model", "pull", "someone/clip", "--offline"]).code(0).out.contains("here already, and whole")
+    );
+    assert_eq!(chiasm(dir.path(), &["model", "verify", "someone/clip"]).code(0).err, "");
 }

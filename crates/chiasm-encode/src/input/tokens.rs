@@ -1,14 +1,20 @@
 //! Texts to token ids, by the tokeniser that a checkpoint brings.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 
 use chiasm_core::EncodeError;
 use serde::Deserialize;
+use serde_json::{Map, Value, json};
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::model;
+
+/// Rows of a table of vectors that may be without a token: tables are filled up to round numbers. A tokeniser that leaves more is that
+/// of another model.
+const UNUSED_MAX: usize = 1024;
 
 /// What is done to a text before it is cut into tokens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +65,7 @@ enum Written {
 
 /// A tokeniser with the limits of its model.
 pub(crate) struct TextTokenizer {
+    path: PathBuf,
     tokenizer: Box<Tokenizer>,
     cleaning: Cleaning,
     /// A token, and what is put in its place.
@@ -68,10 +75,15 @@ pub(crate) struct TextTokenizer {
 }
 
 impl TextTokenizer {
-    /// Reads `tokenizer.json`. Texts are cut to `max_tokens`, the special ones among them; a token at or beyond `vocabulary` is
-    /// refused, since the network has no vector for it.
+    /// Reads `tokenizer.json`, or `vocab.txt` where there is but that. Texts are cut to `max_tokens`, the special ones among them. A
+    /// token at or beyond `vocabulary` is refused, since the network has no vector for it, and so is a tokeniser that leaves many
+    /// vectors without a token: it is that of another model, and its numbers would mean other words.
     pub(crate) fn open(files: &mut Checkpoint, max_tokens: usize, vocabulary: usize) -> Result<Self, OpenError> {
-        let (path, bytes) = files.read("tokenizer.json")?;
+        let (path, bytes) = if !files.has("tokenizer.json") && files.has("vocab.txt") {
+            word_pieces(files)?
+        } else {
+            files.read("tokenizer.json")?
+        };
         let damaged = |e: tokenizers::Error| model::config(&path, e.to_string());
         let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(damaged)?;
         tokenizer.with_padding(None);
@@ -79,9 +91,24 @@ impl TextTokenizer {
         tokenizer.with_truncation(Some(truncation)).map_err(damaged)?;
         let largest = tokenizer.get_vocab(true).into_values().max().unwrap_or(0) as usize;
         model::expect(&path, largest < vocabulary, || {
-            format!("it has the token {largest}, config.json has a vocabulary of {vocabulary}")
+            format!("it has the token {largest}, config.json has a vocabulary of {vocabulary}: {OTHERS}")
         })?;
-        Ok(Self { tokenizer: Box::new(tokenizer), cleaning: Cleaning::None, replaced: None, padding: None })
+        model::expect(&path, vocabulary - largest <= UNUSED_MAX, || {
+            format!("its last token is {largest}, config.json has a vocabulary of {vocabulary}: {OTHERS}")
+        })?;
+        Ok(Self { path, tokenizer: Box::new(tokenizer), cleaning: Cleaning::None, replaced: None, padding: None })
+    }
+
+    /// Refuses a tokeniser that does not end a text with the token `end`, whose state the network takes for the text.
+    pub(crate) fn ending_in(self, end: u32) -> Result<Self, OpenError> {
+        let known = self.tokenizer.id_to_token(end).is_some();
+        // Without a post-processor nothing is put behind a text, whoever the tokeniser belongs to.
+        let put = self.tokenizer.get_post_processor().is_none()
+            || self.tokenizer.encode_fast("a", true).is_ok_and(|probe| probe.get_ids().contains(&end));
+        model::expect(&self.path, known && put, || {
+            format!("no text ends with the token {end}, which is eos_token_id in config.json: {OTHERS}")
+        })?;
+        Ok(self)
     }
 
     /// Turns texts into lower case first.
@@ -162,9 +189,62 @@ impl TextTokenizer {
     }
 }
 
+/// The cure.
+const OTHERS: &str = "they are of two models; take both files from one";
+
+/// The `tokenizer.json` that stands for a `vocab.txt`: BERT's word pieces, as `tokenizer_config.json` says, or as BERT does where it is silent.
+fn word_pieces(files: &mut Checkpoint) -> Result<(PathBuf, Vec<u8>), OpenError> {
+    #[derive(Default, Deserialize)]
+    struct Config {
+        do_lower_case: Option<bool>,
+        tokenize_chinese_chars: Option<bool>,
+        strip_accents: Option<bool>,
+    }
+    const CONFIG: &str = "tokenizer_config.json";
+    let config: Config = if files.has(CONFIG) { files.json(CONFIG)?.1 } else { Config::default() };
+    let (path, bytes) = files.read("vocab.txt")?;
+    let text = String::from_utf8(bytes).map_err(|e| model::config(&path, e.to_string()))?;
+    let vocabulary: Map<String, Value> = text
+        .trim_end_matches('\n')
+        .split('\n')
+        .enumerate()
+        .map(|(id, word)| (word.trim_end_matches('\r').to_owned(), id.into()))
+        .collect();
+    let special = |token: &str| -> Result<Value, OpenError> {
+        vocabulary.get(token).cloned().ok_or_else(|| model::config(&path, format!("it has no token `{token}`")))
+    };
+    let (first, last) = (special("[CLS]")?, special("[SEP]")?);
+    let added = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].into_iter().filter_map(|token| {
+        let id = vocabulary.get(token)?;
+        Some(json!({
+            "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true,
+        }))
+    });
+    let tokenizer = json!({
+        "version": "1.0",
+        "added_tokens": added.collect::<Vec<_>>(),
+        "normalizer": {
+            "type": "BertNormalizer",
+            "clean_text": true,
+            "handle_chinese_chars": config.tokenize_chinese_chars.unwrap_or(true),
+            "strip_accents": config.strip_accents,
+            "lowercase": config.do_lower_case.unwrap_or(true),
+        },
+        "pre_tokenizer": { "type": "BertPreTokenizer" },
+        "post_processor": { "type": "BertProcessing", "sep": ["[SEP]", last], "cls": ["[CLS]", first] },
+        "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
+        "model": {
+            "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocabulary,
+        },
+    });
+    let bytes = serde_json::to_vec(&tokenizer).map_err(|e| model::config(&path, e.to_string()))?;
+    Ok((path, bytes))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn texts_are_cut_and_filled_up_to_the_length() {
@@ -196,5 +276,72 @@ mod tests {
         assert_eq!(Cleaning::LowerCaseSpaces.clean(text), "a_dog's toy, \u{00e9}t\u{00e9} \u{00bf}ok?");
         assert_eq!(Cleaning::LowerCase.clean("\u{00c9}t\u{00e9} A "), "\u{00e9}t\u{00e9} a ");
         assert_eq!(Cleaning::None.clean(text), text);
+    }
+
+    #[test]
+    fn a_tokeniser_of_another_model_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |post_processor: &str| {
+            let tokenizer = format!(
+                r#"{{"version": "1.0", "added_tokens": [], "normalizer": null, "pre_tokenizer": {{"type": "Whitespace"}}, "post_processor": {post_processor},
+                "decoder": null, "model": {{"type": "WordLevel", "vocab": {{"unk": 0, "[CLS]": 1, "[SEP]": 2, "a": 3}}, "unk_token": "unk"}}}}"#
+            );
+            std::fs::write(folder.path().join("tokenizer.json"), tokenizer).unwrap();
+        };
+        let open = |vocabulary| TextTokenizer::open(&mut Checkpoint::new(folder.path()), 5, vocabulary);
+        let said = |result: Result<TextTokenizer, OpenError>| result.err().map(|e| e.to_string()).unwrap_or_default();
+        write("null");
+        assert!(said(open(3)).contains("it has the token 3, config.json has a vocabulary of 3: they are of two models"));
+        assert!(open(3 + UNUSED_MAX).is_ok());
+        assert!(said(open(4 + UNUSED_MAX)).contains("its last token is 3, config.json has a vocabulary of 1028"));
+        assert!(open(4).unwrap().ending_in(2).is_ok());
+        assert!(said(open(4).unwrap().ending_in(4)).contains("no text ends with the token 4, which is eos_token_id"));
+        write(r#"{"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]}"#);
+        assert!(open(4).unwrap().ending_in(2).is_ok());
+        assert!(said(open(4).unwrap().ending_in(0)).contains("no text ends with the token 0"));
+    }
+
+    #[test]
+    fn a_vocabulary_alone_makes_the_tokeniser() {
+        let folder = tempfile::tempdir().unwrap();
+        let open = |vocabulary| TextTokenizer::open(&mut Checkpoint::new(folder.path()), 9, vocabulary);
+        std::fs::write(folder.path().join("vocab.txt"), "[PAD]\n[UNK]\n[CLS]\n[SEP]\nhund\n##e\n猫\n,\nHund\n").unwrap();
+        let tokenizer = open(9).unwrap();
+        assert_eq!(tokenizer.ids("Hunde,猫猫 x").unwrap(), Some(vec![2, 4, 5, 7, 6, 6, 1, 3]));
+        assert_eq!(tokenizer.ids(" ").unwrap(), None);
+        std::fs::write(folder.path().join("tokenizer_config.json"), r#"{"do_lower_case": false}"#).unwrap();
+        assert_eq!(open(9).unwrap().ids("Hunde").unwrap(), Some(vec![2, 8, 5, 3]));
+        std::fs::write(folder.path().join("vocab.txt"), "[PAD]\n[UNK]\n[SEP]\n").unwrap();
+        assert!(open(9).err().unwrap().to_string().contains("it has no token `[CLS]`"));
+    }
+
+    #[test]
+    fn a_vocabulary_gives_the_tokens_of_the_tokeniser_made_from_it() {
+        let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
+        let data = std::env::var_os("CHIASM_TEST_DATA").map_or_else(|| PathBuf::from(default), PathBuf::from);
+        let from = data.join("small_models/all-MiniLM-L6-v2");
+        if !from.is_dir() {
+            assert!(std::env::var_os("CI").is_none(), "no test data at {}", from.display());
+            eprintln!("skipped: no test data at {}", from.display());
+            return;
+        }
+        let folder = tempfile::tempdir().unwrap();
+        for file in ["vocab.txt", "tokenizer_config.json"] {
+            std::fs::write(folder.path().join(file), std::fs::read(from.join(file)).unwrap()).unwrap();
+        }
+        let open = |folder: &Path| TextTokenizer::open(&mut Checkpoint::new(folder), 128, 30522).unwrap();
+        let (made, given) = (open(folder.path()), open(&from));
+        for text in [
+            "A dog runs on grass.",
+            "ÀÉÎõü straße",
+            "雪里的一只狗",
+            "don't stop-believing; it's 3.14159!",
+            "x\u{200b}y\tz\u{a0}",
+            "[SEP] unbelievably",
+            "Ω≈ç√∫ 😀👍",
+            "antidisestablishmentarianism",
+        ] {
+            assert_eq!(made.ids(text).unwrap(), given.ids(text).unwrap(), "{text}");
+        }
     }
 }

@@ -145,6 +145,8 @@ pub(crate) fn load_text(files: &mut Checkpoint, path: &Path, c: &TextConfig, pro
     let shape = shape(path, "text_config", [c.hidden_size, c.intermediate_size, n_heads], act, c.layer_norm_eps)?;
     model::expect(path, c.max_position_embeddings >= 3, || "max_position_embeddings is below 3".to_owned())?;
     let tokenizer = TextTokenizer::open(files, c.max_position_embeddings, c.vocab_size)?;
+    // The state of the end token stands for the text: a tokeniser that puts none would make all texts that begin alike the same.
+    let tokenizer = if c.eos_token_id == LEGACY_END { tokenizer } else { tokenizer.ending_in(c.eos_token_id)? };
     let mut w = files.weights()?;
     let net = text(&mut w, c, shape, projected)?;
     w.skip("text_model.embeddings.position_ids");

@@ -63,6 +63,11 @@ impl Family {
 const OPEN_CLIP: Family =
     Family { model_type: "open_clip", modalities: &[Modality::Image, Modality::Text], open: open_clip::open };
 
+/// What the towers of an architecture take, if it is one of the list.
+pub(crate) fn modalities(model_type: &str) -> Option<&'static [Modality]> {
+    FAMILIES.iter().chain([&OPEN_CLIP]).find(|family| family.model_type == model_type).map(|family| family.modalities)
+}
+
 /// The family of the checkpoint in a folder. Many folders hold one model in both layouts: Hugging Face's is taken where its weights are
 /// there and its architecture is in the list.
 pub(crate) fn family_of(folder: &Path) -> Result<&'static Family, OpenError> {

@@ -29,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 use self::bytes::Bytes;
+pub use self::shards::WEIGHT_FILES;
 use self::tensor::Stored;
 use crate::kernel::Precision;
 

@@ -12,9 +12,9 @@ use super::bytes::Bytes;
 use super::{Entry, N_NAMES_SHOWN, Weights, WeightsError, tensors};
 use crate::kernel::Precision;
 
-/// What is looked for, the first that is there is meant: safetensors before pickles, a whole file before shards, and the names
-/// of the Hugging Face layout before those of open_clip.
-const SOUGHT: [&str; 6] = [
+/// The files that hold the weights of a folder, the first that is there is meant: safetensors before pickles, a whole file before
+/// shards, and the names of the Hugging Face layout before those of open_clip.
+pub const WEIGHT_FILES: [&str; 6] = [
     "model.safetensors",
     "model.safetensors.index.json",
     "open_clip_model.safetensors",
@@ -29,8 +29,8 @@ const INDEX_LEN_MAX: usize = 1 << 26;
 pub(super) fn find(folder: &Path) -> Result<PathBuf, WeightsError> {
     std::fs::read_dir(folder).map_err(|source| WeightsError::Io { file: folder.to_owned(), source })?;
     // A link that leads nowhere is there too: to pass it over would take other weights without a word.
-    let found = SOUGHT.iter().map(|name| folder.join(name)).find(|path| path.symlink_metadata().is_ok());
-    let sought = || SOUGHT.iter().map(|name| (*name).to_owned()).collect();
+    let found = WEIGHT_FILES.iter().map(|name| folder.join(name)).find(|path| path.symlink_metadata().is_ok());
+    let sought = || WEIGHT_FILES.iter().map(|name| (*name).to_owned()).collect();
     found.ok_or_else(|| WeightsError::NotFound { folder: folder.to_owned(), sought: sought() })
 }
 
