@@ -126,7 +126,10 @@ fn make(plan: &Plan, script: &Path, model: &str, place: &Path) -> Result<(), Ben
     Err(failed(said.lines().last().unwrap_or("the interpreter failed").to_owned()))
 }
 
+/// A name, and the process, or why there is none.
 type Contestant = (String, Result<Rivals, String>);
+/// The best turn so far and the rounds in it, or why there is none.
+type Best = Result<Option<(Answer, u32)>, String>;
 
 fn contestants(plan: &Plan, script: &Path, place: &Path, threads: usize) -> Vec<Contestant> {
     let n = threads.to_string();
@@ -154,7 +157,7 @@ fn turns(
     contestants: &mut [Contestant],
     cancel: &Cancel,
 ) -> Result<Vec<Timing>, BenchError> {
-    let mut best: Vec<Result<Option<(Answer, u32)>, String>> = contestants.iter().map(|_| Ok(None)).collect();
+    let mut best: Vec<Best> = contestants.iter().map(|_| Ok(None)).collect();
     for _turn in 0..plan.turns {
         for ((_, process), best) in contestants.iter_mut().zip(&mut best) {
             cancel.check()?;
@@ -181,7 +184,7 @@ fn turns(
     let standard = contestants.iter().position(|(name, _)| name == STANDARD);
     let standard = standard.and_then(|at| best[at].as_ref().ok()?.clone());
     let per_item = |seconds: f64, rounds: u32| seconds * 1000.0 / f64::from(rounds) / batch as f64;
-    let timing = |((name, _), best): (&Contestant, &Result<Option<(Answer, u32)>, String>)| {
+    let timing = |((name, _), best): (&Contestant, &Best)| {
         let outcome = best.as_ref().map_err(Clone::clone).and_then(|best| {
             let (answer, rounds) = best.as_ref().ok_or("no turn was taken")?;
             let cpu_ms = per_item(answer.cpu, *rounds);
@@ -285,7 +288,7 @@ fn input(folder: &Path, kind: &str, batch: usize) -> Result<Vec<Media>, BenchErr
             let picture = |rgb: &[u8]| Media::Image(Image { width: SIDE, height: SIDE, rgb: rgb.to_vec() });
             read("input.rgb")?.chunks_exact((SIDE * SIDE * 3) as usize).take(batch).map(picture).collect()
         }
-        _ => return Err(unknown()),
+        Modality::Video | Modality::Series => return Err(unknown()),
     })
 }
 

@@ -34,6 +34,6 @@ pub use files::{is_index, is_inside, select, shards};
 pub use locate::{Location, Place, hub_cache, locate, published_as};
 pub use names::{ModelName, NameError};
 pub use published::{Figure, Published, published};
-pub use registry::{ModelInfo, catalogue, class_names, open, temperature, tower_name, towers, towers_of};
+pub use registry::{ModelInfo, bare, catalogue, class_names, open, temperature, tower_name, towers, towers_of};
 pub use store::{Entry, MANIFEST, Manifest, Problem, Removed, Stage, Store, StoredFile, TowerInfo, towers_at};
 pub use temperature::Temperature;

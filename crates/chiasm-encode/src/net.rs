@@ -9,8 +9,8 @@ use crate::input::{Clip, ClipProcessor, ImageProcessor, SoundProcessor, TextToke
 use crate::model::Output;
 
 /// Rows (tokens, patches) that one thread computes at once: enough to make the most of the weights while they are in the
-/// cache, few enough that the rows stay there too.
-const ROWS_AT_A_TIME: usize = 256;
+/// cache, few enough that the rows stay near too.
+const ROWS_AT_A_TIME: usize = 512;
 
 /// Sees the hidden states on their way: called with a name (`hidden.0` before the first layer, `hidden.1` after it, and so on) and
 /// the states of the whole batch, one item after the other.

@@ -301,8 +301,8 @@ pub fn tower_name(name: &str, kind: Modality) -> String {
     format!("{bare}:{kind}{}", &name[bare.len()..])
 }
 
-/// A model's name or path without what is wanted of it.
-pub(crate) fn bare(name: &str) -> &str {
+/// A model's name or path without what is wanted of it: the tower, the classes, the precision, which all stand at its end.
+pub fn bare(name: &str) -> &str {
     split(split_precision(name).0).0
 }
 

@@ -3,7 +3,8 @@
 //! # Reference
 //! Radford et al., ICML 2021: logits are cosines times `exp(logit_scale)`, and a softmax makes shares of them. Zhai et al., ICCV
 //! 2023: `logit_bias` is added, and a sigmoid makes each a probability of its own. Wu et al., ICASSP 2023 have a scale for each
-//! direction, of which that of a sound asked by texts is `logit_scale_a`.
+//! direction, of which that of a sound asked by texts is `logit_scale_a`. Jia et al., ICML 2021 (ALIGN) keep what a cosine is divided by,
+//! `temperature`.
 
 use std::path::Path;
 
@@ -28,7 +29,7 @@ pub(crate) fn read(folder: &Path, modality: Option<Modality>) -> Result<Option<T
     let mut weights = Weights::open(folder)?;
     let own = if modality == Some(Modality::Audio) { "logit_scale_a" } else { "logit_scale_t" };
     let Some(scale) = ["logit_scale", own].into_iter().find_map(|name| number(&mut weights, name).transpose()) else {
-        return Ok(None);
+        return divisor(&mut weights);
     };
     let (stored, bias) = (scale?, number(&mut weights, "logit_bias")?);
     let scale = f64::from(stored).exp();
@@ -36,6 +37,16 @@ pub(crate) fn read(folder: &Path, modality: Option<Modality>) -> Result<Option<T
         format!("logit_scale is {stored}, whose exponential is no factor: expected about 4.6")
     })?;
     Ok(Some(Temperature { scale, bias: bias.map(f64::from) }))
+}
+
+/// ALIGN's, of which a softmax makes probabilities as well.
+fn divisor(weights: &mut Weights) -> Result<Option<Temperature>, OpenError> {
+    let Some(stored) = number(weights, "temperature")? else { return Ok(None) };
+    let scale = 1.0 / f64::from(stored);
+    model::expect(weights.file(), scale.is_finite() && scale > 0.0, || {
+        format!("temperature is {stored}, by which no cosine is divided: expected about 0.07")
+    })?;
+    Ok(Some(Temperature { scale, bias: None }))
 }
 
 /// A number that stands as a scalar or as the only one of a row.
@@ -69,6 +80,7 @@ mod tests {
         assert_eq!(of(&both, image), Some(Temperature { scale, bias }));
         let two: [(&str, &[usize], f32); 2] = [("logit_scale_a", &[], 4.6), ("logit_scale_t", &[], 1.0)];
         assert_eq!(of(&two, Modality::Audio), Some(Temperature { scale, bias: None }));
+        assert_eq!(of(&[("temperature", &[], 0.0625)], image), Some(Temperature { scale: 16.0, bias: None }));
         assert_eq!(of(&[("weight", &[1], 1.0)], image), None);
     }
 
@@ -76,6 +88,7 @@ mod tests {
     fn what_is_no_temperature_is_refused() {
         let refused = |tensors: &[_]| read_of(tensors, Modality::Image).unwrap_err().to_string();
         assert!(refused(&[("logit_scale", &[], 2000.0)]).contains("logit_scale is 2000"));
+        assert!(refused(&[("temperature", &[], 0.0)]).contains("temperature is 0"));
         assert!(refused(&[("logit_scale", &[], f32::NAN)]).contains("NaN"));
         assert!(refused(&[("logit_scale", &[1, 1], 1.0)]).contains("shape [1, 1]"));
         assert!(refused(&[("logit_scale", &[], 1.0), ("logit_bias", &[], f32::INFINITY)]).contains("logit_bias"));

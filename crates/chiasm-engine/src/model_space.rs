@@ -23,8 +23,9 @@ impl Space {
     pub fn of_model(name: &str, models: &ModelDirs) -> Result<Space> {
         let towers = chiasm_encode::towers(name, models)?;
         // A library outlives the folder that one stood in when it was made.
-        let name = match std::fs::canonicalize(name) {
-            Ok(path) => path.to_string_lossy().into_owned(),
+        let folder = chiasm_encode::bare(name);
+        let name = match std::fs::canonicalize(folder) {
+            Ok(path) => path.to_string_lossy().into_owned() + &name[folder.len()..],
             Err(_) => name.to_owned(),
         };
         let open = |modality: &Modality| -> Result<Arc<dyn Encoder>> {

@@ -138,10 +138,7 @@ pub enum HubError {
 
 impl From<StoreError> for HubError {
     fn from(error: StoreError) -> Self {
-        match error {
-            StoreError::Cancelled(cancelled) => Self::Cancelled(cancelled),
-            other => Self::Store(Box::new(other)),
-        }
+        if let StoreError::Cancelled(cancelled) = error { Self::Cancelled(cancelled) } else { Self::Store(Box::new(error)) }
     }
 }
 

@@ -17,6 +17,7 @@ pub(super) static AMX_BF16: Kernel = Kernel {
     columns: 32,
     rows: 32,
     order: RowOrder::AsTheyAre { rows: TILE, words: TILE },
+    block: (256, 512 << 10),
     strip: amx_bf16,
     is_here: || features().0,
 };
@@ -27,6 +28,7 @@ pub(super) static AMX_INT8: Kernel = Kernel {
     columns: 32,
     rows: 32,
     order: RowOrder::AsTheyAre { rows: TILE, words: TILE },
+    block: (256, 512 << 10),
     strip: amx_int8,
     is_here: || features().1,
 };

@@ -50,6 +50,9 @@ pub(super) struct Kernel {
     pub(super) rows: usize,
     /// How rows are packed for it.
     pub(super) order: RowOrder,
+    /// Rows of a block, and bytes of them when packed at most: they stay in the second cache, which machines with wider registers have
+    /// larger.
+    pub(super) block: (usize, usize),
     /// # Safety
     /// Only where its instructions are there, on a strip of valid pointers over a panel of `columns` columns.
     pub(super) strip: unsafe fn(Strip),

@@ -78,10 +78,6 @@ pub fn instructions(precision: Precision) -> &'static str {
     isa::best(precision).name
 }
 
-/// Rows per block: with [`BLOCK_BYTES`] they stay in the second cache.
-const BLOCK_ROWS: usize = 96;
-/// Of packed rows, at most; longer rows are taken in parts.
-const BLOCK_BYTES: usize = 300 << 10;
 /// Words in a cache line; panels begin on one.
 const LINE: usize = 16;
 
@@ -184,7 +180,7 @@ impl Packed {
         assert_eq!(finish.bias.len(), self.n_out, "a bias for every column");
         SCRATCH.with_borrow_mut(|scratch| {
             // Blocks of equal height: a short last one would stream the weights past a few rows.
-            let n_blocks = n.div_ceil(BLOCK_ROWS).max(1);
+            let n_blocks = n.div_ceil(self.kernel.block.0).max(1);
             let height = n.div_ceil(n_blocks).next_multiple_of(self.kernel.rows);
             let mut first = 0;
             while first < n {
@@ -206,7 +202,7 @@ impl Packed {
         // Parts of long rows; then the sums of all panels wait until the last part. Whole chunks, so that the same products are
         // summed together however many rows there are.
         let chunk = self.kernel.chunk();
-        let part = (BLOCK_BYTES / (4 * rows) / chunk).max(1) * chunk;
+        let part = (self.kernel.block.1 / (4 * rows) / chunk).max(1) * chunk;
         let n_parts = self.steps.div_ceil(part).max(1);
         let filled = self.kernel.filled(rows);
         let strip_len = filled * width;

@@ -12,6 +12,7 @@ pub(super) static NEON_F32: Kernel = Kernel {
     columns: 16,
     rows: 6,
     order: RowOrder::Interleaved,
+    block: (96, 300 << 10),
     strip: neon_f32,
     is_here: || true,
 };
@@ -22,6 +23,7 @@ pub(super) static NEON_I16: Kernel = Kernel {
     columns: 16,
     rows: 6,
     order: RowOrder::Interleaved,
+    block: (96, 300 << 10),
     strip: neon_i16,
     is_here: || true,
 };
