@@ -129,7 +129,7 @@ fn what_is_no_model_leaves_nothing() {
     // The image tower opens, the text tower does not.
     std::fs::write(from.join("model.safetensors"), common::weights("clip_quick_image", |name| !name.starts_with("text_")))
         .unwrap();
-    refused(&from, None, "no tensor `text_model.embeddings.token_embedding.weight`");
+    refused(&from, None, "no tensor `text_");
     // An index that names a file elsewhere.
     std::fs::remove_file(from.join("model.safetensors")).unwrap();
     std::fs::write(from.join("model.safetensors.index.json"), r#"{"weight_map": {"a": "../secret.safetensors"}}"#).unwrap();
