@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use chiasm_core::{Modality, Span};
-use chiasm_engine::{Filter, Found, Library, Query, QueryMedia, SearchReply, SearchRequest};
+use chiasm_engine::{Filter, Found, Library, Query, QueryMedia, Rerank, SearchReply, SearchRequest};
 use clap::{ArgAction, Args, value_parser};
 
 use crate::locate::LibraryArg;
@@ -21,6 +21,8 @@ pub(crate) struct SearchArgs {
     #[command(flatten)]
     answer: AnswerArgs,
     #[command(flatten)]
+    rerank: RerankArgs,
+    #[command(flatten)]
     library: LibraryArg,
 }
 
@@ -33,7 +35,27 @@ pub(crate) struct SimilarArgs {
     #[command(flatten)]
     answer: AnswerArgs,
     #[command(flatten)]
+    rerank: RerankArgs,
+    #[command(flatten)]
     library: LibraryArg,
+}
+
+/// Who looks at the first hits again.
+#[derive(Args)]
+struct RerankArgs {
+    /// A cross-encoder's folder (BLIP): it looks at the query and each of the first hits together and puts those in order
+    #[arg(long, value_name = "FOLDER")]
+    rerank: Option<PathBuf>,
+    /// How many hits it looks at
+    #[arg(long, value_name = "N", default_value_t = 20, requires = "rerank", value_parser = value_parser!(u32).range(1..))]
+    rerank_top: u32,
+}
+
+impl RerankArgs {
+    fn open(&self) -> anyhow::Result<Option<Rerank>> {
+        let open = |folder: &PathBuf| Rerank::open(folder, self.rerank_top as usize);
+        Ok(self.rerank.as_ref().map(open).transpose()?)
+    }
 }
 
 /// Which hits, and how they are shown.
@@ -66,7 +88,7 @@ struct AnswerArgs {
 pub(crate) fn search(args: &SearchArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     let library = args.library.open()?;
     let query = args.parts.resolve(&library)?;
-    answer(&library, query, &args.answer, ui)
+    answer(&library, query, &args.answer, &args.rerank, ui)
 }
 
 /// `chiasm similar`
@@ -78,19 +100,21 @@ pub(crate) fn similar(args: &SimilarArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         Err(_) if Path::new(&args.item).is_file() => QueryMedia::Media(query::any_media(Path::new(&args.item))?),
         Err(error) => return Err(error),
     };
-    answer(&library, Query::of(what), &args.answer, ui)
+    answer(&library, Query::of(what), &args.answer, &args.rerank, ui)
 }
 
-fn answer(library: &Library, query: Query, args: &AnswerArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+fn answer(library: &Library, query: Query, args: &AnswerArgs, rerank: &RerankArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     let request = SearchRequest {
         query,
         k: args.k as usize,
         kinds: args.kinds.clone(),
         filter: args.filter.clone(),
         lanes: args.lanes.clone(),
+        rerank: rerank.open()?,
         ..SearchRequest::default()
     };
     let reply = library.search(&request)?;
+    reply.remarks.iter().for_each(|remark| ui.remark(remark));
     if ui.json {
         ui.print_json(&document(&reply))?;
     } else if args.paths || args.nul {
@@ -177,6 +201,7 @@ fn document(reply: &SearchReply) -> serde_json::Value {
     let mut document = serde_json::json!({
         "hits": hits,
         "stands_out": stands_out(reply),
+        "remarks": reply.remarks,
         "n_candidates": reply.n_candidates,
         "elapsed_ms": reply.elapsed_ms,
     });
@@ -189,10 +214,17 @@ fn document(reply: &SearchReply) -> serde_json::Value {
 fn show(reply: &SearchReply, pictures: Option<Protocol>, ui: &Ui) -> anyhow::Result<()> {
     let here = std::env::current_dir().unwrap_or_default();
     let rank_width = reply.hits.len().to_string().len();
+    let reranked = reply.hits.iter().any(|hit| hit.rerank_score.is_some());
     for (i, hit) in reply.hits.iter().enumerate() {
         let strength = Strength::of(hit);
+        // Beside the closeness, where any hit was looked at again, what came of that.
+        let rerank_score = match hit.rerank_score {
+            Some(score) => format!("  {score:>6.3}"),
+            None if reranked => format!("  {:>6}", "-"),
+            None => String::new(),
+        };
         let mut line = format!(
-            "{:>rank_width$}  {:>6.3}  {}  {:<6}  {}",
+            "{:>rank_width$}{rerank_score}  {:>6.3}  {}  {:<6}  {}",
             i + 1,
             hit.score,
             ui.paint(strength.paint(), &format!("{:<6}", strength.word())),
@@ -208,7 +240,7 @@ fn show(reply: &SearchReply, pictures: Option<Protocol>, ui: &Ui) -> anyhow::Res
         }
         line.push('\n');
         if let Some(snippet) = hit.snippet.as_deref().filter(|s| !s.trim().is_empty()) {
-            let indent = " ".repeat(rank_width + 2 + 6 + 2 + 6 + 2 + 6 + 2);
+            let indent = " ".repeat(rank_width + rerank_score.len() + 2 + 6 + 2 + 6 + 2 + 6 + 2);
             line.push_str(&format!("{indent}{}\n", ui.paint(Paint::Dim, &one_line(snippet, 100))));
         }
         if let (Some(protocol), Modality::Image | Modality::Video) = (pictures, hit.kind) {

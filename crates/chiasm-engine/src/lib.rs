@@ -9,7 +9,7 @@
 //! | make, open a library | [`Library::create`], [`Library::open`], [`Library::open_or_create`], [`Library::import_vectors`] |
 //! | fill it from folders | [`Library::index`] |
 //! | put several models into it | [`Library::create_with_lanes`], [`Library::add_lane`] |
-//! | ask it | [`Library::search`], [`Library::similar`], [`Library::items`], [`Library::find_item`] |
+//! | ask it | [`Library::search`] (with [`Rerank`]), [`Library::similar`], [`Library::items`], [`Library::find_item`] |
 //! | look after it | [`Library::info`], [`Library::verify`], [`Library::remove`] |
 //! | name what media show | [`Classifier`] |
 //!
@@ -39,6 +39,7 @@ mod model_space;
 mod pairs;
 mod pipeline;
 mod prompts;
+mod rerank;
 mod search;
 mod serial;
 mod space;
@@ -61,6 +62,7 @@ pub use lane::Lane;
 pub use library::Library;
 pub use pairs::{PairTable, TextColumn};
 pub use prompts::{Language, Prompts};
+pub use rerank::Rerank;
 pub use search::{Found, InLane, LaneAsked, Query, QueryMedia, QueryPart, SearchReply, SearchRequest, load_media};
 pub use space::{Space, SpaceInfo, ViewInfo};
 pub use verify::{Problem, VerifyReport};

@@ -31,6 +31,7 @@ use crate::catalogue::ItemMetadata;
 use crate::lane::Lane;
 use crate::library::{METADATA_COLUMNS, item_metadata, one_line, span_at};
 use crate::live::{Live, modality_at};
+use crate::rerank::Rerank;
 use crate::space::{floats, mean};
 use crate::store::path_of;
 use crate::{EngineError, Filter, Library, Result, Space};
@@ -100,6 +101,8 @@ pub struct SearchRequest {
     pub space: Option<String>,
     /// Names of the lanes to ask; all when empty.
     pub lanes: Vec<String>,
+    /// A cross-encoder that puts the first hits in their last order. The query is then one part, words or a picture.
+    pub rerank: Option<Rerank>,
 }
 
 /// Where an item stands in one of several lanes.
@@ -148,6 +151,9 @@ pub struct Found {
     /// How many of the vectors searched (of this kind, within the filter) would score so by chance; absent for several parts. Below about
     /// 0.1 is a match to believe, above 1 a coincidence.
     pub chance: Option<f32>,
+    /// What the cross-encoder gave the query and this item together; absent where none looked at it. Probabilities for those that give
+    /// such.
+    pub rerank_score: Option<f32>,
     /// Which part of the item matched best.
     #[serde(serialize_with = "crate::serial::span")]
     pub span: Span,
@@ -168,7 +174,8 @@ pub struct Found {
 pub struct SearchReply {
     /// At most `k` of them. Ranked by `z` where all have one (closeness between different kinds of media lies in different
     /// ranges, so scores of a picture and of a text cannot be compared as they are), else by `score` less the item's crowding;
-    /// by `fused` where several lanes were asked; ties by item number.
+    /// by `fused` where several lanes were asked; ties by item number. Hits with a `rerank_score` have changed places among themselves to
+    /// follow that.
     pub hits: Vec<Found>,
     /// Items among which was searched, after kinds and filter.
     pub n_candidates: usize,
@@ -177,6 +184,8 @@ pub struct SearchReply {
     /// The lanes of a library of several, as far as the request does not exclude them.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lanes: Vec<LaneAsked>,
+    /// What a person should know of how the answers came about, such as files that could not be looked at again.
+    pub remarks: Vec<String>,
 }
 
 /// Reads and decodes a file to ask with.
@@ -193,16 +202,26 @@ impl Library {
     /// Ranks the library's items by closeness to a query.
     ///
     /// # Errors
-    /// [`EngineError::Query`] for a query that asks for nothing; [`EngineError::NoSuchLane`]; [`EngineError::ForeignSpace`];
-    /// [`EngineError::NoSuchItem`]; [`EngineError::OneAtATime`]; those of [`crate::Space::embed`].
+    /// [`EngineError::Query`] for a query that asks for nothing, or for what cannot be re-ranked; [`EngineError::NoSuchLane`];
+    /// [`EngineError::ForeignSpace`]; [`EngineError::NoSuchItem`]; [`EngineError::OneAtATime`]; those of [`crate::Space::embed`].
     pub fn search(&self, request: &SearchRequest) -> Result<SearchReply> {
+        let Some(rerank) = &request.rerank else { return self.rank(request, request.k, request.k) };
+        // Not cut before it is re-ranked: so many of each kind are there to be looked at, and what stood below may come up.
+        let mut reply = self.rank(request, request.k.max(rerank.n_top()), usize::MAX)?;
+        self.rerank(request, rerank, &mut reply)?;
+        reply.hits.truncate(request.k);
+        Ok(reply)
+    }
+
+    /// The best items in the order of their closeness: at least the best `depth` of each kind are looked at, the best `k` told.
+    fn rank(&self, request: &SearchRequest, depth: usize, k: usize) -> Result<SearchReply> {
         let started = Instant::now();
         let (asked, lanes) = self.asked(request)?;
         let rankings = match asked.as_slice() {
-            [one] => vec![self.ranked(one, request, request.k)?],
+            [one] => vec![self.ranked(one, request, depth, k)?],
             several => {
-                let depth = request.k.saturating_mul(DEPTH).max(MIN_DEPTH);
-                several.iter().map(|one| self.ranked(one, request, depth)).collect::<Result<_>>()?
+                let depth = depth.saturating_mul(DEPTH).max(MIN_DEPTH);
+                several.iter().map(|one| self.ranked(one, request, depth, depth)).collect::<Result<_>>()?
             }
         };
         let reader = self.store.reader()?;
@@ -214,7 +233,7 @@ impl Library {
             [one] => one.candidates.iter().filter_map(|c| found(one, c).transpose()).collect::<Result<Vec<Found>>>()?,
             several => {
                 let mut hits = Vec::new();
-                for fused in fused(several, request.k)? {
+                for fused in fused(several, k)? {
                     let best = &several[fused.best];
                     if let Some(mut hit) = found(best, &best.candidates[fused.at])? {
                         (hit.fused, hit.lanes) = (Some(fused.score), fused.lanes);
@@ -225,7 +244,8 @@ impl Library {
             }
         };
         let n_candidates = n_together(&rankings);
-        Ok(SearchReply { hits, n_candidates, elapsed_ms: started.elapsed().as_secs_f64() * 1e3, lanes })
+        let elapsed_ms = started.elapsed().as_secs_f64() * 1e3;
+        Ok(SearchReply { hits, n_candidates, elapsed_ms, lanes, remarks: Vec::new() })
     }
 
     /// What is like an item, itself left out.
@@ -326,8 +346,8 @@ impl Library {
         }
     }
 
-    /// The items of a lane by closeness to a query, the best `k`.
-    fn ranked(&self, asked: &Asked<'_>, request: &SearchRequest, k: usize) -> Result<Ranked> {
+    /// The items of a lane by closeness to a query, the best `k` of those among which are the best `depth` of each kind.
+    fn ranked(&self, asked: &Asked<'_>, request: &SearchRequest, depth: usize, k: usize) -> Result<Ranked> {
         let Asked { lane, parts } = asked;
         let live = lane.live(&self.store)?;
         let reader = self.store.reader()?;
@@ -344,7 +364,7 @@ impl Library {
             }
             let weighed = Weighed::new(lane.space(), &live, parts, modality);
             calibrated &= weighed.figures.is_some();
-            for candidate in weighed.best_items(&live, &rows, n_rows, k, &own)? {
+            for candidate in weighed.best_items(&live, &rows, n_rows, depth, &own)? {
                 let kept = best.entry(candidate.item).or_insert_with(|| candidate.clone());
                 if candidate.rank(true) > kept.rank(true) {
                     *kept = candidate;
@@ -660,6 +680,7 @@ fn found(reader: &Connection, live: &Live, candidate: &Candidate) -> rusqlite::R
             score: candidate.score as f32,
             z: candidate.z.map(|z| z as f32),
             chance: candidate.chance.map(|c| c as f32),
+            rerank_score: None,
             span: span_at(row, 2)?,
             snippet: body.map(|b| one_line(&b)),
             metadata: item_metadata(row, 6)?,

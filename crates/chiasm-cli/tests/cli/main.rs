@@ -10,3 +10,4 @@ mod evaluation;
 mod feature_files;
 mod lanes;
 mod models;
+mod rerank;

@@ -37,9 +37,14 @@ fn write_checkpoint(folder: &Path, golden: &Value, mut make: impl FnMut(&str, us
 
 /// A small CLIP with weights of its own.
 pub(crate) fn checkpoint(folder: &Path) -> PathBuf {
-    let folder = folder.join("tiny-clip");
+    checkpoint_of(folder, "clip_quick_image", "tiny-clip")
+}
+
+/// The model of a golden of the encoders in a folder `name`, with weights of its own.
+pub(crate) fn checkpoint_of(folder: &Path, of: &str, name: &str) -> PathBuf {
+    let folder = folder.join(name);
     let mut state = 1u32;
-    write_checkpoint(&folder, &golden("encode/nets/clip_quick_image.json"), |_, n, _, _| {
+    write_checkpoint(&folder, &golden(&format!("encode/nets/{of}.json")), |_, n, _, _| {
         let mut number = || {
             state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
             (state >> 8) as f32 / (1 << 23) as f32 - 0.9
@@ -61,7 +66,7 @@ fn numbers(name: &str, n: usize, centre: f32, spread: f32) -> Vec<f32> {
     (1..=n as u64).map(number).collect()
 }
 
-fn pictures(folder: &Path) {
+pub(crate) fn pictures(folder: &Path) {
     std::fs::create_dir(folder).unwrap();
     for (i, colour) in [[250u8, 10, 10], [10, 250, 10], [10, 10, 250]].into_iter().enumerate() {
         let picture = image::RgbImage::from_fn(40, 30, |x, y| {
