@@ -7,7 +7,8 @@
 NAME.safetensors holds `samples`, f32, at the rate that the front end wants, and `spectrum`, f32 [frames, bands, channels]; its metadata
 what kind of front end it is under `kind`, and the description under `config`.
 
-AST's front end is transformers' own of numpy: the one of torchaudio, taken where that is installed, computes in f32.
+AST's front end is transformers' own of numpy: the one of torchaudio, taken where that is installed, computes in f32. The front end of
+PANNs is written out here with torch.stft in f64; its mel filters are those of transformers, equal to librosa's `filters.mel`.
 """
 
 import json
@@ -18,6 +19,7 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 from transformers import ASTFeatureExtractor
+from transformers.audio_utils import mel_filter_bank
 
 from encode_shared import numbers
 
@@ -28,7 +30,21 @@ def ast(samples, config):
     return torch.from_numpy(spectrum)[..., None]
 
 
-KINDS = {"ast": (ast, 16000)}
+def cnn14(samples, config):
+    size, hop, rate = config["window_size"], config["hop_size"], config["sample_rate"]
+    shortest = 31 * hop
+    samples = torch.from_numpy(samples).double()
+    samples = torch.nn.functional.pad(samples, (0, max(0, shortest - len(samples))))
+    window = torch.hann_window(size, periodic=True, dtype=torch.float64)
+    stft = torch.stft(samples, size, hop, window=window, center=True, pad_mode="reflect", return_complex=True)
+    filters = mel_filter_bank(size // 2 + 1, config["mel_bins"], config["fmin"], config["fmax"], rate, norm="slaney", mel_scale="slaney")
+    mel = (stft.abs() ** 2).T @ torch.from_numpy(filters)
+    return (10 * torch.log10(mel.clamp(min=1e-10))).float()[..., None]
+
+
+KINDS = {"ast": (ast, 16000), "cnn14": (cnn14, 32000)}
+CNN14 = {"model_type": "cnn14", "sample_rate": 32000, "window_size": 1024, "hop_size": 320, "mel_bins": 64, "fmin": 50, "fmax": 14000}
+CNN14 |= {"classes_num": 527}
 
 
 def made_up(name, n, rate):
@@ -56,7 +72,10 @@ if len(sys.argv) > 3 and sys.argv[1] == "--files":
         rate, samples = wavfile.read(file)
         samples = (samples - 128.0) / 128 if samples.dtype == np.uint8 else samples / 32768.0
         samples = samples.mean(1) if samples.ndim == 2 else samples
-        for name, kind, config in [("ast", "ast", {})]:
+        for name, kind, config in [
+            ("ast", "ast", {}),
+            ("cnn14", "cnn14", CNN14),
+        ]:
             wanted = KINDS[kind][1]
             divisor = np.gcd(rate, wanted)
             resampled = resample_poly(samples, wanted // divisor, rate // divisor).astype(np.float32)
@@ -65,3 +84,6 @@ else:
     out = Path(__file__).resolve().parent.parent / "testdata" / "goldens" / "encode" / "sounds"
     write(out, "ast_short", "ast", made_up("a", 4000, 16000), {"max_length": 30})
     write(out, "ast_cut", "ast", made_up("b", 5000, 16000), {"max_length": 20, "num_mel_bins": 64, "do_normalize": False})
+    cnn14_small = CNN14 | {"sample_rate": 8000, "window_size": 256, "hop_size": 80, "fmax": 3900, "mel_bins": 24}
+    write(out, "cnn14", "cnn14", made_up("i", 4000, 8000), cnn14_small)
+    write(out, "cnn14_filled_up", "cnn14", made_up("j", 500, 8000), cnn14_small)

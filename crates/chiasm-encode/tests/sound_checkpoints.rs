@@ -52,7 +52,7 @@ fn a_row_is_the_same_to_the_bit_in_any_batch() {
     // From a few samples to more than the networks take, at rates that must be resampled and such that must not.
     let batch = [(500, 16_000), (3_000, 4_000), (9_000, 8_012), (4_001, 4_000), (60_000, 32_000), (4_100, 16_000)]
         .map(|(n, rate)| sound(n, rate));
-    for (golden, tower) in [("ast", "")] {
+    for (golden, tower) in [("ast", ""), ("cnn14", "")] {
         let folder = checkpoint(golden);
         let encoder = open(&format!("{}{tower}", folder.path().display()), &ModelDirs::default()).unwrap();
         let whole = encoder.encode(&batch).unwrap();
@@ -91,6 +91,19 @@ fn descriptions_that_do_not_fit_are_refused_by_name() {
         (preprocessor, r#""max_length":20"#, r#""max_length":20,"sampling_rate":5"#, "sampling_rate is 5"),
     ] {
         let message = refusal("ast", "", file, old, new);
+        assert!(message.contains(words), "{new}: {message}");
+    }
+    for (old, new, words) in [
+        (r#""channels":[3,5,8]"#, r#""channels":[]"#, "channels are []"),
+        (r#""channels":[3,5,8]"#, r#""channels":[3,5,9]"#, "`conv_block3.conv1.weight`"),
+        (r#""channels":[3,5,8]"#, r#""channels":[3,5,99999999]"#, "channels are [3, 5, 99999999]"),
+        (r#""mel_bins":13"#, r#""mel_bins":3"#, "mel_bins is 3"),
+        (r#""hop_size":320"#, r#""hop_size":0"#, "hop_size 0"),
+        (r#""window_size":1024"#, r#""window_size":99999999999"#, "transform"),
+        (r#""fmax":14000"#, r#""fmax":17000"#, "<= 16000"),
+        (r#""sample_rate":32000"#, r#""sample_rate":1"#, "sample_rate 1"),
+    ] {
+        let message = refusal("cnn14", "", config, old, new);
         assert!(message.contains(words), "{new}: {message}");
     }
 }

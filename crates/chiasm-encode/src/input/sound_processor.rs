@@ -1,7 +1,8 @@
 //! Sounds to the spectra that a network was trained on, as `preprocessor_config.json` states it.
 //!
 //! # Reference
-//! `ASTFeatureExtractor` of transformers, whose spectra these equal within 1e-4.
+//! `ASTFeatureExtractor` of transformers, and the front end of Kong et al., "PANNs", 2020, which is librosa's: these spectra equal theirs
+//! within 1e-4.
 
 use chiasm_core::Waveform;
 use chiasm_media::filterbank::{Bands, Filterbank, FilterbankConfig, Framing, Loudness};
@@ -21,11 +22,19 @@ const MAX_FRAMES: usize = 1 << 16;
 #[derive(Clone, Debug)]
 pub(crate) struct SoundProcessor {
     filterbank: Filterbank,
-    /// The first so many frames are taken; what is missing is 0, as if it were a loudness.
-    n_frames: usize,
+    length: Length,
     /// A value `v` of the spectrum becomes `(v - mean) / scale`.
     mean: f32,
     scale: f32,
+}
+
+/// How sounds of all lengths come to one that the network takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Length {
+    /// The first so many frames; what is missing is 0, as if it were a loudness.
+    Frames(usize),
+    /// All of it, silence added up to `min` samples.
+    Whole { min: usize, max: usize },
 }
 
 impl SoundProcessor {
@@ -83,12 +92,22 @@ impl SoundProcessor {
         };
         let filterbank = Filterbank::new(filterbank).map_err(|e| model::config(&path, e.to_string()))?;
         let (mean, scale) = if c.do_normalize { (c.mean, scale) } else { (0.0, 1.0) };
-        Ok(Self { filterbank, n_frames: c.max_length, mean, scale })
+        Ok(Self { filterbank, length: Length::Frames(c.max_length), mean, scale })
     }
 
-    /// Frames and bands of what [`SoundProcessor::spectrum`] gives.
-    pub(crate) fn shape(&self) -> [usize; 2] {
-        [self.n_frames, self.filterbank.n_mels()]
+    /// That of PANNs: librosa's spectrum of the whole sound, which must be at most `max` samples long and is filled up with silence to
+    /// `min`.
+    pub(crate) fn panns(filterbank: Filterbank, min: usize, max: usize) -> Self {
+        Self { filterbank, length: Length::Whole { min, max }, mean: 0.0, scale: 1.0 }
+    }
+
+    /// Frames and bands of what [`SoundProcessor::spectrum`] gives; no number of frames where it depends on the sound.
+    pub(crate) fn shape(&self) -> (Option<usize>, usize) {
+        let frames = match self.length {
+            Length::Frames(n) => Some(n),
+            Length::Whole { .. } => None,
+        };
+        (frames, self.filterbank.n_mels())
     }
 
     /// Samples per second to which sounds are brought first.
@@ -103,17 +122,38 @@ impl SoundProcessor {
             return Err("the sound is empty".to_owned());
         }
         let wave = chiasm_media::resample(wave, self.filterbank.config().sample_rate_hz);
+        let mut data = match self.length {
+            Length::Frames(n) => self.first_frames(&wave.samples, n)?,
+            Length::Whole { min, max } => {
+                let n = wave.samples.len();
+                if n > max {
+                    let rate = f64::from(wave.sample_rate_hz);
+                    let (lasts, most) = (n as f64 / rate, max as f64 / rate);
+                    return Err(format!("the sound lasts {lasts:.1} s, the network takes at most {most:.1} s: cut it first"));
+                }
+                let mut samples = wave.samples;
+                samples.resize(min.max(n), 0.0);
+                self.filterbank.compute(&samples)
+            }
+        };
+        if (self.mean, self.scale) != (0.0, 1.0) {
+            data.iter_mut().for_each(|v| *v = (*v - self.mean) / self.scale);
+        }
+        let width = self.filterbank.n_mels();
+        Ok(FeatureMap { height: data.len() / width, width, channels: 1, data })
+    }
+
+    /// `n` frames from the beginning.
+    fn first_frames(&self, samples: &[f32], n: usize) -> Result<Vec<f32>, String> {
         let c = self.filterbank.config();
-        if wave.samples.len() < c.window_samples {
+        if samples.len() < c.window_samples {
             let shortest = 1000.0 * c.window_samples as f64 / f64::from(c.sample_rate_hz);
             return Err(format!("the sound is shorter than {shortest:.0} ms, the length of one frame"));
         }
-        let [height, width] = self.shape();
-        let needed = c.window_samples + (height - 1) * c.hop_samples;
-        let mut data = self.filterbank.compute(&wave.samples[..needed.min(wave.samples.len())]);
-        data.resize(height * width, 0.0);
-        data.iter_mut().for_each(|v| *v = (*v - self.mean) / self.scale);
-        Ok(FeatureMap { height, width, channels: 1, data })
+        let needed = c.window_samples + (n - 1) * c.hop_samples;
+        let mut spectrum = self.filterbank.compute(&samples[..needed.min(samples.len())]);
+        spectrum.resize(n * self.filterbank.n_mels(), 0.0);
+        Ok(spectrum)
     }
 }
 
@@ -155,6 +195,9 @@ mod tests {
         assert!(ast.spectrum(&sound(399)).unwrap_err().contains("25 ms"));
         let spectrum = ast.spectrum(&sound(400)).unwrap();
         assert_eq!((spectrum.height, spectrum.width, spectrum.channels), (1024, 128, 1));
-        assert_eq!(ast.shape(), [1024, 128]);
+        assert_eq!(ast.shape(), (Some(1024), 128));
+        let panns = SoundProcessor::panns(ast.filterbank, 1_000, 2_000);
+        assert_eq!(panns.spectrum(&sound(1)).unwrap().height, 4);
+        assert!(panns.spectrum(&sound(2_001)).unwrap_err().contains("at most 0.1 s"));
     }
 }

@@ -86,8 +86,9 @@ pub(crate) fn open(files: &mut Checkpoint, _: Wanted) -> Result<Opened, OpenErro
         )
     })?;
     let processor = SoundProcessor::ast(files)?;
-    let [frames, bands] = processor.shape();
-    model::expect(&path, [frames, bands] == [c.max_length, c.num_mel_bins], || {
+    let (frames, bands) = processor.shape();
+    model::expect(&path, (frames, bands) == (Some(c.max_length), c.num_mel_bins), || {
+        let frames = frames.unwrap_or_default();
         format!(
             "the preprocessing gives {frames} frames of {bands} bands, the network takes {} of {}",
             c.max_length, c.num_mel_bins

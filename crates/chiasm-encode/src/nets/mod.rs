@@ -9,6 +9,7 @@ pub(crate) mod class_token;
 pub(crate) mod classes;
 pub(crate) mod clip;
 pub(crate) mod clip_resnet;
+pub(crate) mod cnn14;
 pub(crate) mod dinov2;
 pub(crate) mod efficientnet;
 pub(crate) mod families;
