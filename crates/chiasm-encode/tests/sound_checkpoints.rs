@@ -52,7 +52,7 @@ fn a_row_is_the_same_to_the_bit_in_any_batch() {
     // From a few samples to more than the networks take, at rates that must be resampled and such that must not.
     let batch = [(500, 16_000), (3_000, 4_000), (9_000, 8_012), (4_001, 4_000), (60_000, 32_000), (4_100, 16_000)]
         .map(|(n, rate)| sound(n, rate));
-    for (golden, tower) in [("ast", ""), ("cnn14", "")] {
+    for (golden, tower) in [("ast", ""), ("clap_audio", ":audio"), ("clap_fused_audio", ":audio"), ("cnn14", "")] {
         let folder = checkpoint(golden);
         let encoder = open(&format!("{}{tower}", folder.path().display()), &ModelDirs::default()).unwrap();
         let whole = encoder.encode(&batch).unwrap();
@@ -93,6 +93,36 @@ fn descriptions_that_do_not_fit_are_refused_by_name() {
         let message = refusal("ast", "", file, old, new);
         assert!(message.contains(words), "{new}: {message}");
     }
+    for (file, old, new, words) in [
+        (config, r#""enable_fusion":false"#, r#""enable_fusion":true"#, "truncation is `rand_trunc`"),
+        (config, r#""patch_size":2"#, r#""patch_size":4"#, "patches of 4 x 4, 2 and 2 apart"),
+        (config, r#""patch_size":2"#, r#""patch_size":[2,1]"#, "patches of 2 x 1"),
+        (config, r#""spec_size":32"#, r#""spec_size":0"#, "spec_size 0"),
+        (config, r#""spec_size":32"#, r#""spec_size":33"#, "spec_size 33"),
+        (config, r#""num_mel_bins":16"#, r#""num_mel_bins":0"#, "bands (0)"),
+        (config, r#""depths":[2,1]"#, r#""depths":[]"#, "0 stages"),
+        (config, r#""depths":[2,1]"#, r#""depths":[2,1,1,1,1,1]"#, "6 stages"),
+        (config, r#""window_size":4"#, r#""window_size":9"#, "a window of 9"),
+        (config, r#""hidden_size":16"#, r#""hidden_size":17"#, "hidden_size is 17, the stages give 16"),
+        (config, r#""enable_patch_layer_norm":true"#, r#""enable_patch_layer_norm":false"#, "enable_patch_layer_norm is false"),
+        (config, r#""projection_hidden_act":"relu""#, r#""projection_hidden_act":"mash""#, "`mash` is unknown"),
+        (preprocessor, r#""feature_size":16"#, r#""feature_size":17"#, "51 frames of 17 bands"),
+        (preprocessor, r#""hop_length":80"#, r#""hop_length":8"#, "501 frames"),
+    ] {
+        let message = refusal("clap_audio", ":audio", file, old, new);
+        assert!(message.contains(words), "{new}: {message}");
+    }
+    for (old, new, words) in [
+        (r#""max_position_embeddings":14"#, r#""max_position_embeddings":4"#, "max_position_embeddings is 4"),
+        (r#""num_attention_heads":3"#, r#""num_attention_heads":5"#, "5 attention heads"),
+        (r#""vocab_size":60"#, r#""vocab_size":"many""#, "text_config"),
+        (r#""vocab_size":60"#, r#""vocab_size":50"#, "a vocabulary of 50"),
+    ] {
+        let message = refusal("clap_text", ":text", config, old, new);
+        assert!(message.contains(words), "{new}: {message}");
+    }
+    let fused = refusal("clap_fused_audio", ":audio", config, r#""fusion_type":null"#, r#""fusion_type":"channel_map""#);
+    assert!(fused.contains("fusion_type is `channel_map`"), "{fused}");
     for (old, new, words) in [
         (r#""channels":[3,5,8]"#, r#""channels":[]"#, "channels are []"),
         (r#""channels":[3,5,8]"#, r#""channels":[3,5,9]"#, "`conv_block3.conv1.weight`"),

@@ -174,6 +174,51 @@ fn videos_are_found_through_their_frames_in_the_space_of_a_dual_encoder() {
     assert_eq!(shown.code(0).out.matches("]1337;File=").count(), 2);
 }
 
+/// Writes tones of 16-bit samples.
+fn sounds(folder: &Path) {
+    std::fs::create_dir(folder).unwrap();
+    for (i, (hz, rate, seconds)) in
+        [(200.0, 4_000u32, 0.3), (700.0, 8_000, 1.4), (1_500.0, 16_000, 0.9)].into_iter().enumerate()
+    {
+        let n = (seconds * f64::from(rate)) as usize;
+        let sample = |at: usize| {
+            let t = at as f64 / f64::from(rate);
+            (9_000.0 * (std::f64::consts::TAU * hz * t).sin() * (1.0 - t / 2.0)) as i16
+        };
+        let data: Vec<u8> = (0..n).flat_map(|at| sample(at).to_le_bytes()).collect();
+        let mut wav = b"RIFF".to_vec();
+        wav.extend((36 + data.len() as u32).to_le_bytes());
+        wav.extend(b"WAVEfmt \x10\0\0\0\x01\0\x01\0");
+        wav.extend(rate.to_le_bytes());
+        wav.extend((2 * rate).to_le_bytes());
+        wav.extend(b"\x02\0\x10\0data");
+        wav.extend((data.len() as u32).to_le_bytes());
+        wav.extend(data);
+        std::fs::write(folder.join(format!("{i}.wav")), wav).unwrap();
+    }
+    std::fs::write(folder.join("note.txt"), "w5 w14 w15").unwrap();
+}
+
+#[test]
+fn sounds_and_texts_find_each_other_in_the_space_of_a_clap() {
+    let dir = tempfile::tempdir().unwrap();
+    write_checkpoint(&dir.path().join("tiny-clap"), &golden("encode/nets/clap_text.json"), numbers);
+    let folder = dir.path().join("sounds");
+    sounds(&folder);
+    let reply = chiasm(dir.path(), &["index", "sounds", "--model", "tiny-clap", "--json"]).code(0).json();
+    assert_eq!((&reply["n_new"], &reply["refused"]), (&4.into(), &Value::Array(Vec::new())));
+    let hits = |line: &[&str]| chiasm(&folder, line).code(0).json()["hits"].as_array().unwrap().clone();
+    let by_text = hits(&["search", "w5 w14", "--kind", "audio", "--json"]);
+    let scores: Vec<f64> = by_text.iter().map(|hit| hit["score"].as_f64().unwrap()).collect();
+    assert!(scores.len() == 3 && scores.windows(2).all(|pair| pair[0] >= pair[1]) && scores[0] > scores[2], "{scores:?}");
+    // A sound and a text are nearest to themselves, and either finds the other kind.
+    let by_sound = hits(&["search", "--audio", "1.wav", "--json"]);
+    assert!(by_sound.len() == 4 && (by_sound[0]["score"].as_f64().unwrap() - 1.0).abs() < 1e-5, "{by_sound:?}");
+    assert!(by_sound[0].to_string().contains("1.wav"), "{}", by_sound[0]);
+    let same = hits(&["search", "w5 w14 w15", "--kind", "text", "--json"]);
+    assert!((same[0]["score"].as_f64().unwrap() - 1.0).abs() < 1e-5, "{same:?}");
+}
+
 #[test]
 fn a_model_that_is_not_one_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();

@@ -103,9 +103,14 @@ impl Config {
     pub(crate) fn positions(&self, path: &Path) -> Result<Positions, OpenError> {
         match self.model_type.as_str() {
             "bert" => Ok(Positions::FromZero),
-            "roberta" | "xlm-roberta" => Ok(Positions::AfterPadding(self.pad_token_id.unwrap_or(ROBERTA_PADDING))),
+            "roberta" | "xlm-roberta" => Ok(self.after_padding()),
             other => Err(model::config(path, format!("model_type is `{other}`, expected one of bert, roberta, xlm-roberta"))),
         }
+    }
+
+    /// The positions of RoBERTa.
+    pub(crate) fn after_padding(&self) -> Positions {
+        Positions::AfterPadding(self.pad_token_id.unwrap_or(ROBERTA_PADDING))
     }
 
     /// How many tokens have a position; refused below the 3 that a text of one word has.

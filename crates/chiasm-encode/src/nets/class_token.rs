@@ -128,8 +128,8 @@ fn mean(rows: &[f32], dim: usize) -> Vec<f32> {
     sums.iter().map(|sum| (sum / n) as f32).collect()
 }
 
-/// Positions of a square grid for one of another shape: cubic convolution (Keys 1981, with a = -3/4) around the place that the middle
-/// of each new cell has in the old grid, whose rim is continued outwards.
+/// Positions of a square grid for one of another shape: cubic convolution around the place that the middle of each new cell has in the
+/// old grid.
 fn resized(positions: &[f32], side: usize, [height, width]: [usize; 2], dim: usize) -> Vec<f32> {
     let (down, across) = (taps(side, height), taps(side, width));
     let mut out = vec![0.0; height * width * dim];
@@ -146,17 +146,19 @@ fn resized(positions: &[f32], side: usize, [height, width]: [usize; 2], dim: usi
 
 /// For each of `n_out` cells along a side the four of `n_in` that it is mixed from, and their weights, which sum to 1.
 fn taps(n_in: usize, n_out: usize) -> Vec<[(usize, f32); 4]> {
+    let scale = n_in as f32 / n_out as f32;
+    (0..n_out).map(|i| cubic((i as f32 + 0.5) * scale - 0.5, n_in)).collect()
+}
+
+/// The four cells of `n` from which cubic convolution (Keys 1981, with a = -3/4) mixes what lies at a place, and their weights, which
+/// sum to 1. The rim is continued outwards.
+pub(crate) fn cubic(at: f32, n: usize) -> [(usize, f32); 4] {
     const A: f32 = -0.75;
     let near = |d: f32| ((A + 2.0) * d - (A + 3.0)) * d * d + 1.0;
     let far = |d: f32| ((A * d - 5.0 * A) * d + 8.0 * A) * d - 4.0 * A;
-    let scale = n_in as f32 / n_out as f32;
-    let cell = |i: usize| {
-        let at = (i as f32 + 0.5) * scale - 0.5;
-        let (first, t) = (at.floor() as isize - 1, at - at.floor());
-        let weights = [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)];
-        std::array::from_fn(|k| ((first + k as isize).clamp(0, n_in as isize - 1) as usize, weights[k]))
-    };
-    (0..n_out).map(cell).collect()
+    let (first, t) = (at.floor() as isize - 1, at - at.floor());
+    let weights = [far(1.0 + t), near(t), near(1.0 - t), far(2.0 - t)];
+    std::array::from_fn(|k| ((first + k as isize).clamp(0, n as isize - 1) as usize, weights[k]))
 }
 
 #[cfg(test)]

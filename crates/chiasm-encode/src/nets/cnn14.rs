@@ -32,7 +32,7 @@ use serde::Deserialize;
 use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::input::SoundProcessor;
-use crate::model::{self, Output};
+use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
@@ -126,11 +126,8 @@ pub(crate) fn processor(files: &mut Checkpoint) -> Result<SoundProcessor, OpenEr
 }
 
 /// Opens the network.
-pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, OpenError> {
+pub(crate) fn open(files: &mut Checkpoint, _: Wanted) -> Result<Opened, OpenError> {
     let (path, c) = Config::read(files)?;
-    model::expect(&path, wanted.output == Output::Embedding, || {
-        "the classes of this architecture are not read: leave out `:classes` to have its features".to_owned()
-    })?;
     let filterbank = c.filterbank(&path)?;
     let mut w = files.weights()?;
     w.skip_prefix("spectrogram_extractor.");

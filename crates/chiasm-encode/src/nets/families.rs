@@ -10,8 +10,8 @@ use crate::error::OpenError;
 use crate::model;
 use crate::net::{Opened, Wanted};
 use crate::nets::{
-    align, ast, bert, blip, chinese_clip, clip, cnn14, dinov2, efficientnet, open_clip, r3d, recurrent, resnet, siglip, swin,
-    timesformer, unicl, vit, xclip, xlnet,
+    align, ast, bert, blip, chinese_clip, clap, clip, cnn14, dinov2, efficientnet, open_clip, r3d, recurrent, resnet, siglip,
+    swin, timesformer, unicl, vit, xclip, xlnet,
 };
 
 /// An architecture of checkpoints that describe themselves.
@@ -45,6 +45,7 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "xlm-roberta", modalities: bert::MODALITIES, open: bert::open },
     Family { model_type: "audio-spectrogram-transformer", modalities: &[Modality::Audio], open: ast::open },
     Family { model_type: "cnn14", modalities: &[Modality::Audio], open: cnn14::open },
+    Family { model_type: "clap", modalities: &[Modality::Audio, Modality::Text], open: clap::open },
     Family { model_type: "xlnet", modalities: xlnet::MODALITIES, open: xlnet::open },
     Family { model_type: "lstm", modalities: recurrent::MODALITIES, open: recurrent::open },
     Family { model_type: "gru", modalities: recurrent::MODALITIES, open: recurrent::open },

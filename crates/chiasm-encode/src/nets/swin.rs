@@ -73,13 +73,14 @@ impl Default for Config {
 /// One number for both sides, or height and width.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(untagged)]
-enum Sides {
+pub(crate) enum Sides {
     Square(u32),
     Box([u32; 2]),
 }
 
 impl Sides {
-    fn pair(self) -> [u32; 2] {
+    /// Height and width.
+    pub(crate) fn pair(self) -> [u32; 2] {
         match self {
             Self::Square(side) => [side; 2],
             Self::Box(sides) => sides,
