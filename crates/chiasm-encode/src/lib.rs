@@ -1,7 +1,7 @@
 //! Architectures with their own preprocessing and tokenisers, and the model registry.
 //!
 //! Everything outside meets an encoder through [`open`], which takes a name of the [`catalogue`] or the path of a model and
-//! gives a [`chiasm_core::Encoder`]. A name may also be that of a published model ([`published`]) that stands in chiasm's own [`Store`] or in
+//! gives a [`chiasm_core::Encoder`]. A name may also be that of a published model ([`published()`]) that stands in chiasm's own [`Store`] or in
 //! Hugging Face's cache; nothing is fetched from here. One file holds one architecture together with the preprocessing its weights were trained
 //! on, since the two are worth nothing apart.
 #![forbid(unsafe_code)]

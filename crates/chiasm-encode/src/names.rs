@@ -4,7 +4,7 @@
 //! | --- | --- |
 //! | `openai/clip-vit-base-patch32`, `google-bert/bert-base-uncased` | the model of that name |
 //! | `hf-hub:org/name`, `hf://org/name`, `https://huggingface.co/org/name` | the same |
-//! | `ViT-B-32/openai`, `all-MiniLM-L6-v2` | an alias of [`crate::published`] |
+//! | `ViT-B-32/openai`, `all-MiniLM-L6-v2` | an alias of [`crate::published()`] |
 //! | `org/name@revision` | that branch, tag or commit |
 //!
 //! A name becomes folders of a store, so it is taken apart and checked before anything else is done with it.

@@ -154,7 +154,7 @@ pub fn catalogue() -> &'static [ModelInfo] {
 }
 
 /// Opens an encoder by its name in the [`catalogue`], by the path of a model's `.json` or folder, or by the name of a published model that is
-/// here (see [`crate::locate`]). A path or name may end in `:classes` as those of the catalogue do, or in the kind of media (`:image`, `:text`,
+/// here (see [`crate::locate()`]). A path or name may end in `:classes` as those of the catalogue do, or in the kind of media (`:image`, `:text`,
 /// `:audio`, `:video`) whose tower is meant, where a model has several; and after that in `+bf16` or `+int8` for a network whose dense layers multiply
 /// in that [`Precision`]. An encoder opened by path is called by that path.
 ///
