@@ -107,6 +107,6 @@ else:
     fused = small | {"truncation": "fusion", "feature_size": 64, "fft_window_size": 512, "hop_length": 200}
     write(out, "clap_fused", "clap", made_up("g", 7000, 4000), fused)
     write(out, "clap_barely_longer", "clap", made_up("h", 4099, 4000), small | {"truncation": "fusion"})
-    cnn14_small = CNN14 | {"sample_rate": 8000, "window_size": 256, "hop_size": 80, "fmax": 3900, "mel_bins": 24}
+    cnn14_small = CNN14 | {"sample_rate": 8000, "window_size": 256, "hop_size": 80, "fmax": 3900, "mel_bins": 32}
     write(out, "cnn14", "cnn14", made_up("i", 4000, 8000), cnn14_small)
     write(out, "cnn14_filled_up", "cnn14", made_up("j", 500, 8000), cnn14_small)
