@@ -192,8 +192,8 @@ mod tests {
         let video = Video { frames: vec![frame; 4], times_s, duration_s: 4.0 };
         let at: Vec<usize> = [-1.0, 0.0, 0.49, 0.5, 2.9, 3.0, 99.0].map(|t| video.frame_at(t)).to_vec();
         assert_eq!(at, [0, 0, 0, 1, 2, 3, 3]);
-        // Middles of eight stretches of half a second.
-        assert_eq!(video.spread(8), [0, 1, 2, 2, 2, 2, 3, 3]);
+        // Middles of eight stretches of half a second: 0.25, 0.75, at which the third begins, 1.25 and so on.
+        assert_eq!(video.spread(8), [0, 2, 2, 2, 2, 2, 3, 3]);
         assert_eq!(video.spread(1), [2]);
         assert!(video.spread(0).is_empty());
     }
