@@ -108,7 +108,7 @@ fn compare_sounds(folder: &Path) -> usize {
         let (frames, bands) = processor.shape();
         assert!(got.width == bands && frames.is_none_or(|frames| got.height == frames));
         let want = floats("spectrum");
-        let largest = got.data.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        let largest = got.data.iter().zip(&want).map(|(a, b)| (a - b).abs()).max_by(f32::total_cmp).unwrap_or(0.0);
         let name = file.file_stem().unwrap().to_string_lossy();
         eprintln!("{name}: {} x {} values differ by at most {largest:.1e}", got.height, got.width);
         assert!(largest < 1e-4, "{} differs by {largest}", file.display());
