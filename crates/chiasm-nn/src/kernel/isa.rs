@@ -84,7 +84,7 @@ impl Kernel {
     }
 }
 
-/// All kernels of each precision, the fastest first; the last is everywhere.
+/// The kernels of each precision, the fastest first; the last is everywhere.
 static F32: &[&Kernel] = &[
     #[cfg(target_arch = "x86_64")]
     &super::x86::AVX512_F32,
@@ -94,19 +94,13 @@ static F32: &[&Kernel] = &[
     &super::neon::NEON_F32,
     &plain::F32,
 ];
-/// Without instructions of their own, bfloat16 numbers are multiplied as what they are: single precision with short fractions.
+/// Before those of single precision: without instructions of their own, bfloat16 numbers are multiplied as what they are, numbers with
+/// short fractions.
 static BF16: &[&Kernel] = &[
     #[cfg(target_arch = "x86_64")]
     &super::amx::AMX_BF16,
     #[cfg(target_arch = "x86_64")]
     &super::x86::AVX512_BF16,
-    #[cfg(target_arch = "x86_64")]
-    &super::x86::AVX512_F32,
-    #[cfg(target_arch = "x86_64")]
-    &super::x86::AVX2_F32,
-    #[cfg(target_arch = "aarch64")]
-    &super::neon::NEON_F32,
-    &plain::F32,
 ];
 static INT8: &[&Kernel] = &[
     #[cfg(target_arch = "x86_64")]
@@ -122,12 +116,12 @@ static INT8: &[&Kernel] = &[
 
 /// The kernels that can run here, the fastest first.
 pub(super) fn all(precision: Precision) -> impl Iterator<Item = &'static Kernel> {
-    let kernels = match precision {
-        Precision::F32 => F32,
-        Precision::Bf16 => BF16,
-        Precision::Int8 => INT8,
+    let (own, rest): (&[&Kernel], _) = match precision {
+        Precision::F32 => (&[], F32),
+        Precision::Bf16 => (BF16, F32),
+        Precision::Int8 => (&[], INT8),
     };
-    kernels.iter().copied().filter(|kernel| (kernel.is_here)())
+    own.iter().chain(rest).copied().filter(|kernel| (kernel.is_here)())
 }
 
 /// The fastest.

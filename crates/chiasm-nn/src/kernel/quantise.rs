@@ -22,11 +22,10 @@ pub(super) fn bf16(v: f32) -> u16 {
     (if v.is_nan() { bits | 0x40_0000 } else { rounded } >> 16) as u16
 }
 
-/// Pairs of bfloat16, a last single one paired with zero.
+/// A row as pairs of bfloat16, a last single one paired with zero; they take the place of what `words` held.
 pub(super) fn bf16_words(row: &[f32], words: &mut Vec<u32>) {
-    let (pairs, rest) = row.as_chunks::<2>();
-    words.extend(pairs.iter().map(|[a, b]| u32::from(bf16(*a)) | u32::from(bf16(*b)) << 16));
-    words.extend(rest.iter().map(|v| u32::from(bf16(*v))));
+    words.resize(row.len().div_ceil(2), 0);
+    widest(Pairs { row, words });
 }
 
 /// A column of weights in units of a 127th of its largest: words of four (or two widened) signed integers. Gives the unit, and the
