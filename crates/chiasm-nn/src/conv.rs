@@ -192,19 +192,8 @@ fn unfold(x: &FeatureMap, slide: &Slide, [oy, ox]: [usize; 2], (group, groups): 
 mod tests {
     use super::*;
     use crate::depthwise::Depthwise;
+    use crate::made_up::{checkpoint, numbers};
     use crate::map::same_padding;
-    use safetensors::tensor::{Dtype, TensorView, serialize};
-    use std::path::Path;
-
-    fn numbers(n: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed;
-        (0..n)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-            })
-            .collect()
-    }
 
     fn picture(height: usize, width: usize, channels: usize) -> FeatureMap {
         FeatureMap { height, width, channels, data: numbers(height * width * channels, 13) }
@@ -255,12 +244,9 @@ mod tests {
                 if name.ends_with("running_var") { raw.iter().map(|v| v * 0.5 + 0.75).collect() } else { raw }
             })
             .collect();
-        let bytes: Vec<Vec<u8>> = values.iter().map(|v| v.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-        let views = tensors
-            .iter()
-            .zip(&bytes)
-            .map(|((name, shape), bytes)| (*name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap()));
-        (Weights::from_bytes(Path::new("test"), serialize(views, None).unwrap()).unwrap(), values)
+        let tensors: Vec<_> =
+            tensors.iter().zip(&values).map(|((name, shape), values)| (*name, values.clone(), shape.to_vec())).collect();
+        (checkpoint(&tensors), values)
     }
 
     fn wide(values: &[f32]) -> Vec<f64> {
@@ -422,21 +408,13 @@ mod tests {
             Conv2d::load(w, Filters::normed("c", "n", 1e-5), shape, Activation::None).map(|_| ()).unwrap_err().to_string()
         };
         assert!(load(&mut w).contains("no tensor `n.running_var`"));
-        let mut bytes = Vec::new();
-        for v in [1.0f32, 1.0, -0.5, 1.0] {
-            bytes.extend(v.to_le_bytes());
-        }
-        let view =
-            |name: &'static str, shape: &[usize], bytes| (name, TensorView::new(Dtype::F32, shape.to_vec(), bytes).unwrap());
-        let rest = [0; 32];
-        let views = [
-            view("c.weight", &[4, 2, 1, 1], &rest),
-            view("n.weight", &[4], &rest[..16]),
-            view("n.bias", &[4], &rest[..16]),
-            view("n.running_mean", &[4], &rest[..16]),
-            view("n.running_var", &[4], &bytes),
-        ];
-        let mut w = Weights::from_bytes(Path::new("test"), serialize(views, None).unwrap()).unwrap();
+        let mut w = checkpoint(&[
+            ("c.weight", vec![0.0; 8], vec![4, 2, 1, 1]),
+            ("n.weight", vec![0.0; 4], vec![4]),
+            ("n.bias", vec![0.0; 4], vec![4]),
+            ("n.running_mean", vec![0.0; 4], vec![4]),
+            ("n.running_var", vec![1.0, 1.0, -0.5, 1.0], vec![4]),
+        ]);
         let message = load(&mut w);
         assert!(message.contains("`n.running_var` of test has the variance -0.5 at place 2"), "{message}");
     }

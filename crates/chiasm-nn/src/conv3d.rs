@@ -140,16 +140,7 @@ impl Conv3d {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn numbers(n: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed;
-        (0..n)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-            })
-            .collect()
-    }
+    use crate::made_up::numbers;
 
     /// The sum of the definition, one output at a time.
     fn written_out(x: &FeatureVolume, weight: &[f32], bias: &[f32], shape: Conv3dShape) -> Vec<f64> {

@@ -15,6 +15,8 @@ mod conv3d;
 mod depthwise;
 mod kernel;
 mod linear;
+#[cfg(test)]
+mod made_up;
 mod map;
 mod norm;
 mod pool;

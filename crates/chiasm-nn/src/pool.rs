@@ -116,9 +116,8 @@ impl SqueezeExcite {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::made_up::checkpoint;
     use crate::map::Padding;
-    use safetensors::tensor::{Dtype, TensorView, serialize};
-    use std::path::Path;
 
     fn picture(height: usize, width: usize, channels: usize) -> FeatureMap {
         let mut state = 3u32;
@@ -161,10 +160,8 @@ mod tests {
         let mut x = picture(4, 3, 6);
         let names = [("r.weight", vec![2, 6, 1, 1]), ("r.bias", vec![2]), ("e.weight", vec![6, 2, 1, 1]), ("e.bias", vec![6])];
         let values: Vec<Vec<f32>> = names.iter().map(|(_, shape)| picture(1, 1, shape.iter().product()).data).collect();
-        let bytes: Vec<Vec<u8>> = values.iter().map(|v| v.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-        let views =
-            names.iter().zip(&bytes).map(|((name, shape), b)| (*name, TensorView::new(Dtype::F32, shape.clone(), b).unwrap()));
-        let mut w = Weights::from_bytes(Path::new("test"), serialize(views, None).unwrap()).unwrap();
+        let tensors: Vec<_> = names.into_iter().zip(&values).map(|((name, shape), v)| (name, v.clone(), shape)).collect();
+        let mut w = checkpoint(&tensors);
         let layer = SqueezeExcite::load(&mut w, ["r", "e"], [6, 2], Activation::Relu).unwrap();
         w.finish().unwrap();
 

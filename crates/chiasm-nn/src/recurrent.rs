@@ -185,21 +185,8 @@ impl NullaryFnOnce for Step<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use safetensors::tensor::{Dtype, TensorView, serialize};
-
     use super::*;
-
-    fn numbers(n: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed;
-        (0..n)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-            })
-            .collect()
-    }
+    use crate::made_up::{checkpoint, numbers};
 
     const N_IN: usize = 5;
     const HIDDEN: usize = 19;
@@ -222,12 +209,7 @@ mod tests {
                 tensors.push((format!("rnn.bias_hh_l3{ending}"), b_hh, vec![n]));
             }
         }
-        let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, v, _)| v.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-        let views = tensors
-            .iter()
-            .zip(&bytes)
-            .map(|((name, _, shape), bytes)| (name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
-        let mut weights = Weights::from_bytes(Path::new("test"), serialize(views, None).unwrap()).unwrap();
+        let mut weights = checkpoint(&tensors);
         let shape = RecurrentShape { cell, n_in: N_IN, hidden: HIDDEN, bidirectional: true, biased };
         let layer = RecurrentLayer::load(&mut weights, "rnn.", 3, shape).unwrap();
         weights.finish().unwrap();

@@ -228,21 +228,8 @@ fn scaled(w: &mut Weights, prefix: &str, n_in: usize, n_out: usize, scale: Optio
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use safetensors::tensor::{Dtype, TensorView, serialize};
-
     use super::*;
-
-    fn numbers(n: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed;
-        (0..n)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-            })
-            .collect()
-    }
+    use crate::made_up::{checkpoint, numbers};
 
     const DIM: usize = 6;
     const CONTEXT: usize = 5;
@@ -264,23 +251,17 @@ mod tests {
             ("norm.weight", &[DIM]),
             ("norm.bias", &[DIM]),
         ];
-        let tensors: Vec<(&str, Vec<usize>, Vec<f32>)> = shapes
+        let tensors: Vec<(&str, Vec<f32>, Vec<usize>)> = shapes
             .iter()
             .enumerate()
-            .map(|(i, (name, shape))| (*name, shape.to_vec(), numbers(shape.iter().product(), 7 + i as u32)))
+            .map(|(i, (name, shape))| (*name, numbers(shape.iter().product(), 7 + i as u32), shape.to_vec()))
             .collect();
-        let bytes: Vec<Vec<u8>> =
-            tensors.iter().map(|(_, _, values)| values.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-        let views = tensors
-            .iter()
-            .zip(&bytes)
-            .map(|((name, shape, _), bytes)| (*name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
-        let mut w = Weights::from_bytes(Path::new("w"), serialize(views, None).unwrap()).unwrap();
+        let mut w = checkpoint(&tensors);
         let names = CrossNames { qkv: ["q", "k", "v"].map(str::to_owned), out: "out".to_owned(), norm: "norm".to_owned() };
         let layer = CrossLayer::load(&mut w, &names, SHAPE, CONTEXT).unwrap();
         w.finish().unwrap();
         let named = move |name: &str| {
-            let (_, _, values) = tensors.iter().find(|(other, _, _)| *other == name).unwrap();
+            let (_, values, _) = tensors.iter().find(|(other, _, _)| *other == name).unwrap();
             values.iter().map(|v| f64::from(*v)).collect()
         };
         (named, layer)

@@ -200,34 +200,11 @@ impl PatchMerge {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
-    use safetensors::tensor::{Dtype, TensorView, serialize};
-
     use super::*;
     use crate::activation::Activation;
     use crate::attention::Qkv;
+    use crate::made_up::{checkpoint, numbers};
     use crate::transformer::Order;
-
-    fn numbers(n: usize, seed: u32) -> Vec<f32> {
-        let mut state = seed;
-        (0..n)
-            .map(|_| {
-                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-                (state >> 8) as f32 / (1 << 23) as f32 - 1.0
-            })
-            .collect()
-    }
-
-    /// Weights of numbers made from the seeds that stand behind the shapes.
-    fn weights(tensors: &[(&str, Vec<f32>, Vec<usize>)]) -> Weights {
-        let bytes: Vec<Vec<u8>> = tensors.iter().map(|(_, v, _)| v.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
-        let views = tensors
-            .iter()
-            .zip(&bytes)
-            .map(|((name, _, shape), bytes)| (*name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
-        Weights::from_bytes(Path::new("test"), serialize(views, None).unwrap()).unwrap()
-    }
 
     const DIM: usize = 4;
     const HEADS: usize = 2;
@@ -261,7 +238,7 @@ mod tests {
         };
         let shape =
             BlockShape { dim: DIM, wide: 1, n_heads: HEADS, eps: 1e-5, activation: Activation::None, order: Order::PreNorm };
-        let block = WindowBlock::load(&mut weights(&tensors), &names, "biases", shape, [side, shift]).unwrap();
+        let block = WindowBlock::load(&mut checkpoint(&tensors), &names, "biases", shape, [side, shift]).unwrap();
         (block, qkv, biases)
     }
 
@@ -344,7 +321,7 @@ mod tests {
             ("m.norm.bias", vec![0.0; 4], vec![4]),
             ("m.reduction.weight", reduction, vec![2, 4]),
         ];
-        let merge = PatchMerge::load(&mut weights(&tensors), "m", 1).unwrap();
+        let merge = PatchMerge::load(&mut checkpoint(&tensors), "m", 1).unwrap();
         let x = numbers(2 * 3, 6);
         let mut out = Vec::new();
         merge.forward(&x, [2, 3], &mut out);
