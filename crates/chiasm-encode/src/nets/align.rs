@@ -25,9 +25,8 @@ use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::input::{Defaults, ImageProcessor, TextTokenizer};
 use crate::model;
-use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch};
-use crate::nets::bert::{self, Bert, Pooling, Positions};
-use crate::nets::clip::projected;
+use crate::net::{Finish, Net, Opened, Tower, Wanted};
+use crate::nets::bert::{self, Bert, Positions, Projected};
 use crate::nets::efficientnet::{self, EfficientNet};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
@@ -56,12 +55,12 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
         let max_tokens = c.text_config.max_tokens(&path, Positions::FromZero)?;
         let tokenizer = TextTokenizer::open(files, max_tokens, c.text_config.vocab_size)?;
         let mut w = files.weights()?;
-        let encoder = Bert::load(&mut w, &path, &c.text_config, Positions::FromZero, "text_model.")?;
-        let projection = Linear::load(&mut w, "text_projection", encoder.dim(), c.projection_dim, Activation::None)?;
+        let bert = Bert::load(&mut w, &path, &c.text_config, Positions::FromZero, "text_model.")?;
+        let projection = Linear::load(&mut w, "text_projection", bert.dim(), c.projection_dim, Activation::None)?;
         w.skip_prefix("vision_model.");
         w.skip("temperature");
         w.finish()?;
-        Tower::Text(tokenizer, Box::new(Text { encoder, projection }))
+        Tower::Text(tokenizer, Box::new(Projected { bert, projection }))
     } else {
         let processor = ImageProcessor::open(files, Defaults::EFFICIENTNET)?;
         let mut w = files.weights()?;
@@ -77,26 +76,4 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
         Tower::Image(processor, Box::new(net))
     };
     Ok(Opened { tower, finish: Finish::UnitLength, arithmetic: ARITHMETIC })
-}
-
-/// The text tower.
-struct Text {
-    encoder: Bert,
-    projection: Linear,
-}
-
-impl Net<Vec<u32>> for Text {
-    fn dim(&self) -> usize {
-        self.projection.n_out()
-    }
-
-    fn rows(&self, ids: &Vec<u32>) -> usize {
-        ids.len()
-    }
-
-    fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        let states = self.encoder.states(texts, watch);
-        let firsts = Pooling::First.each(&states, texts, self.encoder.dim(), false);
-        projected(&self.projection, &firsts.concat())
-    }
 }

@@ -16,7 +16,7 @@
 //! | tokens | `[2 + patches, dim]` | any |
 //! | embedding | `[dim]`, mean of two normalised states | any |
 
-use chiasm_nn::{Activation, Block, BlockNames, BlockShape, FeatureMap, LayerNorm, Linear, Mask, Order, Weights, WeightsError};
+use chiasm_nn::{Activation, Block, BlockShape, FeatureMap, LayerNorm, Linear, Mask, Order, Weights, WeightsError};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
@@ -24,7 +24,7 @@ use crate::error::OpenError;
 use crate::input::SoundProcessor;
 use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch, run};
-use crate::nets::class_token::{attention_names, check, prefix};
+use crate::nets::class_token::{check, prefix, vit_names};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "ast 1";
@@ -157,19 +157,7 @@ impl Ast {
         let area = side * side;
         let turned = |filter: &[f32]| (0..area).map(|at| filter[at % side * side + at / side]).collect::<Vec<_>>();
         let turned: Vec<f32> = stored.chunks_exact(area).flat_map(turned).collect();
-        let names = |i: usize| {
-            let at = format!("{prefix}encoder.layer.{i}.");
-            let (qkv, out) = attention_names(&at, c.qkv_bias);
-            BlockNames {
-                qkv,
-                out,
-                norm_1: format!("{at}layernorm_before"),
-                widen: format!("{at}intermediate.dense"),
-                narrow: format!("{at}output.dense"),
-                norm_2: format!("{at}layernorm_after"),
-                scales: None,
-            }
-        };
+        let names = |i: usize| vit_names(&format!("{prefix}encoder.layer.{i}."), c.qkv_bias);
         Ok(Self {
             patches,
             projection: Linear::new(&turned, bias, area, Activation::None),

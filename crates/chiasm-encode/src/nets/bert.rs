@@ -21,7 +21,7 @@
 use std::path::Path;
 
 use chiasm_core::Modality;
-use chiasm_nn::{Block, BlockNames, BlockShape, LayerNorm, Mask, Order, Qkv, Weights};
+use chiasm_nn::{Block, BlockNames, BlockShape, LayerNorm, Linear, Mask, Order, Qkv, Weights};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
@@ -29,6 +29,7 @@ use crate::error::OpenError;
 use crate::input::TextTokenizer;
 use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch, run};
+use crate::nets::clip::projected;
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "bert 1";
@@ -303,5 +304,27 @@ impl Net<Vec<u32>> for Pooled {
 
     fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
         Pooling::Mean.each(&self.0.states(texts, watch), texts, self.0.dim, false)
+    }
+}
+
+/// The first token's state, projected: the text tower of Chinese CLIP and ALIGN.
+pub(crate) struct Projected {
+    pub(crate) bert: Bert,
+    pub(crate) projection: Linear,
+}
+
+impl Net<Vec<u32>> for Projected {
+    fn dim(&self) -> usize {
+        self.projection.n_out()
+    }
+
+    fn rows(&self, ids: &Vec<u32>) -> usize {
+        ids.len()
+    }
+
+    fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
+        let states = self.bert.states(texts, watch);
+        let firsts = Pooling::First.each(&states, texts, self.bert.dim(), false);
+        projected(&self.projection, &firsts.concat())
     }
 }

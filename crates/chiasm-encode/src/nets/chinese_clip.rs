@@ -23,10 +23,9 @@ use serde::Deserialize;
 use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::input::TextTokenizer;
-use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch};
-use crate::nets::bert::{self, Bert, Pooling, Positions};
+use crate::net::{Finish, Opened, Tower, Wanted};
+use crate::nets::bert::{self, Bert, Positions, Projected};
 use crate::nets::clip;
-use crate::nets::clip::projected;
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "chinese_clip 1";
@@ -53,31 +52,9 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
         w.skip_prefix("visual_projection.");
         w.skip("logit_scale");
         w.finish()?;
-        Tower::Text(tokenizer, Box::new(Text { bert, projection }))
+        Tower::Text(tokenizer, Box::new(Projected { bert, projection }))
     } else {
         clip::open_vision(files, &path, &config.vision_config, config.projection_dim)?
     };
     Ok(Opened { tower, finish: Finish::UnitLength, arithmetic: ARITHMETIC })
-}
-
-/// The text tower: the state of the first token, projected.
-struct Text {
-    bert: Bert,
-    projection: Linear,
-}
-
-impl Net<Vec<u32>> for Text {
-    fn dim(&self) -> usize {
-        self.projection.n_out()
-    }
-
-    fn rows(&self, ids: &Vec<u32>) -> usize {
-        ids.len()
-    }
-
-    fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        let states = self.bert.states(texts, watch);
-        let first = Pooling::First.each(&states, texts, self.bert.dim(), false).concat();
-        projected(&self.projection, &first)
-    }
 }

@@ -30,6 +30,20 @@ pub(crate) fn attention_names(at: &str, biased: bool) -> (Qkv, String) {
     (if biased { Qkv::Separate(qkv) } else { Qkv::Unbiased(qkv) }, format!("{at}attention.output.dense"))
 }
 
+/// What the block `at` calls its parts in ViT and AST.
+pub(crate) fn vit_names(at: &str, biased: bool) -> BlockNames {
+    let (qkv, out) = attention_names(at, biased);
+    BlockNames {
+        qkv,
+        out,
+        norm_1: format!("{at}layernorm_before"),
+        widen: format!("{at}intermediate.dense"),
+        narrow: format!("{at}output.dense"),
+        norm_2: format!("{at}layernorm_after"),
+        scales: None,
+    }
+}
+
 /// Side of a patch, and how many a picture has: of the pictures that the positions were trained for, along a side, and of those
 /// that the network is given, down and across.
 #[derive(Clone, Copy)]

@@ -17,7 +17,7 @@
 //! | classes | those that the description names | 0..=1, sum 1 |
 
 use chiasm_media::Filter;
-use chiasm_nn::{BlockNames, BlockShape, Order};
+use chiasm_nn::{BlockShape, Order};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
@@ -25,7 +25,7 @@ use crate::error::OpenError;
 use crate::input::{Defaults, ImageProcessor};
 use crate::model;
 use crate::net::{Finish, Opened, Tower, Wanted};
-use crate::nets::class_token::{ClassToken, Grid, attention_names, check, prefix};
+use crate::nets::class_token::{ClassToken, Grid, check, prefix, vit_names};
 use crate::nets::classes::{self, Classes};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
@@ -83,19 +83,7 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
 
     let mut w = files.weights()?;
     let prefix = prefix(&w, "vit");
-    let names = |i: usize| {
-        let at = format!("{prefix}encoder.layer.{i}.");
-        let (qkv, out) = attention_names(&at, c.qkv_bias);
-        BlockNames {
-            qkv,
-            out,
-            norm_1: format!("{at}layernorm_before"),
-            widen: format!("{at}intermediate.dense"),
-            narrow: format!("{at}output.dense"),
-            norm_2: format!("{at}layernorm_after"),
-            scales: None,
-        }
-    };
+    let names = |i: usize| vit_names(&format!("{prefix}encoder.layer.{i}."), c.qkv_bias);
     let net = ClassToken::load(&mut w, &prefix, grid, shape, c.num_hidden_layers, names)?;
     w.skip(&format!("{prefix}embeddings.mask_token"));
     w.skip_prefix(&format!("{prefix}pooler."));
