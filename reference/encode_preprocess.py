@@ -50,6 +50,7 @@ def write_frame(out, name, image, config):
     tensors = {"image": torch.from_numpy(image).contiguous(), "pixels": pixels.float().contiguous()}
     stated = {"resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3} | config
     save_file(tensors, out / f"{name}.safetensors", metadata={"config": json.dumps(stated)})
+    print(name, tuple(image.shape), "->", tuple(pixels.shape))
 
 
 def write_open_clip(out, name, image, side, config):
