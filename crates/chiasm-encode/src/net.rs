@@ -25,7 +25,7 @@ pub(crate) trait Net<I>: Send + Sync {
     fn rows(&self, input: &I) -> usize;
 
     /// One embedding per input, before [`Opened::finish`]; each depends on its own input alone, to the last bit. Computes on the
-    /// calling thread.
+    /// calling thread, but for products within [`chiasm_nn::on_all_threads`].
     fn embed(&self, inputs: &[I], watch: &mut Watch<'_>) -> Vec<Vec<f32>>;
 }
 
@@ -178,13 +178,18 @@ impl Encoder for TowerEncoder {
 /// Embeddings of inputs on all cores.
 fn embed<I: Sync>(net: &dyn Net<I>, inputs: &[I]) -> Vec<Vec<f32>> {
     let rows: Vec<usize> = inputs.iter().map(|input| net.rows(input)).collect();
-    groups_for_threads(&rows).into_par_iter().flat_map_iter(|group| net.embed(&inputs[group], &mut |_, _| {})).collect()
+    let groups = groups_for_threads(&rows);
+    if let [_] = groups.as_slice() {
+        return chiasm_nn::on_all_threads(|| net.embed(inputs, &mut |_, _| {}));
+    }
+    groups.into_par_iter().flat_map_iter(|group| net.embed(&inputs[group], &mut |_, _| {})).collect()
 }
 
-/// Ranges of consecutive inputs of so many rows, each for one thread at a time.
+/// Ranges of consecutive inputs of about as many rows, each for one thread at a time.
 pub(crate) fn groups_for_threads(rows: &[usize]) -> Vec<std::ops::Range<usize>> {
     let n_rows: usize = rows.iter().sum();
-    groups(rows, n_rows.div_ceil(rayon::current_num_threads()).min(ROWS_AT_A_TIME))
+    let n_groups = rayon::current_num_threads().max(n_rows.div_ceil(ROWS_AT_A_TIME));
+    groups(rows, n_rows.div_ceil(n_groups))
 }
 
 /// Ranges of consecutive inputs, each closed once it has `at_a_time` rows.

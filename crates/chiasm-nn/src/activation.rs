@@ -153,15 +153,17 @@ pub(crate) fn exp_of_negative(x: f32) -> f32 {
     // x = n ln 2 + r with |r| <= ln(2) / 2; ln 2 in two parts, so that the product with n is exact in the first.
     const LN_2_HIGH: f32 = 0.693_145_75;
     const LN_2_LOW: f32 = 1.428_606_8e-6;
-    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, and unlike `round` it vectorises everywhere.
+    // Adding and taking away 1.5 * 2^23 rounds to the nearest integer, and unlike `round` it vectorises everywhere; in between the
+    // integer stands in the lowest bits, as its two's complement, so that no cast is needed, which would not.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.max(-87.0);
-    let n = (clamped * std::f32::consts::LOG2_E + ROUND) - ROUND;
+    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let n = rounded - ROUND;
     let r = (clamped - n * LN_2_HIGH) - n * LN_2_LOW;
     // Taylor to the 7th power: the next term is below 6e-9.
     const C: [f32; 8] = [1.0, 1.0, 1.0 / 2.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0, 1.0 / 5040.0];
     let series = C.iter().rev().fold(0.0, |sum, c| sum * r + c);
-    let power = f32::from_bits(((n as i32 + 127) as u32) << 23);
+    let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23));
     if x < -87.0 { 0.0 } else { series * power }
 }
 

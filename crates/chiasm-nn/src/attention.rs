@@ -3,6 +3,7 @@
 use crate::activation::{Activation, softmax_of};
 use crate::kernel::{Panels, Precision};
 use crate::linear::Linear;
+use crate::norm::LayerNorm;
 use crate::weights::{Weights, WeightsError};
 
 /// Which positions see which, and how scores are changed before the softmax.
@@ -48,17 +49,17 @@ impl SelfAttention {
     /// # Errors
     /// [`WeightsError`], naming the tensor.
     pub fn load(weights: &mut Weights, qkv: &Qkv, dim: usize, n_heads: usize) -> Result<Self, WeightsError> {
-        let (mut weight, mut bias) = (Vec::new(), Vec::new());
+        let (mut weight, mut bias) = (Vec::with_capacity(3 * dim * dim), Vec::new());
         match qkv {
             Qkv::Separate(prefixes) => {
                 for prefix in prefixes {
-                    weight.extend(weights.take(&format!("{prefix}.weight"), &[dim, dim])?);
+                    weight.extend_from_slice(&weights.borrow(&format!("{prefix}.weight"), &[dim, dim])?);
                     bias.extend(weights.take(&format!("{prefix}.bias"), &[dim])?);
                 }
             }
             Qkv::Unbiased(prefixes) => {
                 for prefix in prefixes {
-                    weight.extend(weights.take(&format!("{prefix}.weight"), &[dim, dim])?);
+                    weight.extend_from_slice(&weights.borrow(&format!("{prefix}.weight"), &[dim, dim])?);
                 }
                 bias = vec![0.0; 3 * dim];
             }
@@ -80,10 +81,23 @@ impl SelfAttention {
     /// Attention within each of several sequences that stand one after the other in `x`, `[sum of lengths, dim]`; the result,
     /// of the same shape, is written to `out`. Sequences do not see each other, so nothing is padded.
     pub fn forward(&self, x: &[f32], lengths: &[usize], mask: Mask<'_>, out: &mut Vec<f32>, scratch: &mut AttentionScratch) {
+        self.forward_normed(x, None, lengths, mask, out, scratch);
+    }
+
+    /// The same of rows that are normalised first, if so asked.
+    pub(crate) fn forward_normed(
+        &self,
+        x: &[f32],
+        norm: Option<&LayerNorm>,
+        lengths: &[usize],
+        mask: Mask<'_>,
+        out: &mut Vec<f32>,
+        scratch: &mut AttentionScratch,
+    ) {
         let dim = self.qkv.n_in();
         assert_eq!(lengths.iter().sum::<usize>() * dim, x.len(), "lengths of the sequences");
         let AttentionScratch { q: qkv, heads, .. } = scratch;
-        self.qkv.forward(x, qkv);
+        self.qkv.forward_normed(x, norm, qkv);
         out.resize(x.len(), 0.0);
         let mut first = 0;
         for (sequence, &n) in lengths.iter().enumerate() {

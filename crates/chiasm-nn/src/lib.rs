@@ -31,7 +31,7 @@ pub use attention::{AttentionScratch, CrossAttention, Mask, Qkv, SelfAttention};
 pub use conv::{Conv2d, ConvShape, Filters};
 pub use conv3d::{Conv3d, Conv3dShape, FeatureVolume};
 pub use depthwise::Depthwise;
-pub use kernel::{Precision, instructions};
+pub use kernel::{Precision, instructions, on_all_threads};
 pub use linear::Linear;
 pub use map::{FeatureMap, Padding, Window, same_padding};
 pub use norm::{BatchNorm, LayerNorm};

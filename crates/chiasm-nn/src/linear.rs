@@ -1,17 +1,15 @@
 //! Dense layers.
 
 use crate::activation::Activation;
-use crate::kernel::{Finish, Packed, Precision};
+use crate::kernel::{Packed, Precision};
+use crate::norm::LayerNorm;
 use crate::weights::{Weights, WeightsError};
 
 /// `y = act(x W + b)`, also a 1x1 convolution over pixels that are stored channels last.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    /// `[n_in, n_out]`.
-    weight: Packed,
-    /// `[n_out]`.
-    bias: Vec<f32>,
-    activation: Activation,
+    /// Weight, bias and activation.
+    packed: Packed,
 }
 
 impl Linear {
@@ -27,9 +25,10 @@ impl Linear {
         n_out: usize,
         activation: Activation,
     ) -> Result<Self, WeightsError> {
-        let stored = weights.take(&format!("{prefix}.weight"), &[n_out, n_in])?;
         let bias = weights.take(&format!("{prefix}.bias"), &[n_out])?;
-        Ok(Self::with_precision(&stored, bias, n_in, activation, weights.precision()))
+        let precision = weights.precision();
+        let stored = weights.borrow(&format!("{prefix}.weight"), &[n_out, n_in])?;
+        Ok(Self::with_precision(&stored, bias, n_in, activation, precision))
     }
 
     /// The same for a 1x1 convolution, whose weight is stored as `[n_out, n_in, 1, 1]`, in single precision.
@@ -53,7 +52,7 @@ impl Linear {
     /// # Errors
     /// [`WeightsError`], naming the tensor.
     pub fn load_unbiased(weights: &mut Weights, prefix: &str, n_in: usize, n_out: usize) -> Result<Self, WeightsError> {
-        let stored = weights.take(&format!("{prefix}.weight"), &[n_out, n_in])?;
+        let stored = weights.borrow(&format!("{prefix}.weight"), &[n_out, n_in])?;
         Ok(Self::new(&stored, vec![0.0; n_out], n_in, Activation::None))
     }
 
@@ -74,39 +73,44 @@ impl Linear {
 
     /// The same in another precision.
     pub fn with_precision(stored: &[f32], bias: Vec<f32>, n_in: usize, activation: Activation, precision: Precision) -> Self {
-        let weight = Packed::new(stored, n_in, precision);
-        assert_eq!(weight.n_out(), bias.len(), "weight and bias of a linear layer");
-        Self { weight, bias, activation }
+        Self { packed: Packed::new(stored, bias, n_in, activation, precision) }
     }
 
     /// Numbers per row going in.
     pub fn n_in(&self) -> usize {
-        self.weight.n_in()
+        self.packed.n_in()
     }
 
     /// Numbers per row coming out.
     pub fn n_out(&self) -> usize {
-        self.weight.n_out()
+        self.packed.n_out()
     }
 
     /// `[n, n_in]` to `[n, n_out]`; `out` is resized, so that a caller can use one buffer over and over.
     pub fn forward(&self, x: &[f32], out: &mut Vec<f32>) {
+        self.forward_normed(x, None, out);
+    }
+
+    /// The same of rows that are normalised first, if so asked.
+    pub(crate) fn forward_normed(&self, x: &[f32], norm: Option<&LayerNorm>, out: &mut Vec<f32>) {
         out.resize(x.len() / self.n_in() * self.n_out(), 0.0);
-        self.forward_into(x, out);
+        self.packed.multiply(x, norm, false, out);
     }
 
     /// The same into numbers of another owner, `[n, n_out]`.
     pub(crate) fn forward_into(&self, x: &[f32], out: &mut [f32]) {
-        self.weight.multiply(x, self.finish(false), out);
+        self.packed.multiply(x, None, false, out);
     }
 
     /// The same, added to `out`, `[n, n_out]`: a layer with a shortcut around it.
     pub fn add_to(&self, x: &[f32], out: &mut [f32]) {
-        self.weight.multiply(x, self.finish(true), out);
+        self.packed.multiply(x, None, true, out);
     }
 
-    fn finish(&self, add: bool) -> Finish<'_> {
-        Finish { bias: &self.bias, activation: self.activation, add }
+    /// Adds to `x`, `[n, n_in]`, what this layer and then `second`, of the same precision, make of it, normalised first if so asked: the
+    /// feed-forward part of a transformer with the shortcut around it.
+    pub(crate) fn add_twice(&self, second: &Linear, norm: Option<&LayerNorm>, x: &mut [f32]) {
+        self.packed.multiply_twice(&second.packed, norm, x);
     }
 }
 
@@ -143,6 +147,8 @@ mod tests {
                 let mut part = Vec::new();
                 layer.forward(&x[start * n_in..(start + rows) * n_in], &mut part);
                 assert!(part == whole[start * n_out..(start + rows) * n_out], "{n_in} to {n_out}: {rows} rows from {start}");
+                crate::on_all_threads(|| layer.forward(&x[start * n_in..(start + rows) * n_in], &mut part));
+                assert!(part == whole[start * n_out..(start + rows) * n_out], "on all threads: {rows} rows from {start}");
             }
         }
     }

@@ -32,6 +32,22 @@ impl LayerNorm {
     pub fn forward(&self, x: &mut [f32]) {
         widest(Forward { norm: self, x });
     }
+
+    /// One row, for callers that are compiled for the widest instructions already.
+    #[inline(always)]
+    pub(crate) fn normalise(&self, row: &mut [f32]) {
+        let dim = row.len();
+        // The mean is taken away before squaring: the one-pass formula loses the variance of rows far from zero.
+        let mean = sum(row) / dim as f32;
+        for v in row.iter_mut() {
+            *v -= mean;
+        }
+        let variance = sum_of_squares(row) / dim as f32;
+        let inverse = 1.0 / (variance + self.eps).sqrt();
+        for ((v, scale), shift) in row.iter_mut().zip(&self.scale).zip(&self.shift) {
+            *v = *v * inverse * scale + shift;
+        }
+    }
 }
 
 /// Batch normalisation (Ioffe and Szegedy 2015) as it is after training: a scale and a shift for every channel.
@@ -90,20 +106,7 @@ impl NullaryFnOnce for Forward<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let LayerNorm { scale, shift, eps } = self.norm;
-        let dim = scale.len();
-        for row in self.x.chunks_exact_mut(dim) {
-            // The mean is taken away before squaring: the one-pass formula loses the variance of rows far from zero.
-            let mean = sum(row) / dim as f32;
-            for v in row.iter_mut() {
-                *v -= mean;
-            }
-            let variance = sum_of_squares(row) / dim as f32;
-            let inverse = 1.0 / (variance + eps).sqrt();
-            for ((v, scale), shift) in row.iter_mut().zip(scale).zip(shift) {
-                *v = *v * inverse * scale + shift;
-            }
-        }
+        self.x.chunks_exact_mut(self.norm.scale.len()).for_each(|row| self.norm.normalise(row));
     }
 }
 

@@ -105,8 +105,8 @@ impl Block {
         between: impl FnOnce(&mut [f32]),
         scratch: &mut BlockScratch,
     ) {
-        let attend = |x: &[f32], mixed: &mut Vec<f32>, scratch: &mut AttentionScratch| {
-            self.attention.forward(x, lengths, mask, mixed, scratch);
+        let attend = |x: &[f32], norm: Option<&LayerNorm>, mixed: &mut Vec<f32>, scratch: &mut AttentionScratch| {
+            self.attention.forward_normed(x, norm, lengths, mask, mixed, scratch);
         };
         self.around_with(x, scratch, attend, between);
     }
@@ -123,38 +123,40 @@ impl Block {
         scratch: &mut BlockScratch,
         attend: impl FnOnce(&[f32], &mut Vec<f32>, &mut AttentionScratch),
     ) {
+        let mut normed = std::mem::take(&mut scratch.normed);
+        let attend = |x: &[f32], norm: Option<&LayerNorm>, mixed: &mut Vec<f32>, scratch: &mut AttentionScratch| {
+            let Some(norm) = norm else { return attend(x, mixed, scratch) };
+            normed.clear();
+            normed.extend_from_slice(x);
+            norm.forward(&mut normed);
+            attend(&normed, mixed, scratch);
+        };
         self.around_with(x, scratch, attend, |_| {});
+        scratch.normed = normed;
     }
 
+    /// The same where `attend` is called with the rows as they are, and the normalisation that comes before attention, if one does.
     fn around_with(
         &self,
         x: &mut [f32],
         scratch: &mut BlockScratch,
-        attend: impl FnOnce(&[f32], &mut Vec<f32>, &mut AttentionScratch),
+        attend: impl FnOnce(&[f32], Option<&LayerNorm>, &mut Vec<f32>, &mut AttentionScratch),
         between: impl FnOnce(&mut [f32]),
     ) {
-        let BlockScratch { normed, mixed, wide, attention } = scratch;
+        let BlockScratch { mixed, attention, .. } = scratch;
         match self.order {
             Order::PreNorm => {
-                normed.clear();
-                normed.extend_from_slice(x);
-                self.norm_1.forward(normed);
-                attend(normed, mixed, attention);
+                attend(x, Some(&self.norm_1), mixed, attention);
                 self.out.add_to(mixed, x);
                 between(x);
-                normed.clear();
-                normed.extend_from_slice(x);
-                self.norm_2.forward(normed);
-                self.widen.forward(normed, wide);
-                self.narrow.add_to(wide, x);
+                self.widen.add_twice(&self.narrow, Some(&self.norm_2), x);
             }
             Order::PostNorm => {
-                attend(x, mixed, attention);
+                attend(x, None, mixed, attention);
                 self.out.add_to(mixed, x);
                 self.norm_1.forward(x);
                 between(x);
-                self.widen.forward(x, wide);
-                self.narrow.add_to(wide, x);
+                self.widen.add_twice(&self.narrow, None, x);
                 self.norm_2.forward(x);
             }
         }
@@ -166,7 +168,6 @@ impl Block {
 pub struct BlockScratch {
     normed: Vec<f32>,
     mixed: Vec<f32>,
-    wide: Vec<f32>,
     attention: AttentionScratch,
 }
 

@@ -1,8 +1,8 @@
 //! Which instructions there are, and the kernel for each precision.
 
 use super::Precision;
-use super::plain;
-use super::tile::{CHUNK_WORDS, Strip};
+use super::tile::Strip;
+use super::{LINE, plain};
 
 /// What stands in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,15 +28,6 @@ impl Word {
     }
 }
 
-/// How packed rows stand.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum RowOrder {
-    /// In tiles, `[steps][rows]`.
-    Interleaved,
-    /// One after the other, filled up with zeros to a multiple of so many rows and words.
-    AsTheyAre { rows: usize, words: usize },
-}
-
 /// A way to multiply.
 #[derive(Debug)]
 pub(super) struct Kernel {
@@ -46,13 +37,10 @@ pub(super) struct Kernel {
     pub(super) word: Word,
     /// Columns of a panel.
     pub(super) columns: usize,
-    /// Rows that are multiplied together.
+    /// Rows that are multiplied together, and stand together when packed.
     pub(super) rows: usize,
-    /// How rows are packed for it.
-    pub(super) order: RowOrder,
-    /// Rows of a block, and bytes of them when packed at most: they stay in the second cache, which machines with wider registers have
-    /// larger.
-    pub(super) block: (usize, usize),
+    /// Steps that are taken while their part of a panel stays in the first cache.
+    pub(super) chunk: usize,
     /// # Safety
     /// Only where its instructions are there, on a strip of valid pointers over a panel of `columns` columns.
     pub(super) strip: unsafe fn(Strip),
@@ -61,26 +49,14 @@ pub(super) struct Kernel {
 }
 
 impl Kernel {
-    /// Words of a row of `n` numbers, filled up.
+    /// Words of a row of `n` numbers, whole lines of them.
     pub(super) fn steps(&self, n: usize) -> usize {
-        let words = n.div_ceil(self.word.elements());
-        match self.order {
-            RowOrder::Interleaved => words,
-            RowOrder::AsTheyAre { words: multiple, .. } => words.next_multiple_of(multiple),
-        }
+        n.div_ceil(self.word.elements()).next_multiple_of(LINE)
     }
 
-    /// Rows, filled up.
+    /// Rows, filled up to whole tiles.
     pub(super) fn filled(&self, rows: usize) -> usize {
-        match self.order {
-            RowOrder::Interleaved => rows,
-            RowOrder::AsTheyAre { rows: multiple, .. } => rows.next_multiple_of(multiple),
-        }
-    }
-
-    /// Steps that are taken while their part of a panel stays in the first cache.
-    pub(super) fn chunk(&self) -> usize {
-        CHUNK_WORDS / self.columns
+        rows.next_multiple_of(self.rows)
     }
 }
 

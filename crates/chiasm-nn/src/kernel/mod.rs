@@ -8,16 +8,18 @@
 //! | | layout | |
 //! | --- | --- | --- |
 //! | weights | `[panels][steps][columns]` | as many columns as two registers have lanes |
-//! | rows | `[tiles][steps][rows]` | as many rows as there are registers for their sums; for AMX as they are |
+//! | rows | `[tiles][lines][rows][16]` | as many rows as there are registers for their sums; a line is 16 words |
 //!
 //! The blocking is that of Goto and van de Geert, "Anatomy of High-Performance Matrix Multiplication", 2008: a chunk of a panel stays in
-//! the first cache while all tiles of a block of rows pass over it, and the block of rows stays in the second.
+//! the first cache while all tiles of a block of rows pass over it, and the block of rows stays in the second. What stands between two
+//! layers of a block of rows is packed as it leaves the first ([`Packed::multiply_twice`]).
 //!
 //! Each number is summed over the steps of a chunk in their order, then over the chunks, whatever rows stand beside it: a row's result
 //! does not depend on its batch.
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
+mod cache;
 mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -27,14 +29,16 @@ mod tile;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use pulp::NullaryFnOnce;
+use rayon::prelude::*;
 
 use crate::activation::Activation;
+use crate::norm::LayerNorm;
 use crate::simd::{map_with, widest};
-use isa::{Kernel, RowOrder, Word};
-use quantise::RowScale;
+use isa::Kernel;
+use quantise::{Columns, Encoding, Place, RowScale, Rows};
 use tile::Strip;
 
 /// How numbers stand in the products of dense layers.
@@ -91,38 +95,42 @@ struct Line([u32; LINE]);
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
     kernel: &'static Kernel,
-    precision: Precision,
+    encoding: Encoding,
     n_in: usize,
     n_out: usize,
     /// Words per row.
     steps: usize,
     words: Vec<Line>,
-    /// With integers: what a unit of each column is worth, as many as the panels have columns.
+    /// Added to every row; as many as the panels have columns, like the following.
+    bias: Vec<f32>,
+    /// With integers: what a unit of each column is worth.
     units: Vec<f32>,
-    /// And the column's sum in such units.
+    /// And what the column's sum is worth.
     sums: Vec<f32>,
+    /// Applied after the bias.
+    activation: Activation,
 }
 
-/// What is done with a product on its way out.
-#[derive(Clone, Copy)]
-pub(crate) struct Finish<'a> {
-    /// Added to every row, `[n_out]`.
-    pub(crate) bias: &'a [f32],
-    /// Applied after the bias.
-    pub(crate) activation: Activation,
-    /// Whether the result is added to what stands in the output, or takes its place.
-    pub(crate) add: bool,
+/// Where it goes.
+enum Target<'a> {
+    /// Takes the place of `[n, n_out]`.
+    Set(&'a mut [f32]),
+    /// Is added to it.
+    Add(&'a mut [f32]),
+    /// To rows packed for a product by the same kernel.
+    Pack(&'a mut Rows),
 }
 
 /// Buffers of one thread.
 #[derive(Default)]
 struct Scratch {
     /// Packed rows.
-    rows: Vec<u32>,
+    rows: Rows,
+    /// What stands between two products, packed or, where rows must be whole to be packed, as it is.
+    between: Rows,
+    wide: Vec<f32>,
     /// Sums on their way.
     sums: Vec<f32>,
-    /// Scales of the rows.
-    scales: Vec<RowScale>,
 }
 
 thread_local! {
@@ -130,37 +138,40 @@ thread_local! {
 }
 
 impl Packed {
-    /// Packs a weight stored as `[n_out, n_in]` for the best instructions here.
-    pub(crate) fn new(stored: &[f32], n_in: usize, precision: Precision) -> Self {
-        Self::for_kernel(stored, n_in, precision, isa::best(precision))
+    /// Packs a weight stored as `[n_out, n_in]` for the best instructions here, to multiply by it, add the bias, `[n_out]`, and apply the
+    /// activation.
+    pub(crate) fn new(stored: &[f32], bias: Vec<f32>, n_in: usize, activation: Activation, precision: Precision) -> Self {
+        Self::for_kernel(stored, bias, n_in, activation, precision, isa::best(precision))
     }
 
-    fn for_kernel(stored: &[f32], n_in: usize, precision: Precision, kernel: &'static Kernel) -> Self {
-        let n_out = stored.len().checked_div(n_in).unwrap_or(0);
-        assert_eq!(n_in * n_out, stored.len(), "rows of a weight");
+    fn for_kernel(
+        stored: &[f32],
+        mut bias: Vec<f32>,
+        n_in: usize,
+        activation: Activation,
+        precision: Precision,
+        kernel: &'static Kernel,
+    ) -> Self {
+        let n_out = bias.len();
+        assert_eq!(n_in * n_out, stored.len(), "rows of a weight, and numbers of its bias");
+        let encoding = Encoding::of(precision, kernel);
         let width = kernel.columns;
         let (steps, n_panels) = (kernel.steps(n_in), n_out.div_ceil(width));
-        let mut words = vec![Line([0; LINE]); (n_panels * steps * width).div_ceil(LINE)];
-        let n_scales = if precision == Precision::Int8 { n_panels * width } else { 0 };
-        let (mut units, mut sums) = (vec![0.0; n_scales], vec![0.0; n_scales]);
-        let flat = words.as_flattened_words();
-        let mut row = Vec::new();
-        for (o, column) in stored.chunks_exact(n_in.max(1)).enumerate() {
-            row.clear();
-            match kernel.word {
-                Word::F32 if precision == Precision::F32 => row.extend(column.iter().map(|v| v.to_bits())),
-                Word::F32 => row.extend(column.iter().map(|v| u32::from(quantise::bf16(*v)) << 16)),
-                Word::Bf16 => quantise::bf16_words(column, &mut row),
-                Word::I16 | Word::I8 => {
-                    (units[o], sums[o]) = quantise::column_words(column, kernel.word, &mut row);
-                }
-            }
-            let panel = &mut flat[o / width * steps * width..][..steps * width];
-            for (to, word) in panel[o % width..].iter_mut().step_by(width).zip(&row) {
-                *to = *word;
-            }
+        let mut words = vec![Line([0; LINE]); n_panels * steps * width / LINE];
+        bias.resize(n_panels * width, 0.0);
+        let (mut units, mut sums) = (vec![0.0; bias.len()], vec![0.0; bias.len()]);
+        if n_in > 0 {
+            let panels = words.as_flattened_words().par_chunks_mut(steps * width);
+            let scales = units.par_chunks_mut(width).zip(sums.par_chunks_mut(width));
+            panels.zip(stored.par_chunks(width * n_in)).zip(scales).for_each(|((panel, stored), (units, sums))| {
+                widest(Columns { stored, n_in, encoding, width, panel, units, sums });
+            });
         }
-        Self { kernel, precision, n_in, n_out, steps, words, units, sums }
+        if encoding.is_direct() {
+            (units, sums) = (Vec::new(), Vec::new());
+        }
+        sums.iter_mut().zip(&units).for_each(|(sum, unit)| *sum *= unit);
+        Self { kernel, encoding, n_in, n_out, steps, words, bias, units, sums, activation }
     }
 
     /// Numbers per row going in.
@@ -173,39 +184,63 @@ impl Packed {
         self.n_out
     }
 
-    /// `x W`, finished, for the rows of `x`, `[n, n_in]`, to `out`, `[n, n_out]`.
-    pub(crate) fn multiply(&self, x: &[f32], finish: Finish<'_>, out: &mut [f32]) {
+    /// `x W`, finished, for the rows of `x`, `[n, n_in]`, normalised first if so asked, to `out`, `[n, n_out]`, or added to it.
+    pub(crate) fn multiply(&self, x: &[f32], norm: Option<&LayerNorm>, add: bool, out: &mut [f32]) {
         let n = out.len().checked_div(self.n_out).unwrap_or(0);
         assert!(x.len() == n * self.n_in && out.len() == n * self.n_out, "rows of a product");
-        assert_eq!(finish.bias.len(), self.n_out, "a bias for every column");
-        SCRATCH.with_borrow_mut(|scratch| {
-            // Blocks of equal height: a short last one would stream the weights past a few rows.
-            let n_blocks = n.div_ceil(self.kernel.block.0).max(1);
-            let height = n.div_ceil(n_blocks).next_multiple_of(self.kernel.rows);
-            let mut first = 0;
-            while first < n {
-                let rows = height.min(n - first);
-                let x = &x[first * self.n_in..(first + rows) * self.n_in];
-                self.block(x, rows, finish, &mut out[first * self.n_out..(first + rows) * self.n_out], scratch);
-                first += rows;
-            }
-        });
+        let height = height(n, self.kernel);
+        let block = |x: &[f32], out: &mut [f32]| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                scratch.rows.pack(x, self.n_in, norm, self.encoding, self.kernel);
+                let n = out.len() / self.n_out;
+                let target = if add { Target::Add(out) } else { Target::Set(out) };
+                self.block(&scratch.rows, n, target, &mut scratch.sums);
+            });
+        };
+        let (of_x, of_out) = ((height * self.n_in).max(1), (height * self.n_out).max(1));
+        if ALONE.get() {
+            x.par_chunks(of_x).zip(out.par_chunks_mut(of_out)).for_each(|(x, out)| block(x, out));
+        } else {
+            x.chunks(of_x).zip(out.chunks_mut(of_out)).for_each(|(x, out)| block(x, out));
+        }
     }
 
-    /// The same for so few rows that they stay in the cache.
-    fn block(&self, x: &[f32], rows: usize, finish: Finish<'_>, out: &mut [f32], scratch: &mut Scratch) {
-        let Scratch { rows: packed, sums, scales } = scratch;
-        self.pack_rows(x, packed, scales);
-        let width = self.kernel.columns;
+    /// Adds to the rows of `x`, `[n, n_in]`, what `self` and then `second` make of them, normalised first if so asked; what stands between
+    /// the two is packed at once where it can be, and lives in the cache.
+    pub(crate) fn multiply_twice(&self, second: &Packed, norm: Option<&LayerNorm>, x: &mut [f32]) {
+        let n = x.len().checked_div(self.n_in).unwrap_or(0);
+        assert_eq!((self.n_in, self.n_out), (second.n_out, second.n_in), "sizes of two products behind each other");
+        assert_eq!(self.encoding, second.encoding, "precisions of two products behind each other");
+        let block = |x: &mut [f32]| {
+            SCRATCH.with_borrow_mut(|scratch| {
+                let Scratch { rows, between, wide, sums } = scratch;
+                let n = x.len() / self.n_in;
+                rows.pack(x, self.n_in, norm, self.encoding, self.kernel);
+                if self.encoding.is_direct() {
+                    between.resize(self.kernel, n, second.steps);
+                    self.block(rows, n, Target::Pack(between), sums);
+                } else {
+                    wide.resize(n * self.n_out, 0.0);
+                    self.block(rows, n, Target::Set(wide), sums);
+                    between.pack(wide, self.n_out, None, self.encoding, self.kernel);
+                }
+                second.block(between, n, Target::Add(x), sums);
+            });
+        };
+        let of_x = (height(n, self.kernel) * self.n_in).max(1);
+        if ALONE.get() { x.par_chunks_mut(of_x).for_each(block) } else { x.chunks_mut(of_x).for_each(block) }
+    }
+
+    /// The product of packed rows, so few that they stay in the cache.
+    fn block(&self, rows: &Rows, n: usize, mut target: Target<'_>, sums: &mut Vec<f32>) {
+        let (kernel, width) = (self.kernel, self.kernel.columns);
         let words = self.words.as_flattened();
         let n_panels = self.n_out.div_ceil(width);
         // Parts of long rows; then the sums of all panels wait until the last part. Whole chunks, so that the same products are
         // summed together however many rows there are.
-        let chunk = self.kernel.chunk();
-        let part = (self.kernel.block.1 / (4 * rows) / chunk).max(1) * chunk;
+        let part = (cache::for_rows() / (4 * n) / kernel.chunk).max(1) * kernel.chunk;
         let n_parts = self.steps.div_ceil(part).max(1);
-        let filled = self.kernel.filled(rows);
-        let strip_len = filled * width;
+        let strip_len = kernel.filled(n) * width;
         sums.resize(if n_parts > 1 { n_panels * strip_len } else { strip_len }, 0.0);
         for nth in 0..n_parts {
             let first_step = nth * part;
@@ -213,32 +248,42 @@ impl Packed {
             for panel in 0..n_panels {
                 let c = if n_parts > 1 { &mut sums[panel * strip_len..][..strip_len] } else { &mut sums[..] };
                 let b = &words[(panel * self.steps + first_step) * width..][..n_steps * width];
-                Strip::packed(packed, self.steps, first_step, filled, b, c, width, nth > 0).run(self.kernel);
                 if nth + 1 == n_parts {
-                    let columns = panel * width..(panel + 1) * width;
-                    let of_columns = || [&self.units[columns.clone()], &self.sums[columns.clone()]];
-                    let integers = (!self.units.is_empty()).then(|| (of_columns(), &scales[..]));
-                    let columns = columns.start..self.n_out.min(columns.end);
-                    let c = &mut c[..rows * width];
-                    widest(Finishing { c, width, integers, finish, columns, out: &mut *out, n_out: self.n_out });
+                    target.fetch(self.n_out, panel * width);
+                }
+                Strip::packed(kernel, (&rows.words, self.steps, n), first_step, b, c, nth > 0).run(kernel);
+                if nth + 1 == n_parts {
+                    widest(Finishing { of: self, c: &mut c[..n * width], scales: &rows.scales, panel, target: &mut target });
                 }
             }
         }
     }
+}
 
-    /// Rows to words, in the kernel's order.
-    fn pack_rows(&self, x: &[f32], packed: &mut Vec<u32>, scales: &mut Vec<RowScale>) {
-        packed.clear();
-        scales.clear();
-        let at_a_time = match self.kernel.order {
-            RowOrder::Interleaved => self.kernel.rows,
-            RowOrder::AsTheyAre { .. } => 1,
-        };
-        for tile in x.chunks(at_a_time * self.n_in) {
-            quantise::pack_tile(tile, self.n_in, self.steps, self.precision, self.kernel.word, packed, scales);
+/// Rows that are multiplied together: as many as stay in the cache, or as few as give every thread some, in blocks of equal height, since
+/// a short last one would stream the weights past a few rows.
+fn height(n: usize, kernel: &Kernel) -> usize {
+    let n_threads = if ALONE.get() { rayon::current_num_threads() } else { 1 };
+    let n_blocks = n.div_ceil(cache::rows_at_a_time()).max(n_threads).max(1);
+    kernel.filled(n.div_ceil(n_blocks).max(1))
+}
+
+thread_local! {
+    static ALONE: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Runs `work` with products that use all threads. For a network that runs by itself: where several do, each with a thread of its own, they
+/// would only get in each other's way.
+pub fn on_all_threads<R>(work: impl FnOnce() -> R) -> R {
+    /// Back to what it was, also when `work` panics.
+    struct Restore(bool);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            ALONE.set(self.0);
         }
-        packed.resize(self.kernel.filled(x.len() / self.n_in) * self.steps, 0);
     }
+    let _restore = Restore(ALONE.replace(true));
+    work()
 }
 
 /// Lines seen as words.
@@ -261,43 +306,90 @@ impl Words for Vec<Line> {
     }
 }
 
-/// Sums of a panel to numbers: scales, bias, activation, and out.
-struct Finishing<'a> {
-    /// `[rows, width]`.
-    c: &'a mut [f32],
-    width: usize,
-    /// Of integers the scales: units and sums of the columns, and the rows'.
-    integers: Option<([&'a [f32]; 2], &'a [RowScale])>,
-    finish: Finish<'a>,
-    /// Which columns of the output they are.
-    columns: std::ops::Range<usize>,
-    out: &'a mut [f32],
-    n_out: usize,
+impl Target<'_> {
+    /// Asks for the places where the sums of the panel from column `first` on will go: they lie in lines of their own, row by row, and
+    /// would be waited for one after the other.
+    fn fetch(&self, n_out: usize, first: usize) {
+        if let Target::Set(out) | Target::Add(out) = self {
+            out.chunks_exact(n_out).for_each(|row| prefetch(&row[first..]));
+        }
+    }
 }
 
-impl NullaryFnOnce for Finishing<'_> {
+/// Asks for the line in which `at` begins.
+fn prefetch(at: &[f32]) {
+    #[cfg(target_arch = "x86_64")]
+    #[allow(unsafe_code)]
+    // SAFETY: a prefetch of any address is without effect but on the cache.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.as_ptr().cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = at;
+}
+
+/// Sums of a panel to numbers: scales, bias, activation, and out.
+struct Finishing<'a, 'b> {
+    of: &'a Packed,
+    /// `[rows, columns]`.
+    c: &'a mut [f32],
+    /// Of integers the rows' scales.
+    scales: &'a [RowScale],
+    panel: usize,
+    target: &'a mut Target<'b>,
+}
+
+/// Rows that are finished together, so that they stay in the first cache meanwhile.
+const ROWS_TO_FINISH: usize = 16;
+
+impl NullaryFnOnce for Finishing<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let Self { c, width, integers, finish, columns, out, n_out } = self;
-        if let Some(([units, sums], of_row)) = integers {
-            for (row, of_row) in c.chunks_exact_mut(width).zip(of_row) {
-                // x is unit * q + offset, so that the sum of x w is this.
-                map_with(row, sums, |v, sum| of_row.unit * (v.to_bits().cast_signed() as f32) + of_row.offset * sum);
-                map_with(row, units, |v, unit| v * unit);
+        let Self { of, c, scales, panel, target } = self;
+        let Packed { kernel, encoding, n_out, activation, .. } = of;
+        let width = kernel.columns;
+        let columns = panel * width..(panel + 1) * width;
+        let place = Place { steps: kernel.steps(*n_out), rows: kernel.rows };
+        for (nth, c) in c.chunks_mut(ROWS_TO_FINISH * width).enumerate() {
+            let first_row = nth * ROWS_TO_FINISH;
+            if !encoding.is_direct() {
+                let (units, sums) = (&of.units[columns.clone()], &of.sums[columns.clone()]);
+                for (row, scale) in c.chunks_exact_mut(width).zip(&scales[first_row..]) {
+                    // x is unit * q + offset, so that the sum of x w is this.
+                    map_with(row, units, |v, unit| v.to_bits().cast_signed() as f32 * (scale.unit * unit));
+                    map_with(row, sums, |v, sum| v + scale.offset * sum);
+                }
+            }
+            activation.add_bias(c, &of.bias[columns.clone()]);
+            for (row, c) in c.chunks_exact_mut(width).enumerate() {
+                target.take(first_row + row, panel * width, c, *n_out, *encoding, place);
             }
         }
-        // The columns that only fill the panel up get no bias, and go nowhere.
-        let mut bias = [0.0; 2 * LINE];
-        bias[..columns.len()].copy_from_slice(&finish.bias[columns.clone()]);
-        finish.activation.add_bias(c, &bias[..width]);
-        for (row, out) in c.chunks_exact(width).zip(out.chunks_exact_mut(n_out)) {
-            let out = &mut out[columns.clone()];
-            if finish.add {
-                map_with(out, &row[..out.len()], |out, v| out + v);
-            } else {
-                out.copy_from_slice(&row[..out.len()]);
+    }
+}
+
+impl Target<'_> {
+    /// Takes the numbers of a row from column `first` on; what only fills the panel up goes nowhere.
+    #[inline(always)]
+    fn take(&mut self, row: usize, first: usize, c: &mut [f32], n_out: usize, encoding: Encoding, place: Place) {
+        let n = c.len().min(n_out - first);
+        match self {
+            Target::Set(out) => {
+                let out = &mut out[row * n_out + first..][..n];
+                let (lines, rest) = out.as_chunks_mut::<LINE>();
+                let (of_lines, of_rest) = c[..n].as_chunks::<LINE>();
+                lines.iter_mut().zip(of_lines).for_each(|(out, c)| *out = *c);
+                rest.iter_mut().zip(of_rest).for_each(|(out, c)| *out = *c);
+            }
+            Target::Add(out) => map_with(&mut out[row * n_out + first..][..n], &c[..n], |out, v| out + v),
+            Target::Pack(rows) => {
+                c[n..].fill(0.0);
+                let per_line = encoding.per_line();
+                for (line, part) in (first / per_line..place.steps / LINE).zip(c.chunks(per_line)) {
+                    encoding.line(part, place.line(&mut rows.words, row, line));
+                }
             }
         }
     }
@@ -345,11 +437,13 @@ impl Panels {
         (self.steps, self.n_columns) = (steps, n_columns);
         self.words.clear();
         self.words.resize(steps * self.width(), 0);
-        for column in 0..n_columns {
-            let panel = &mut self.words[column / width * steps * width..][..steps * width];
-            let row = &b[column * stride..][..steps];
-            for (to, v) in panel[column % width..].iter_mut().step_by(width).zip(row) {
-                *to = v.to_bits();
+        for (nth, panel) in self.words.chunks_exact_mut(steps * width).enumerate() {
+            let columns = &b[nth * width * stride..];
+            let n = width.min(n_columns - nth * width);
+            for (step, to) in panel.chunks_exact_mut(width).enumerate() {
+                for (column, to) in to[..n].iter_mut().enumerate() {
+                    *to = columns[column * stride + step].to_bits();
+                }
             }
         }
     }

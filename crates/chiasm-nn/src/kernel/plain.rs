@@ -1,30 +1,14 @@
 //! Kernels without special instructions, which the compiler vectorises as far as the target lets it.
 #![allow(unsafe_code)]
 
-use super::isa::{Kernel, RowOrder, Word};
-use super::tile::{Lanes, Strip, strip};
+use super::isa::{Kernel, Word};
+use super::tile::{CHUNK_WORDS, Lanes, Strip, strip};
 
-pub(super) static F32: Kernel = Kernel {
-    name: "plain",
-    word: Word::F32,
-    columns: 16,
-    rows: 2,
-    order: RowOrder::Interleaved,
-    block: (96, 300 << 10),
-    strip: f32,
-    is_here: || true,
-};
+pub(super) static F32: Kernel =
+    Kernel { name: "plain", word: Word::F32, columns: 16, rows: 2, chunk: CHUNK_WORDS / 16, strip: f32, is_here: || true };
 
-pub(super) static I16: Kernel = Kernel {
-    name: "plain",
-    word: Word::I16,
-    columns: 16,
-    rows: 2,
-    order: RowOrder::Interleaved,
-    block: (96, 300 << 10),
-    strip: i16,
-    is_here: || true,
-};
+pub(super) static I16: Kernel =
+    Kernel { name: "plain", word: Word::I16, columns: 16, rows: 2, chunk: CHUNK_WORDS / 16, strip: i16, is_here: || true };
 
 unsafe fn f32(s: Strip) {
     // SAFETY: no instructions are asked for; the strip is the caller's to answer for.

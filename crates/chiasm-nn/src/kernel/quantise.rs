@@ -2,8 +2,9 @@
 
 use pulp::NullaryFnOnce;
 
-use super::Precision;
-use super::isa::Word;
+use super::isa::{Kernel, Word};
+use super::{LINE, Precision};
+use crate::norm::LayerNorm;
 use crate::simd::{sum_of, widest};
 
 /// What a row of integers stands for: `unit * q + offset`.
@@ -11,6 +12,84 @@ use crate::simd::{sum_of, widest};
 pub(super) struct RowScale {
     pub(super) unit: f32,
     pub(super) offset: f32,
+}
+
+/// Words that a kernel multiplies, and what they are made from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Encoding {
+    word: Word,
+    /// Whether single numbers are rounded to bfloat16.
+    rounded: bool,
+}
+
+impl Encoding {
+    pub(super) fn of(precision: Precision, kernel: &Kernel) -> Self {
+        Self { word: kernel.word, rounded: precision == Precision::Bf16 && kernel.word == Word::F32 }
+    }
+
+    /// Whether words can be made of numbers one by one, without a scale for the row.
+    pub(super) fn is_direct(self) -> bool {
+        matches!(self.word, Word::F32 | Word::Bf16)
+    }
+
+    /// Numbers in a line.
+    #[inline(always)]
+    pub(super) fn per_line(self) -> usize {
+        LINE * self.word.elements()
+    }
+
+    /// The words of numbers without a scale, at most a line of them.
+    #[inline(always)]
+    pub(super) fn line(self, part: &[f32], to: &mut [u32; LINE]) {
+        match self.word {
+            Word::F32 if self.rounded => {
+                let part: &[f32; LINE] = &filled(part);
+                for i in 0..LINE {
+                    to[i] = u32::from(bf16(part[i])) << 16;
+                }
+            }
+            Word::F32 => *to = filled(part).map(f32::to_bits),
+            Word::Bf16 => {
+                let part: &[f32; 2 * LINE] = &filled(part);
+                for i in 0..LINE {
+                    to[i] = u32::from(bf16(part[2 * i])) | u32::from(bf16(part[2 * i + 1])) << 16;
+                }
+            }
+            Word::I16 | Word::I8 => unreachable!("integers have a scale"),
+        }
+    }
+
+    /// The words of integers.
+    #[inline(always)]
+    fn scaled_line(self, part: &[f32], RowScale { offset, .. }: RowScale, per_unit: f32, to: &mut [u32; LINE]) {
+        // Adding 2^23 leaves the nearest integer in the lowest bits, and unlike a cast it vectorises.
+        let level = |v: f32| ((v - offset) * per_unit + 8_388_608.0).to_bits() & 0xff;
+        if self.word == Word::I8 {
+            let part: &[f32; 4 * LINE] = &filled(part);
+            let mut levels = [0u8; 4 * LINE];
+            for i in 0..4 * LINE {
+                levels[i] = level(part[i]) as u8;
+            }
+            for (word, four) in to.iter_mut().zip(levels.as_chunks::<4>().0) {
+                *word = u32::from_le_bytes(*four);
+            }
+        } else {
+            let part: &[f32; 2 * LINE] = &filled(part);
+            for i in 0..LINE {
+                to[i] = level(part[2 * i]) | level(part[2 * i + 1]) << 16;
+            }
+        }
+    }
+}
+
+/// The numbers, and zeros behind them.
+#[inline(always)]
+fn filled<const N: usize>(part: &[f32]) -> [f32; N] {
+    part.try_into().unwrap_or_else(|_| {
+        let mut all = [0.0; N];
+        all[..part.len()].copy_from_slice(part);
+        all
+    })
 }
 
 /// Rounds to the nearest bfloat16, ties to even. What is not finite stays so.
@@ -22,181 +101,193 @@ pub(super) fn bf16(v: f32) -> u16 {
     (if v.is_nan() { bits | 0x40_0000 } else { rounded } >> 16) as u16
 }
 
-/// A row as pairs of bfloat16, a last single one paired with zero; they take the place of what `words` held.
-pub(super) fn bf16_words(row: &[f32], words: &mut Vec<u32>) {
-    words.resize(row.len().div_ceil(2), 0);
-    widest(Pairs { row, words });
+/// Rows as a kernel takes them: `[tiles][lines][rows of a tile][LINE]` words, so that the words of a line of all rows of a tile stand
+/// together, and nothing but lines is moved to pack them.
+#[derive(Debug, Default)]
+pub(super) struct Rows {
+    pub(super) words: Vec<u32>,
+    /// Of integers a scale for each row.
+    pub(super) scales: Vec<RowScale>,
+    /// A row on its way.
+    row: Vec<f32>,
 }
 
-/// A column of weights in units of a 127th of its largest: words of four (or two widened) signed integers. Gives the unit, and the
-/// sum of the integers.
-pub(super) fn column_words(column: &[f32], word: Word, words: &mut Vec<u32>) -> (f32, f32) {
-    let largest = column.iter().fold(0.0f32, |max, v| max.max(v.abs()));
-    let unit = if largest > 0.0 { largest / 127.0 } else { 1.0 };
-    let integers: Vec<i8> = column.iter().map(|v| (v / unit).round_ties_even() as i8).collect();
-    let n = word.elements();
-    for group in integers.chunks(n) {
-        let bits = 32 / n;
-        let mask = if n == 2 { 0xffff } else { 0xff };
-        words
-            .push(group.iter().enumerate().fold(0, |word, (i, q)| word | (i32::from(*q).cast_unsigned() & mask) << (i * bits)));
+impl Rows {
+    /// Makes place for `rows` rows of `steps` words, whatever they hold.
+    pub(super) fn resize(&mut self, kernel: &Kernel, rows: usize, steps: usize) {
+        self.words.resize(kernel.filled(rows) * steps, 0);
     }
-    (unit, integers.iter().map(|q| f32::from(*q)).sum())
+
+    /// Packs `x`, rows of `n_in` numbers, normalised if so asked.
+    pub(super) fn pack(&mut self, x: &[f32], n_in: usize, norm: Option<&LayerNorm>, encoding: Encoding, kernel: &Kernel) {
+        let steps = kernel.steps(n_in);
+        self.resize(kernel, x.len() / n_in, steps);
+        self.scales.clear();
+        widest(Packing { x, n_in, norm, encoding, place: Place { steps, rows: kernel.rows }, to: self });
+    }
 }
 
-/// Appends the words of a tile of rows, `[rows, n_in]`, in the order `[steps][rows]`, the last of them zeros where a row has fewer.
-pub(super) fn pack_tile(
-    tile: &[f32],
+/// Where lines of rows stand.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    /// Words of a row.
+    pub(super) steps: usize,
+    /// Rows of a tile.
+    pub(super) rows: usize,
+}
+
+impl Place {
+    /// The line of a row.
+    #[inline(always)]
+    pub(super) fn line(self, words: &mut [u32], row: usize, line: usize) -> &mut [u32; LINE] {
+        let at = row / self.rows * self.rows * self.steps + (line * self.rows + row % self.rows) * LINE;
+        words[at..].first_chunk_mut().expect("a line in its place")
+    }
+}
+
+struct Packing<'a> {
+    x: &'a [f32],
     n_in: usize,
-    steps: usize,
-    precision: Precision,
-    word: Word,
-    packed: &mut Vec<u32>,
-    scales: &mut Vec<RowScale>,
-) {
-    let rows = tile.len() / n_in;
-    let first = packed.len();
-    packed.resize(first + rows * steps, 0);
-    let mut to = &mut packed[first..];
-    // In parts, so that no buffer is needed that grows with the row.
-    let mut words = [[0; WORDS_AT_A_TIME]; MAX_ROWS];
-    let scale_of = scales.len();
-    if matches!(word, Word::I8 | Word::I16) {
-        scales.extend(tile.chunks_exact(n_in).map(|row| widest(Range(row))));
-    }
-    for start in (0..n_in).step_by(WORDS_AT_A_TIME * word.elements()) {
-        let part = start..n_in.min(start + WORDS_AT_A_TIME * word.elements());
-        for (r, words) in words[..rows].iter_mut().enumerate() {
-            let row = &tile[r * n_in..][part.clone()];
-            match word {
-                Word::F32 if precision == Precision::F32 => words.iter_mut().zip(row).for_each(|(word, v)| *word = v.to_bits()),
-                Word::F32 => widest(Rounded { row, words }),
-                Word::Bf16 => widest(Pairs { row, words }),
-                Word::I8 | Word::I16 => widest(Quantise { row, scale: scales[scale_of + r], word, words }),
-            }
-        }
-        let (now, later) = to.split_at_mut(rows * part.len().div_ceil(word.elements()));
-        interleave(&words[..rows], now);
-        to = later;
-    }
+    norm: Option<&'a LayerNorm>,
+    encoding: Encoding,
+    place: Place,
+    to: &'a mut Rows,
 }
 
-/// Words of each row that are made before they are interleaved.
-const WORDS_AT_A_TIME: usize = 64;
-/// Rows of the tallest tile.
-const MAX_ROWS: usize = 12;
-
-/// Word `step` of row `row` to `to[step * rows + row]`.
-fn interleave(words: &[[u32; WORDS_AT_A_TIME]], to: &mut [u32]) {
-    // The heights of whole tiles, for which the compiler knows the stride.
-    match words.len() {
-        1 => to.copy_from_slice(&words[0][..to.len()]),
-        2 => interleave_rows::<2>(words, to),
-        6 => interleave_rows::<6>(words, to),
-        12 => interleave_rows::<12>(words, to),
-        rows => {
-            for (step, to) in to.chunks_exact_mut(rows).enumerate() {
-                to.iter_mut().zip(words).for_each(|(to, row)| *to = row[step]);
-            }
-        }
-    }
-}
-
-fn interleave_rows<const ROWS: usize>(words: &[[u32; WORDS_AT_A_TIME]], to: &mut [u32]) {
-    let words: &[_; ROWS] = words.try_into().expect("as many rows as were counted");
-    for (step, to) in to.as_chunks_mut::<ROWS>().0.iter_mut().enumerate() {
-        *to = std::array::from_fn(|r| words[r][step]);
-    }
-}
-
-struct Rounded<'a> {
-    row: &'a [f32],
-    words: &'a mut [u32],
-}
-
-impl NullaryFnOnce for Rounded<'_> {
+impl NullaryFnOnce for Packing<'_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        self.words.iter_mut().zip(self.row).for_each(|(word, v)| *word = u32::from(bf16(*v)) << 16);
-    }
-}
-
-struct Pairs<'a> {
-    row: &'a [f32],
-    words: &'a mut [u32],
-}
-
-impl NullaryFnOnce for Pairs<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn call(self) {
-        let (pairs, rest) = self.row.as_chunks::<2>();
-        self.words.iter_mut().zip(pairs).for_each(|(w, [a, b])| *w = u32::from(bf16(*a)) | u32::from(bf16(*b)) << 16);
-        if let [last] = rest {
-            self.words[pairs.len()] = u32::from(bf16(*last));
+        let Self { x, n_in, norm, encoding, place, to } = self;
+        let per_line = encoding.per_line();
+        for (i, mut row) in x.chunks_exact(n_in).enumerate() {
+            if let Some(norm) = norm {
+                to.row.clear();
+                to.row.extend_from_slice(row);
+                norm.normalise(&mut to.row);
+                row = &to.row;
+            }
+            if encoding.is_direct() {
+                for (line, part) in row.chunks(per_line).enumerate() {
+                    encoding.line(part, place.line(&mut to.words, i, line));
+                }
+            } else {
+                let scale = range(row);
+                let per_unit = if scale.unit > 0.0 { 1.0 / scale.unit } else { 0.0 };
+                for (line, part) in row.chunks(per_line).enumerate() {
+                    encoding.scaled_line(part, scale, per_unit, place.line(&mut to.words, i, line));
+                }
+                to.scales.push(scale);
+            }
         }
     }
 }
 
 /// Lowest and highest of a row to a scale of 256 levels.
-struct Range<'a>(&'a [f32]);
-
-impl NullaryFnOnce for Range<'_> {
-    type Output = RowScale;
-
-    #[inline(always)]
-    fn call(self) -> RowScale {
-        const LANES: usize = 16;
-        let (chunks, rest) = self.0.as_chunks::<LANES>();
-        let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-        for chunk in chunks {
-            for i in 0..LANES {
-                low[i] = low[i].min(chunk[i]);
-                high[i] = high[i].max(chunk[i]);
-            }
+#[inline(always)]
+fn range(row: &[f32]) -> RowScale {
+    const LANES: usize = 16;
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
+    for chunk in chunks {
+        for i in 0..LANES {
+            low[i] = low[i].min(chunk[i]);
+            high[i] = high[i].max(chunk[i]);
         }
-        let low = low.iter().chain(rest).fold(f32::INFINITY, |low, v| low.min(*v));
-        let high = high.iter().chain(rest).fold(f32::NEG_INFINITY, |high, v| high.max(*v));
-        // What is not a number passes through minimum and maximum unseen, but not through this: 0 for finite rows.
-        let poison = sum_of(self.0, |v| v * 0.0);
-        RowScale { unit: (high - low) / 255.0 + poison, offset: low }
     }
+    let low = low.iter().chain(rest).fold(f32::INFINITY, |low, v| low.min(*v));
+    let high = high.iter().chain(rest).fold(f32::NEG_INFINITY, |high, v| high.max(*v));
+    // What is not a number passes through minimum and maximum unseen, but not through this: 0 for finite rows.
+    let poison = sum_of(row, |v| v * 0.0);
+    RowScale { unit: (high - low) / 255.0 + poison, offset: low }
 }
 
-struct Quantise<'a> {
-    row: &'a [f32],
-    scale: RowScale,
-    word: Word,
-    words: &'a mut [u32],
+/// Columns of weights to a panel, `[steps][columns]`.
+pub(super) struct Columns<'a> {
+    /// `[columns or fewer, n_in]`.
+    pub(super) stored: &'a [f32],
+    pub(super) n_in: usize,
+    pub(super) encoding: Encoding,
+    /// Columns of the panel.
+    pub(super) width: usize,
+    pub(super) panel: &'a mut [u32],
+    /// Of integers what a unit of each column is worth, and the column's sum in such units.
+    pub(super) units: &'a mut [f32],
+    pub(super) sums: &'a mut [f32],
 }
 
-impl NullaryFnOnce for Quantise<'_> {
+impl NullaryFnOnce for Columns<'_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let Self { row, scale, word, words } = self;
-        let per_unit = if scale.unit > 0.0 { 1.0 / scale.unit } else { 0.0 };
-        // Adding 2^23 leaves the nearest integer in the lowest bits, and unlike a cast it vectorises.
-        let level = |v: f32| ((v - scale.offset) * per_unit + 8_388_608.0).to_bits() & 0xff;
-        if word == Word::I8 {
-            let (quads, rest) = row.as_chunks::<4>();
-            let quad = |q: &[f32; 4]| level(q[0]) | level(q[1]) << 8 | level(q[2]) << 16 | level(q[3]) << 24;
-            words.iter_mut().zip(quads).for_each(|(word, q)| *word = quad(q));
-            if !rest.is_empty() {
-                words[quads.len()] = rest.iter().enumerate().fold(0, |word, (i, v)| word | level(*v) << (8 * i));
+        let Self { stored, n_in, encoding, width, panel, units, sums } = self;
+        if !encoding.is_direct() {
+            for (column, unit) in stored.chunks_exact(n_in).zip(&mut *units) {
+                *unit = unit_of(column);
             }
-        } else {
-            let (pairs, rest) = row.as_chunks::<2>();
-            words.iter_mut().zip(pairs).for_each(|(word, [a, b])| *word = level(*a) | level(*b) << 16);
-            if let [last] = rest {
-                words[pairs.len()] = level(*last);
+        }
+        let per_line = encoding.per_line();
+        let mut lines = [[0; LINE]; MAX_COLUMNS];
+        for (nth, to) in panel.chunks_exact_mut(LINE * width).enumerate() {
+            for (c, column) in stored.chunks_exact(n_in).enumerate() {
+                let part = &column[n_in.min(nth * per_line)..n_in.min((nth + 1) * per_line)];
+                if encoding.is_direct() {
+                    encoding.line(part, &mut lines[c]);
+                } else {
+                    sums[c] += signed_line(encoding.word, part, units[c], &mut lines[c]);
+                }
+            }
+            for (step, to) in to.chunks_exact_mut(width).enumerate() {
+                for (to, line) in to.iter_mut().zip(&lines) {
+                    *to = line[step];
+                }
             }
         }
     }
+}
+
+/// Columns of the widest panel.
+const MAX_COLUMNS: usize = 32;
+
+/// A 127th of the largest number of a column.
+#[inline(always)]
+fn unit_of(column: &[f32]) -> f32 {
+    const LANES: usize = 16;
+    let (chunks, rest) = column.as_chunks::<LANES>();
+    let mut largest = [0.0f32; LANES];
+    for chunk in chunks {
+        for i in 0..LANES {
+            largest[i] = largest[i].max(chunk[i].abs());
+        }
+    }
+    let largest = largest.iter().chain(rest).fold(0.0f32, |max, v| max.max(v.abs()));
+    if largest > 0.0 { largest / 127.0 } else { 1.0 }
+}
+
+/// Weights in such units: words of four (or two widened) signed integers. Gives their sum.
+#[inline(always)]
+fn signed_line(word: Word, part: &[f32], unit: f32, to: &mut [u32; LINE]) -> f32 {
+    // Adding 1.5 * 2^23 leaves the nearest integer in the lowest bits, as its two's complement.
+    const ROUND: f32 = 12_582_912.0;
+    let all: &[f32; 4 * LINE] = &filled(part);
+    let mut integers = [0u32; 4 * LINE];
+    let mut sum = 0i32;
+    for i in 0..4 * LINE {
+        integers[i] = (all[i] / unit + ROUND).to_bits();
+        sum += i32::from(integers[i] as u8 as i8);
+    }
+    for i in 0..LINE {
+        to[i] = if word == Word::I8 {
+            let at = |k: usize| (integers[4 * i + k] & 0xff) << (8 * k);
+            at(0) | at(1) | at(2) | at(3)
+        } else {
+            let at = |k: usize| u32::from(i16::from(integers[2 * i + k] as u8 as i8).cast_unsigned()) << (16 * k);
+            at(0) | at(1)
+        };
+    }
+    sum as f32
 }
 
 #[cfg(test)]
@@ -215,17 +306,37 @@ mod tests {
 
     #[test]
     fn a_row_in_256_levels_is_within_half_a_level() {
-        let row: Vec<f32> = (0..1000).map(|i| ((i * 37 % 101) as f32 - 20.0) / 7.0).collect();
-        let scale = widest(Range(&row));
-        let mut words = vec![0; row.len() / 4];
-        widest(Quantise { row: &row, scale, word: Word::I8, words: &mut words });
+        let row: Vec<f32> = (0..64).map(|i| ((i * 37 % 101) as f32 - 20.0) / 7.0).collect();
+        let scale = range(&row);
+        let mut words = [0; LINE];
+        Encoding { word: Word::I8, rounded: false }.scaled_line(&row, scale, 1.0 / scale.unit, &mut words);
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
         for (v, q) in row.iter().zip(&bytes) {
             let back = scale.unit * f32::from(*q) + scale.offset;
             assert!((back - v).abs() <= 0.5001 * scale.unit, "{v} came back as {back}");
         }
         assert!(bytes.contains(&0) && bytes.contains(&255));
-        assert!(widest(Range(&[1.0, f32::NAN, 2.0])).unit.is_nan(), "what is not a number must not be lost");
-        assert_eq!(widest(Range(&[3.0; 40])).unit, 0.0);
+        assert!(range(&[1.0, f32::NAN, 2.0]).unit.is_nan(), "what is not a number must not be lost");
+        assert_eq!(range(&[3.0; 40]).unit, 0.0);
+    }
+
+    #[test]
+    fn weights_in_units_are_within_half_a_unit() {
+        let column: Vec<f32> = (0..64).map(|i| ((i * 37 % 101) as f32 - 50.0) / 7.0).collect();
+        let unit = unit_of(&column);
+        for (word, n) in [(Word::I8, 4), (Word::I16, 2)] {
+            let mut words = [0; LINE];
+            let sum = signed_line(word, &column[..n * LINE], unit, &mut words);
+            let integers: Vec<i32> = words
+                .iter()
+                .flat_map(|word| (0..n).map(move |k| if n == 4 { word >> (8 * k) } else { word >> (16 * k) } as u8 as i8))
+                .map(i32::from)
+                .collect();
+            assert_eq!(integers.iter().sum::<i32>() as f32, sum);
+            for (v, q) in column.iter().zip(&integers) {
+                assert!((*q as f32 * unit - v).abs() <= 0.5001 * unit, "{v} became {q} units of {unit}");
+            }
+        }
+        assert_eq!(unit_of(&[0.0; 5]), 1.0);
     }
 }

@@ -18,9 +18,15 @@ const SHAPES: [[usize; 3]; 9] = [
     [200, 768, 40],
 ];
 
-fn of(packed: &Packed, x: &[f32], bias: &[f32], start: &[f32]) -> Vec<f32> {
+/// A weight with its bias.
+fn packed(w: &[f32], bias: &[f32], n_in: usize, precision: Precision, kernel: &'static Kernel) -> Packed {
+    Packed::for_kernel(w, bias.to_vec(), n_in, Activation::None, precision, kernel)
+}
+
+/// Its product, added to what is there.
+fn of(packed: &Packed, x: &[f32], start: &[f32]) -> Vec<f32> {
     let mut out = start.to_vec();
-    packed.multiply(x, Finish { bias, activation: Activation::None, add: true }, &mut out);
+    packed.multiply(x, None, true, &mut out);
     out
 }
 
@@ -40,7 +46,7 @@ fn every_kernel_equals_the_sum_written_out() {
                 Precision::Int8 => 0.015 * (n_in as f64).sqrt() + 0.01,
             };
             for kernel in isa::all(precision) {
-                let got = of(&Packed::for_kernel(&w, n_in, precision, kernel), &x, &bias, &start);
+                let got = of(&packed(&w, &bias, n_in, precision, kernel), &x, &start);
                 for (i, row) in got.chunks_exact(n_out).enumerate() {
                     for (o, v) in row.iter().enumerate() {
                         let products = (0..n_in).map(|k| round(x[i * n_in + k]) * round(w[o * n_in + k]));
@@ -62,7 +68,7 @@ fn every_kernel_equals_the_sum_written_out() {
 fn integer_kernels_agree_to_the_bit() {
     for [n, n_in, n_out] in SHAPES {
         let (x, w, zeros) = (numbers(n * n_in, 5), numbers(n_in * n_out, 6), vec![0.0; n * n_out]);
-        let of = |kernel| of(&Packed::for_kernel(&w, n_in, Precision::Int8, kernel), &x, &zeros[..n_out], &zeros);
+        let of = |kernel| of(&packed(&w, &zeros[..n_out], n_in, Precision::Int8, kernel), &x, &zeros);
         let mut kernels = isa::all(Precision::Int8);
         let first = of(kernels.next().unwrap());
         for kernel in kernels {
@@ -77,10 +83,10 @@ fn a_row_is_the_same_to_the_bit_beside_any_others() {
     let (w, x) = (numbers(n_in * n_out, 7), numbers(260 * n_in, 8));
     for precision in ALL {
         for kernel in isa::all(precision) {
-            let packed = Packed::for_kernel(&w, n_in, precision, kernel);
+            let packed = packed(&w, &[0.0; 70], n_in, precision, kernel);
             let run = |first: usize, rows: usize| {
                 let zeros = vec![0.0; rows * n_out];
-                of(&packed, &x[first * n_in..(first + rows) * n_in], &zeros[..n_out], &zeros)
+                of(&packed, &x[first * n_in..(first + rows) * n_in], &zeros)
             };
             let whole = run(0, 260);
             for (first, rows) in [(0, 1), (259, 1), (3, 2), (7, 11), (20, 97), (60, 200)] {
@@ -96,14 +102,34 @@ fn a_row_is_the_same_to_the_bit_beside_any_others() {
 }
 
 #[test]
+fn two_products_behind_each_other_are_as_one_by_one() {
+    for [n, n_in, n_out] in SHAPES {
+        let (x, w, v) = (numbers(n * n_in, 13), numbers(n_in * n_out, 14), numbers(n_in * n_out, 15));
+        let (bias, second_bias) = (numbers(n_out, 16), numbers(n_in, 17));
+        for precision in ALL {
+            for kernel in isa::all(precision) {
+                let first = Packed::for_kernel(&w, bias.clone(), n_in, Activation::Gelu, precision, kernel);
+                let second = packed(&v, &second_bias, n_out, precision, kernel);
+                let mut wide = vec![0.0; n * n_out];
+                first.multiply(&x, None, false, &mut wide);
+                let one_by_one = of(&second, &wide, &x);
+                let mut at_once = x.clone();
+                first.multiply_twice(&second, None, &mut at_once);
+                assert!(at_once == one_by_one, "{} {precision:?} [{n}, {n_in}, {n_out}]", kernel.name);
+            }
+        }
+    }
+}
+
+#[test]
 fn what_is_not_finite_comes_out_so() {
     for precision in ALL {
         for kernel in isa::all(precision) {
-            let packed = Packed::for_kernel(&numbers(8 * 3, 9), 8, precision, kernel);
+            let packed = packed(&numbers(8 * 3, 9), &[0.0; 3], 8, precision, kernel);
             for bad in [f32::NAN, f32::INFINITY] {
                 let mut x = numbers(8, 10);
                 x[5] = bad;
-                let got = of(&packed, &x, &[0.0; 3], &[0.0; 3]);
+                let got = of(&packed, &x, &[0.0; 3]);
                 assert!(got.iter().all(|v| !v.is_finite()), "{} {precision:?} {bad}: {got:?}", kernel.name);
             }
         }

@@ -37,15 +37,16 @@ pub(super) struct Strip(StripParts);
 #[derive(Clone, Copy)]
 pub(super) struct StripParts {
     pub(super) a: *const u32,
-    /// Words from a row to the next, or of a packed row.
+    /// Words from a row to the next, or, of packed rows, from a tile to the next.
     pub(super) a_stride: usize,
-    /// Where in the row the steps begin.
+    /// Where in the row the steps begin; of packed rows a multiple of a line.
     pub(super) first_step: usize,
-    /// Whether rows stand in tiles, `[steps][rows]`.
-    pub(super) interleaved: bool,
+    /// Whether rows stand in tiles, `[lines][rows of the kernel][LINE]`.
+    pub(super) packed: bool,
     pub(super) rows: usize,
     /// `[steps][columns of the kernel]`.
     pub(super) b: *const u32,
+    /// Of packed rows a multiple of a line.
     pub(super) steps: usize,
     pub(super) c: *mut u32,
     pub(super) c_stride: usize,
@@ -54,26 +55,26 @@ pub(super) struct StripParts {
 }
 
 impl Strip {
-    /// Rows packed for a kernel, `row_steps` steps each, of which those from `first_step` on belong to `b`, `[steps, c_stride]`; `c` is
-    /// `[rows, c_stride]`.
-    #[expect(clippy::too_many_arguments, reason = "three matrices and where they begin")]
+    /// Rows packed for `kernel`, `row_steps` steps each, of which those from `first_step` on belong to `b`, a part of a panel; `c` is
+    /// `[filled rows, columns]`.
     pub(super) fn packed(
-        a: &[u32],
-        row_steps: usize,
+        kernel: &Kernel,
+        (a, row_steps, rows): (&[u32], usize, usize),
         first_step: usize,
-        rows: usize,
         b: &[u32],
         c: &mut [f32],
-        c_stride: usize,
         carry: bool,
     ) -> Self {
+        let (c_stride, filled) = (kernel.columns, kernel.filled(rows));
         let steps = b.len() / c_stride;
+        assert!([row_steps, first_step, steps].iter().all(|n| n.is_multiple_of(LINE)), "whole lines of a strip");
         assert!(
-            a.len() >= rows * row_steps && first_step + steps <= row_steps && c.len() >= rows * c_stride,
+            a.len() >= filled * row_steps && first_step + steps <= row_steps && c.len() >= filled * c_stride,
             "parts of a strip"
         );
         let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr().cast());
-        Self(StripParts { a, a_stride: row_steps, first_step, interleaved: true, rows, b, steps, c, c_stride, carry })
+        let a_stride = row_steps * kernel.rows;
+        Self(StripParts { a, a_stride, first_step, packed: true, rows, b, steps, c, c_stride, carry })
     }
 
     /// Rows of plain numbers `a_stride` apart; `b` is one panel of `steps` steps, `c` rows `c_stride` apart.
@@ -90,7 +91,7 @@ impl Strip {
         assert!(rows == 0 || a.len() >= (rows - 1) * a_stride + steps, "rows of a strip");
         assert!(rows == 0 || c.len() >= (rows - 1) * c_stride + width, "sums of a strip");
         let (a, b, c) = (a.as_ptr().cast(), b.as_ptr(), c.as_mut_ptr().cast());
-        Self(StripParts { a, a_stride, first_step: 0, interleaved: false, rows, b, steps, c, c_stride, carry: false })
+        Self(StripParts { a, a_stride, first_step: 0, packed: false, rows, b, steps, c, c_stride, carry: false })
     }
 
     /// What it is made of.
@@ -122,27 +123,25 @@ pub(super) unsafe fn strip<V: Lanes, const ROWS: usize>(s: Strip) {
     loop {
         let steps = chunk.min(s.steps - done);
         let carry = s.carry || done > 0;
-        let mut row = 0;
         // While this chunk is multiplied, the next one, which lies behind it, is fetched bit by bit.
         let mut ahead = s.b.wrapping_add((done + steps) * 2 * V::N);
         let lines_a_tile = (steps * 2 * V::N).div_ceil(LINE * s.rows.div_ceil(ROWS).max(1));
-        while row < s.rows {
-            let n = ROWS.min(s.rows - row);
+        for row in (0..s.rows).step_by(ROWS) {
             for _ in 0..lines_a_tile {
                 V::prefetch(ahead);
                 ahead = ahead.wrapping_add(LINE);
             }
+            let n = ROWS.min(s.rows - row);
             macro_rules! tiles {
                 ($($n:literal)*) => {
                     match n {
                         // SAFETY: passed on; `row + n <= rows` and `done + steps <= s.steps`.
-                        $($n if $n <= ROWS => unsafe { tile::<V, $n>(&s, row, done, steps, carry) },)*
+                        $($n if $n <= ROWS => unsafe { tile::<V, ROWS, $n>(&s, row, done, steps, carry) },)*
                         _ => unreachable!("a tile of {n} rows"),
                     }
                 };
             }
             tiles!(1 2 3 4 5 6 7 8 9 10 11 12);
-            row += n;
         }
         done += steps;
         if done == s.steps {
@@ -151,42 +150,60 @@ pub(super) unsafe fn strip<V: Lanes, const ROWS: usize>(s: Strip) {
     }
 }
 
-/// `N` rows from `row` on, over `steps` steps from `first` of the strip's own on.
+/// `N` rows from `row` on, of a tile of `ROWS` where they are packed, over `steps` steps from `first` of the strip's own on.
 #[inline(always)]
-unsafe fn tile<V: Lanes, const N: usize>(s: &StripParts, row: usize, first: usize, steps: usize, carry: bool) {
-    if s.interleaved {
-        // SAFETY: passed on.
-        unsafe { sums::<V, N, true>(s, row, first, steps, carry) }
-    } else {
-        // SAFETY: passed on.
-        unsafe { sums::<V, N, false>(s, row, first, steps, carry) }
-    }
-}
-
-#[inline(always)]
-unsafe fn sums<V: Lanes, const N: usize, const PACKED: bool>(
+unsafe fn tile<V: Lanes, const ROWS: usize, const N: usize>(
     s: &StripParts,
     row: usize,
     first: usize,
     steps: usize,
     carry: bool,
 ) {
-    // SAFETY: a packed tile of `N` rows is `[a_stride steps][N]` from word `row * a_stride` on; a strided row begins at its multiple of
-    // `a_stride`; `b` is `[steps][2 V::N]`; rows of `c` are `c_stride` apart and `2 V::N` wide. The constructors of `Strip` have checked all three.
+    let at = s.first_step + first;
+    // Constants where they can be, so that the addresses of all rows are one register and a number each.
+    // SAFETY: passed on. Row `r` of a packed tile has its words of line `l` from word `(l ROWS + r) LINE` of the tile on; a strided row
+    // begins at its multiple of `a_stride`.
     unsafe {
-        let at = s.first_step + first;
-        let mut a = if PACKED { s.a.add(row * s.a_stride + at * N) } else { s.a.add(row * s.a_stride + at) };
+        if s.packed {
+            sums::<V, N>(s, s.a.add(row / ROWS * s.a_stride + at * ROWS), LINE, ROWS * LINE, row, first, steps, carry);
+        } else {
+            sums::<V, N>(s, s.a.add(row * s.a_stride + at), s.a_stride, LINE, row, first, steps, carry);
+        }
+    }
+}
+
+/// The sums of `N` rows: the words of a line of the first begin at `a`, those of the next rows `to_row` words further on each, and
+/// those of the next line `to_line`.
+#[inline(always)]
+#[expect(clippy::too_many_arguments, reason = "three matrices and where they begin")]
+unsafe fn sums<V: Lanes, const N: usize>(
+    s: &StripParts,
+    mut a: *const u32,
+    to_row: usize,
+    to_line: usize,
+    row: usize,
+    first: usize,
+    mut steps: usize,
+    carry: bool,
+) {
+    // SAFETY: `a` is the caller's to answer for; `b` is `[steps][2 V::N]`; rows of `c` are `c_stride` apart and `2 V::N` wide. The
+    // constructors of `Strip` have checked all three. Behind the last line `a` and `b` only wrap.
+    unsafe {
         let mut b = s.b.add(first * 2 * V::N);
         let c = s.c.add(row * s.c_stride);
         let mut sums = [[V::zero(); 2]; N];
-        for _ in 0..steps {
-            let columns = [V::load(b), V::load(b.add(V::N))];
-            for (r, sum) in sums.iter_mut().enumerate() {
-                let word = V::spread(if PACKED { a.add(r) } else { a.add(r * s.a_stride) });
-                *sum = [sum[0].add_products(word, columns[0]), sum[1].add_products(word, columns[1])];
+        while steps > 0 {
+            let of_line = LINE.min(steps);
+            for step in 0..of_line {
+                let columns = [V::load(b), V::load(b.add(V::N))];
+                for (r, sum) in sums.iter_mut().enumerate() {
+                    let word = V::spread(a.add(r * to_row + step));
+                    *sum = [sum[0].add_products(word, columns[0]), sum[1].add_products(word, columns[1])];
+                }
+                b = b.wrapping_add(2 * V::N);
             }
-            a = a.add(if PACKED { N } else { 1 });
-            b = b.add(2 * V::N);
+            a = a.wrapping_add(to_line);
+            steps -= of_line;
         }
         // Sums of a chunk are short and so lose little to rounding; only whole ones are added up.
         for (r, sum) in sums.into_iter().enumerate() {

@@ -3,16 +3,15 @@
 
 use std::arch::x86_64::*;
 
-use super::isa::{Kernel, RowOrder, Word};
-use super::tile::{Lanes, Strip, strip};
+use super::isa::{Kernel, Word};
+use super::tile::{CHUNK_WORDS, Lanes, Strip, strip};
 
 pub(super) static AVX512_F32: Kernel = Kernel {
     name: "avx512",
     word: Word::F32,
     columns: 32,
     rows: 12,
-    order: RowOrder::Interleaved,
-    block: (192, 600 << 10),
+    chunk: CHUNK_WORDS / 32,
     strip: avx512_f32,
     is_here: || is_x86_feature_detected!("avx512f"),
 };
@@ -22,8 +21,7 @@ pub(super) static AVX512_BF16: Kernel = Kernel {
     word: Word::Bf16,
     columns: 32,
     rows: 12,
-    order: RowOrder::Interleaved,
-    block: (192, 600 << 10),
+    chunk: CHUNK_WORDS / 32,
     strip: avx512_bf16,
     is_here: || is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16"),
 };
@@ -33,8 +31,7 @@ pub(super) static AVX512_VNNI: Kernel = Kernel {
     word: Word::I8,
     columns: 32,
     rows: 12,
-    order: RowOrder::Interleaved,
-    block: (192, 600 << 10),
+    chunk: CHUNK_WORDS / 32,
     strip: avx512_vnni,
     is_here: || is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni"),
 };
@@ -44,8 +41,7 @@ pub(super) static AVX2_F32: Kernel = Kernel {
     word: Word::F32,
     columns: 16,
     rows: 6,
-    order: RowOrder::Interleaved,
-    block: (96, 300 << 10),
+    chunk: CHUNK_WORDS / 16,
     strip: avx2_f32,
     is_here: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
 };
@@ -55,8 +51,7 @@ pub(super) static AVX2_I16: Kernel = Kernel {
     word: Word::I16,
     columns: 16,
     rows: 6,
-    order: RowOrder::Interleaved,
-    block: (96, 300 << 10),
+    chunk: CHUNK_WORDS / 16,
     strip: avx2_i16,
     is_here: || is_x86_feature_detected!("avx2"),
 };

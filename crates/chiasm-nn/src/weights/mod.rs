@@ -24,14 +24,19 @@ mod tensor;
 mod torch;
 mod zip;
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
+
+use pulp::NullaryFnOnce;
+use rayon::prelude::*;
 
 use self::bytes::Bytes;
 pub use self::shards::WEIGHT_FILES;
 use self::tensor::Stored;
 use crate::kernel::Precision;
+use crate::simd::{sum_of, widest};
 
 /// The tensors of a file with their names.
 type Named = Vec<(String, Stored)>;
@@ -310,16 +315,30 @@ impl Weights {
     /// # Errors
     /// Every variant of [`WeightsError`] that names a tensor.
     pub fn take(&mut self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, WeightsError> {
+        self.borrow(tensor, shape).map(Cow::into_owned)
+    }
+
+    /// The same without a copy where it can be had so.
+    ///
+    /// # Errors
+    /// As [`Weights::take`].
+    pub(crate) fn borrow(&mut self, tensor: &str, shape: &[usize]) -> Result<Cow<'_, [f32]>, WeightsError> {
         let stored = &self.entry(tensor, shape)?.stored;
-        let file = || stored.file.to_path_buf();
-        let expected = "weights must be F32, F16, BF16 or F64";
-        let values = stored.floats().ok_or_else(|| wrong_type(tensor, stored, expected))?;
-        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+        let read = match stored.as_floats() {
+            Some(_) => None,
+            None => {
+                let expected = "weights must be F32, F16, BF16 or F64";
+                Some(stored.floats().ok_or_else(|| wrong_type(tensor, stored, expected))?)
+            }
+        };
+        let values = read.as_deref().or(stored.as_floats()).unwrap_or_default();
+        if let Some(at) = first_not_finite(values) {
             let value = stored.wide(at).unwrap_or(f64::from(values[at]));
-            return Err(WeightsError::NotFinite { file: file(), tensor: tensor.to_owned(), at, value });
+            return Err(WeightsError::NotFinite { file: stored.file.to_path_buf(), tensor: tensor.to_owned(), at, value });
         }
         self.skip(tensor);
-        Ok(values)
+        let stored = &self.entry(tensor, shape)?.stored;
+        Ok(read.map_or_else(|| Cow::Borrowed(stored.as_floats().unwrap_or_default()), Cow::Owned))
     }
 
     /// Takes a tensor as [`Weights::take`] does if it is there.
@@ -386,6 +405,25 @@ impl Weights {
             });
         }
         Ok(entry)
+    }
+}
+
+/// Where the first number is that is none, or infinite.
+fn first_not_finite(values: &[f32]) -> Option<usize> {
+    const AT_A_TIME: usize = 1 << 16;
+    let nth = values.par_chunks(AT_A_TIME).position_first(|part| !widest(AllFinite(part)))?;
+    values.iter().skip(nth * AT_A_TIME).position(|v| !v.is_finite()).map(|at| nth * AT_A_TIME + at)
+}
+
+struct AllFinite<'a>(&'a [f32]);
+
+impl NullaryFnOnce for AllFinite<'_> {
+    type Output = bool;
+
+    #[inline(always)]
+    fn call(self) -> bool {
+        // 0 times what is not finite is not a number, and a sum with it neither.
+        sum_of(self.0, |v| v * 0.0) == 0.0
     }
 }
 

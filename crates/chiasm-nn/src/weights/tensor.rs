@@ -39,6 +39,19 @@ impl Stored {
         }
     }
 
+    /// The same as they lie in the file, where they are single precision in this machine's order, and in their place.
+    pub(super) fn as_floats(&self) -> Option<&[f32]> {
+        if self.dtype != Dtype::F32 || self.big_endian == cfg!(target_endian = "little") || self.strides.is_some() {
+            return None;
+        }
+        let n: usize = self.shape.iter().product();
+        let bytes = &self.data[self.start..][..n * size_of::<f32>()];
+        // SAFETY: any four bytes are a number.
+        #[allow(unsafe_code)]
+        let (before, numbers, behind) = unsafe { bytes.align_to::<f32>() };
+        (before.is_empty() && behind.is_empty()).then_some(numbers)
+    }
+
     /// The number at a place of the flat tensor as it stands in the file, for messages about what `f32` does not hold.
     pub(super) fn wide(&self, at: usize) -> Option<f64> {
         if self.dtype == Dtype::F64 {
