@@ -241,19 +241,22 @@ impl Packed {
         let part = (cache::for_rows() / (4 * n) / kernel.chunk).max(1) * kernel.chunk;
         let n_parts = self.steps.div_ceil(part).max(1);
         let strip_len = kernel.filled(n) * width;
-        sums.resize(if n_parts > 1 { n_panels * strip_len } else { strip_len }, 0.0);
+        // Panels that are finished together, so that what is written of each row are several lines behind each other.
+        let group = (COLUMNS_TO_FINISH / width).min(n_panels);
+        sums.resize(if n_parts > 1 { n_panels } else { group } * strip_len, 0.0);
         for nth in 0..n_parts {
             let first_step = nth * part;
             let n_steps = part.min(self.steps - first_step);
             for panel in 0..n_panels {
-                let c = if n_parts > 1 { &mut sums[panel * strip_len..][..strip_len] } else { &mut sums[..] };
+                let at = if n_parts > 1 { panel } else { panel % group };
+                let c = &mut sums[at * strip_len..][..strip_len];
                 let b = &words[(panel * self.steps + first_step) * width..][..n_steps * width];
-                if nth + 1 == n_parts {
-                    target.fetch(self.n_out, panel * width);
-                }
                 Strip::packed(kernel, (&rows.words, self.steps, n), first_step, b, c, nth > 0).run(kernel);
-                if nth + 1 == n_parts {
-                    widest(Finishing { of: self, c: &mut c[..n * width], scales: &rows.scales, panel, target: &mut target });
+                let last_of_group = (panel + 1).is_multiple_of(group) || panel + 1 == n_panels;
+                if nth + 1 == n_parts && last_of_group {
+                    let first_panel = panel / group * group;
+                    let c = &mut sums[(at / group * group) * strip_len..(at + 1) * strip_len];
+                    widest(Finishing { of: self, c, strip_len, n, scales: &rows.scales, first_panel, target: &mut target });
                 }
             }
         }
@@ -306,65 +309,52 @@ impl Words for Vec<Line> {
     }
 }
 
-impl Target<'_> {
-    /// Asks for the places where the sums of the panel from column `first` on will go: they lie in lines of their own, row by row, and
-    /// would be waited for one after the other.
-    fn fetch(&self, n_out: usize, first: usize) {
-        if let Target::Set(out) | Target::Add(out) = self {
-            out.chunks_exact(n_out).for_each(|row| prefetch(&row[first..]));
-        }
-    }
-}
-
-/// Asks for the line in which `at` begins.
-fn prefetch(at: &[f32]) {
-    #[cfg(target_arch = "x86_64")]
-    #[allow(unsafe_code)]
-    // SAFETY: a prefetch of any address is without effect but on the cache.
-    unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.as_ptr().cast());
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    let _ = at;
-}
-
-/// Sums of a panel to numbers: scales, bias, activation, and out.
+/// Sums of some panels to numbers: scales, bias, activation, and out.
 struct Finishing<'a, 'b> {
     of: &'a Packed,
-    /// `[rows, columns]`.
+    /// `[panels][rows, columns]`, `strip_len` for each panel.
     c: &'a mut [f32],
+    strip_len: usize,
+    n: usize,
     /// Of integers the rows' scales.
     scales: &'a [RowScale],
-    panel: usize,
+    first_panel: usize,
     target: &'a mut Target<'b>,
 }
 
-/// Rows that are finished together, so that they stay in the first cache meanwhile.
-const ROWS_TO_FINISH: usize = 16;
+/// Columns and rows that are finished together: they stay in the first cache meanwhile.
+const COLUMNS_TO_FINISH: usize = 128;
+const ROWS_TO_FINISH: usize = 8;
 
 impl NullaryFnOnce for Finishing<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let Self { of, c, scales, panel, target } = self;
+        let Self { of, c, strip_len, n, scales, first_panel, target } = self;
         let Packed { kernel, encoding, n_out, activation, .. } = of;
         let width = kernel.columns;
-        let columns = panel * width..(panel + 1) * width;
         let place = Place { steps: kernel.steps(*n_out), rows: kernel.rows };
-        for (nth, c) in c.chunks_mut(ROWS_TO_FINISH * width).enumerate() {
-            let first_row = nth * ROWS_TO_FINISH;
-            if !encoding.is_direct() {
-                let (units, sums) = (&of.units[columns.clone()], &of.sums[columns.clone()]);
-                for (row, scale) in c.chunks_exact_mut(width).zip(&scales[first_row..]) {
-                    // x is unit * q + offset, so that the sum of x w is this.
-                    map_with(row, units, |v, unit| v.to_bits().cast_signed() as f32 * (scale.unit * unit));
-                    map_with(row, sums, |v, sum| v + scale.offset * sum);
+        for first_row in (0..n).step_by(ROWS_TO_FINISH) {
+            let rows = first_row..n.min(first_row + ROWS_TO_FINISH);
+            for (nth, c) in c.chunks_exact_mut(strip_len).enumerate() {
+                let columns = (first_panel + nth) * width..(first_panel + nth + 1) * width;
+                let c = &mut c[rows.start * width..rows.end * width];
+                if !encoding.is_direct() {
+                    let (units, sums) = (&of.units[columns.clone()], &of.sums[columns.clone()]);
+                    for (row, scale) in c.chunks_exact_mut(width).zip(&scales[rows.clone()]) {
+                        // x is unit * q + offset, so that the sum of x w is this.
+                        map_with(row, units, |v, unit| v.to_bits().cast_signed() as f32 * (scale.unit * unit));
+                        map_with(row, sums, |v, sum| v + scale.offset * sum);
+                    }
                 }
+                activation.add_bias(c, &of.bias[columns]);
             }
-            activation.add_bias(c, &of.bias[columns.clone()]);
-            for (row, c) in c.chunks_exact_mut(width).enumerate() {
-                target.take(first_row + row, panel * width, c, *n_out, *encoding, place);
+            for row in rows {
+                for (nth, c) in c.chunks_exact_mut(strip_len).enumerate() {
+                    let c = &mut c[row * width..][..width];
+                    target.take(row, (first_panel + nth) * width, c, *n_out, *encoding, place);
+                }
             }
         }
     }
