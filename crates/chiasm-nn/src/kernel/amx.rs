@@ -97,124 +97,219 @@ fn permitted() -> bool {
     false
 }
 
-/// All sums of a strip, 32 (or 16) rows by 32 columns at a time, a chunk of steps after the other. The arguments of the assembler: `a` and `a1`
-/// the tiles of rows, `b` the panel, `c` and `c1` the sums and `c_s` the bytes between their rows, `n` lines of steps, `carry` not zero where
-/// `c` holds sums already.
-macro_rules! tiles {
-    ($products:literal, $s:expr) => {{
-        let s: StripParts = $s;
-        // SAFETY: `features` has said that the instructions are there; the configuration is a valid one.
-        unsafe { asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly)) };
-        let c_s = 4 * s.c_stride;
-        for done in (0..s.steps).step_by(CHUNK) {
-            let steps = CHUNK.min(s.steps - done);
-            let b = s.b.wrapping_add(done * COLUMNS);
-            let carry = usize::from(s.carry || done > 0);
-            // While this chunk is multiplied, the next one, which lies behind it, is fetched bit by bit.
-            let mut ahead = b.wrapping_add(steps * COLUMNS);
-            let lines_a_turn = (steps * COLUMNS).div_ceil(LINE * s.rows.div_ceil(2 * TILE));
-            for row in (0..s.rows).step_by(2 * TILE) {
-                for _ in 0..lines_a_turn {
-                    // SAFETY: a prefetch of any address is without effect but on the cache.
-                    unsafe { _mm_prefetch::<_MM_HINT_T1>(ahead.cast()) };
-                    ahead = ahead.wrapping_add(LINE);
-                }
-                let a = s.a.wrapping_add(row / TILE * s.a_stride + (s.first_step + done) * TILE);
-                let c = s.c.wrapping_add(row * s.c_stride);
-                if s.rows - row > TILE {
-                    // SAFETY: rows, panel and sums are padded to whole tiles and as long as the strip says.
+/// Two tiles of rows, or one, and both of a panel, over some lines of steps.
+struct Tiles {
+    a: *const u32,
+    /// Words to the second tile of rows.
+    to_second: usize,
+    b: *const u32,
+    c: *mut u32,
+    c_stride: usize,
+    /// Lines of steps, above 0.
+    lines: usize,
+    /// Whether `c` holds sums to go on from.
+    carry: bool,
+}
+
+/// All sums of a strip, a chunk of steps after the other: what multiplies 32 rows by 32 columns, and 16 rows, is given.
+///
+/// # Safety
+/// As the two ask; the strip's pointers must be valid for what they are said to point to.
+#[inline(always)]
+unsafe fn each_tile(s: StripParts, two: unsafe fn(&Tiles), one: unsafe fn(&Tiles)) {
+    for done in (0..s.steps).step_by(CHUNK) {
+        let steps = CHUNK.min(s.steps - done);
+        let b = s.b.wrapping_add(done * COLUMNS);
+        // While this chunk is multiplied, the next one, which lies behind it, is fetched bit by bit.
+        let mut ahead = b.wrapping_add(steps * COLUMNS);
+        let lines_a_turn = (steps * COLUMNS).div_ceil(LINE * s.rows.div_ceil(2 * TILE));
+        for row in (0..s.rows).step_by(2 * TILE) {
+            for _ in 0..lines_a_turn {
+                // SAFETY: a prefetch of any address is without effect but on the cache.
+                unsafe { _mm_prefetch::<_MM_HINT_T1>(ahead.cast()) };
+                ahead = ahead.wrapping_add(LINE);
+            }
+            let tiles = Tiles {
+                a: s.a.wrapping_add(row / TILE * s.a_stride + (s.first_step + done) * TILE),
+                to_second: s.a_stride,
+                b,
+                c: s.c.wrapping_add(row * s.c_stride),
+                c_stride: s.c_stride,
+                lines: steps / LINE,
+                carry: s.carry || done > 0,
+            };
+            // SAFETY: rows, panel and sums are padded to whole tiles and as long as the strip says.
+            unsafe { if s.rows - row > TILE { two(&tiles) } else { one(&tiles) } }
+        }
+    }
+}
+
+/// The kernel of one kind of numbers, and its two parts in assembler: `c` and `c1` are the sums of the tiles of rows `a` and `a1`, `c_s` the
+/// bytes between their rows, `n` the lines of steps.
+macro_rules! kernel {
+    ($products:literal, $name:ident, $two:ident, $one:ident) => {
+        unsafe fn $name(s: Strip) {
+            // SAFETY: `features` has said that the instructions are there, and the configuration is a valid one; the strip is the caller's
+            // to answer for. At the end the registers are given back, so that switches to other threads need not save them.
+            unsafe {
+                asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly));
+                each_tile(s.parts(), $two, $one);
+                asm!("tilerelease", options(nomem, nostack));
+            }
+        }
+
+        unsafe fn $two(t: &Tiles) {
+            // SAFETY: the caller answers for the pointers, and has configured the tiles.
+            unsafe {
+                asm!(
+                    "test {carry}, {carry}",
+                    "jz 3f",
+                    "tileloadd tmm0, [{c} + {c_s}*1]",
+                    "tileloadd tmm1, [{c} + {c_s}*1 + 64]",
+                    "tileloadd tmm2, [{c1} + {c_s}*1]",
+                    "tileloadd tmm3, [{c1} + {c_s}*1 + 64]",
+                    "jmp 2f",
+                    "3:",
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "tilezero tmm2",
+                    "tilezero tmm3",
+                    "2:",
+                    "tileloadd tmm6, [{b} + {b_s}*1]",
+                    "tileloadd tmm4, [{a} + {a_s}*1]",
+                    "tileloadd tmm7, [{b} + {b_s}*1 + 64]",
+                    concat!($products, " tmm0, tmm4, tmm6"),
+                    "tileloadd tmm5, [{a1} + {a_s}*1]",
+                    concat!($products, " tmm1, tmm4, tmm7"),
+                    concat!($products, " tmm2, tmm5, tmm6"),
+                    concat!($products, " tmm3, tmm5, tmm7"),
+                    "add {a}, 1024",
+                    "add {a1}, 1024",
+                    "add {b}, 2048",
+                    "dec {n}",
+                    "jnz 2b",
+                    "tilestored [{c} + {c_s}*1], tmm0",
+                    "tilestored [{c} + {c_s}*1 + 64], tmm1",
+                    "tilestored [{c1} + {c_s}*1], tmm2",
+                    "tilestored [{c1} + {c_s}*1 + 64], tmm3",
+                    a = inout(reg) t.a => _,
+                    a1 = inout(reg) t.a.wrapping_add(t.to_second) => _,
+                    a_s = in(reg) 4 * LINE,
+                    b = inout(reg) t.b => _,
+                    b_s = in(reg) 4 * COLUMNS,
+                    c = in(reg) t.c,
+                    c1 = in(reg) t.c.wrapping_add(TILE * t.c_stride),
+                    c_s = in(reg) 4 * t.c_stride,
+                    n = inout(reg) t.lines => _,
+                    carry = in(reg) usize::from(t.carry),
+                    options(nostack),
+                );
+            }
+        }
+
+        unsafe fn $one(t: &Tiles) {
+            // SAFETY: as above.
+            unsafe {
+                asm!(
+                    "test {carry}, {carry}",
+                    "jz 3f",
+                    "tileloadd tmm0, [{c} + {c_s}*1]",
+                    "tileloadd tmm1, [{c} + {c_s}*1 + 64]",
+                    "jmp 2f",
+                    "3:",
+                    "tilezero tmm0",
+                    "tilezero tmm1",
+                    "2:",
+                    "tileloadd tmm4, [{a} + {a_s}*1]",
+                    "tileloadd tmm6, [{b} + {b_s}*1]",
+                    "tileloadd tmm7, [{b} + {b_s}*1 + 64]",
+                    concat!($products, " tmm0, tmm4, tmm6"),
+                    concat!($products, " tmm1, tmm4, tmm7"),
+                    "add {a}, 1024",
+                    "add {b}, 2048",
+                    "dec {n}",
+                    "jnz 2b",
+                    "tilestored [{c} + {c_s}*1], tmm0",
+                    "tilestored [{c} + {c_s}*1 + 64], tmm1",
+                    a = inout(reg) t.a => _,
+                    a_s = in(reg) 4 * LINE,
+                    b = inout(reg) t.b => _,
+                    b_s = in(reg) 4 * COLUMNS,
+                    c = in(reg) t.c,
+                    c_s = in(reg) 4 * t.c_stride,
+                    n = inout(reg) t.lines => _,
+                    carry = in(reg) usize::from(t.carry),
+                    options(nostack),
+                );
+            }
+        }
+    };
+}
+
+kernel!("tdpbf16ps", amx_bf16, two_of_bf16, one_of_bf16);
+kernel!("tdpbusd", amx_int8, two_of_int8, one_of_int8);
+
+#[cfg(test)]
+mod tests {
+    //! The assembler runs where there are such processors; elsewhere the same tiles are multiplied by what the manual says of the
+    //! instructions, so that all but it is tested everywhere.
+
+    use super::super::tests::{against_the_definition, row_by_row};
+    use super::*;
+    use crate::kernel::Precision;
+
+    static BF16: Kernel = Kernel { name: "amx-bf16 in plain", strip: bf16, is_here: || true, ..AMX_BF16 };
+    static INT8: Kernel = Kernel { name: "amx-int8 in plain", strip: int8, is_here: || true, ..AMX_INT8 };
+
+    unsafe fn bf16(s: Strip) {
+        // SAFETY: the strip is the caller's to answer for; so below.
+        unsafe { each_tile(s.parts(), |t| plain::<2>(t, pairs), |t| plain::<1>(t, pairs)) }
+    }
+
+    unsafe fn int8(s: Strip) {
+        // SAFETY: see above.
+        unsafe { each_tile(s.parts(), |t| plain::<2>(t, quads), |t| plain::<1>(t, quads)) }
+    }
+
+    /// TDPBF16PS of one word of each.
+    fn pairs(sum: u32, a: u32, b: u32) -> u32 {
+        let products = [0, 16].map(|shift| {
+            let number = |word: u32| f32::from_bits(word >> shift << 16);
+            number(a) * number(b)
+        });
+        (f32::from_bits(sum) + (products[0] + products[1])).to_bits()
+    }
+
+    /// TDPBUSD of one word of each.
+    fn quads(sum: u32, a: u32, b: u32) -> u32 {
+        let products = a.to_le_bytes().into_iter().zip(b.to_le_bytes()).map(|(a, b)| i32::from(a) * i32::from(b as i8));
+        sum.wrapping_add(products.sum::<i32>().cast_unsigned())
+    }
+
+    fn plain<const TILES: usize>(t: &Tiles, add_products: fn(u32, u32, u32) -> u32) {
+        for tile in 0..TILES {
+            for row in 0..TILE {
+                for column in 0..COLUMNS {
+                    // SAFETY: inside of what the strip is said to be made of.
                     unsafe {
-                        asm!(
-                            "test {carry}, {carry}",
-                            "jz 3f",
-                            "tileloadd tmm0, [{c} + {c_s}*1]",
-                            "tileloadd tmm1, [{c} + {c_s}*1 + 64]",
-                            "tileloadd tmm2, [{c1} + {c_s}*1]",
-                            "tileloadd tmm3, [{c1} + {c_s}*1 + 64]",
-                            "jmp 2f",
-                            "3:",
-                            "tilezero tmm0",
-                            "tilezero tmm1",
-                            "tilezero tmm2",
-                            "tilezero tmm3",
-                            "2:",
-                            "tileloadd tmm6, [{b} + {b_s}*1]",
-                            "tileloadd tmm4, [{a} + {a_s}*1]",
-                            "tileloadd tmm7, [{b} + {b_s}*1 + 64]",
-                            concat!($products, " tmm0, tmm4, tmm6"),
-                            "tileloadd tmm5, [{a1} + {a_s}*1]",
-                            concat!($products, " tmm1, tmm4, tmm7"),
-                            concat!($products, " tmm2, tmm5, tmm6"),
-                            concat!($products, " tmm3, tmm5, tmm7"),
-                            "add {a}, 1024",
-                            "add {a1}, 1024",
-                            "add {b}, 2048",
-                            "dec {n}",
-                            "jnz 2b",
-                            "tilestored [{c} + {c_s}*1], tmm0",
-                            "tilestored [{c} + {c_s}*1 + 64], tmm1",
-                            "tilestored [{c1} + {c_s}*1], tmm2",
-                            "tilestored [{c1} + {c_s}*1 + 64], tmm3",
-                            a = inout(reg) a => _,
-                            a1 = inout(reg) a.wrapping_add(s.a_stride) => _,
-                            a_s = in(reg) 64usize,
-                            b = inout(reg) b => _,
-                            b_s = in(reg) 128usize,
-                            c = in(reg) c,
-                            c1 = in(reg) c.wrapping_add(TILE * s.c_stride),
-                            c_s = in(reg) c_s,
-                            n = inout(reg) steps / LINE => _,
-                            carry = in(reg) carry,
-                            options(nostack),
-                        );
-                    }
-                } else {
-                    // SAFETY: as above.
-                    unsafe {
-                        asm!(
-                            "test {carry}, {carry}",
-                            "jz 3f",
-                            "tileloadd tmm0, [{c} + {c_s}*1]",
-                            "tileloadd tmm1, [{c} + {c_s}*1 + 64]",
-                            "jmp 2f",
-                            "3:",
-                            "tilezero tmm0",
-                            "tilezero tmm1",
-                            "2:",
-                            "tileloadd tmm4, [{a} + {a_s}*1]",
-                            "tileloadd tmm6, [{b} + {b_s}*1]",
-                            "tileloadd tmm7, [{b} + {b_s}*1 + 64]",
-                            concat!($products, " tmm0, tmm4, tmm6"),
-                            concat!($products, " tmm1, tmm4, tmm7"),
-                            "add {a}, 1024",
-                            "add {b}, 2048",
-                            "dec {n}",
-                            "jnz 2b",
-                            "tilestored [{c} + {c_s}*1], tmm0",
-                            "tilestored [{c} + {c_s}*1 + 64], tmm1",
-                            a = inout(reg) a => _,
-                            a_s = in(reg) 64usize,
-                            b = inout(reg) b => _,
-                            b_s = in(reg) 128usize,
-                            c = in(reg) c,
-                            c_s = in(reg) c_s,
-                            n = inout(reg) steps / LINE => _,
-                            carry = in(reg) carry,
-                            options(nostack),
-                        );
+                        let c = t.c.add((tile * TILE + row) * t.c_stride + column);
+                        let mut sum = if t.carry { *c } else { 0 };
+                        for step in 0..t.lines * LINE {
+                            let a = *t.a.add(tile * t.to_second + (step / LINE * TILE + row) * LINE + step % LINE);
+                            sum = add_products(sum, a, *t.b.add(step * COLUMNS + column));
+                        }
+                        *c = sum;
                     }
                 }
             }
         }
-        // SAFETY: gives the registers back, so that switches to other threads need not save them.
-        unsafe { asm!("tilerelease", options(nomem, nostack)) };
-    }};
-}
+    }
 
-unsafe fn amx_bf16(s: Strip) {
-    tiles!("tdpbf16ps", s.parts());
-}
-
-unsafe fn amx_int8(s: Strip) {
-    tiles!("tdpbusd", s.parts());
+    #[test]
+    fn tiles_are_taken_from_where_they_stand() {
+        against_the_definition(Precision::Bf16, &BF16);
+        against_the_definition(Precision::Int8, &INT8);
+        row_by_row(Precision::Bf16, &BF16);
+        row_by_row(Precision::Int8, &INT8);
+    }
 }

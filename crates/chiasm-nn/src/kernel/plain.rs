@@ -12,7 +12,7 @@ pub(super) static I16: Kernel =
 
 unsafe fn f32(s: Strip) {
     // SAFETY: no instructions are asked for; the strip is the caller's to answer for.
-    unsafe { strip::<Numbers, 2>(s) }
+    unsafe { strip::<Numbers<8>, 2>(s) }
 }
 
 unsafe fn i16(s: Strip) {
@@ -20,34 +20,34 @@ unsafe fn i16(s: Strip) {
     unsafe { strip::<Pairs, 2>(s) }
 }
 
-/// Eight numbers.
+/// `N` numbers.
 #[derive(Clone, Copy)]
-struct Numbers([f32; 8]);
+struct Numbers<const N: usize>([f32; N]);
 
-impl Lanes for Numbers {
-    const N: usize = 8;
+impl<const N: usize> Lanes for Numbers<N> {
+    const N: usize = N;
 
     #[inline(always)]
     unsafe fn zero() -> Self {
-        Self([0.0; 8])
+        Self([0.0; N])
     }
 
     #[inline(always)]
     unsafe fn load(at: *const u32) -> Self {
-        // SAFETY: the trait asks for eight words at `at`, here and below.
-        unsafe { Self(at.cast::<[f32; 8]>().read_unaligned()) }
+        // SAFETY: the trait asks for `N` words at `at`, here and below.
+        unsafe { Self(at.cast::<[f32; N]>().read_unaligned()) }
     }
 
     #[inline(always)]
     unsafe fn store(self, at: *mut u32) {
         // SAFETY: see `load`.
-        unsafe { at.cast::<[f32; 8]>().write_unaligned(self.0) }
+        unsafe { at.cast::<[f32; N]>().write_unaligned(self.0) }
     }
 
     #[inline(always)]
     unsafe fn spread(at: *const u32) -> Self {
         // SAFETY: see `load`.
-        unsafe { Self([at.cast::<f32>().read_unaligned(); 8]) }
+        unsafe { Self([at.cast::<f32>().read_unaligned(); N]) }
     }
 
     #[inline(always)]
@@ -105,5 +105,29 @@ impl Lanes for Pairs {
             });
             self.0[i].wrapping_add((low + high).cast_unsigned())
         }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    //! Wide registers in plain, so that tiles and panels of their sizes are tested on processors without them.
+
+    use super::super::tests::{against_the_definition, row_by_row};
+    use super::*;
+    use crate::kernel::Precision;
+
+    static WIDE: Kernel = Kernel { name: "wide in plain", columns: 32, rows: 12, chunk: CHUNK_WORDS / 32, strip: wide, ..F32 };
+
+    unsafe fn wide(s: Strip) {
+        // SAFETY: see `f32`.
+        unsafe { strip::<Numbers<16>, 12>(s) }
+    }
+
+    #[test]
+    fn wide_registers_take_their_panels() {
+        for precision in [Precision::F32, Precision::Bf16] {
+            against_the_definition(precision, &WIDE);
+            row_by_row(precision, &WIDE);
+        }
     }
 }

@@ -32,33 +32,32 @@ fn of(packed: &Packed, x: &[f32], start: &[f32]) -> Vec<f32> {
 
 #[test]
 fn every_kernel_equals_the_sum_written_out() {
+    for precision in ALL {
+        isa::all(precision).for_each(|kernel| against_the_definition(precision, kernel));
+    }
+}
+
+/// A kernel against the sums written out in `f64`.
+pub(super) fn against_the_definition(precision: Precision, kernel: &'static Kernel) {
     for [n, n_in, n_out] in SHAPES {
         let (x, w, bias, start) = (numbers(n * n_in, 1), numbers(n_in * n_out, 2), numbers(n_out, 3), numbers(n * n_out, 4));
-        for precision in ALL {
-            let round = |v: f32| match precision {
-                Precision::Bf16 => f64::from(f32::from_bits(u32::from(quantise::bf16(v)) << 16)),
-                Precision::F32 | Precision::Int8 => f64::from(v),
-            };
-            // Each of n_in partial sums, which grow to the root of n_in, is rounded once by 6e-8 of it; with integers half a level of 256
-            // (of a range of 2) is lost in each factor of each product, and these losses add up like the root of their number.
-            let tolerance = match precision {
-                Precision::F32 | Precision::Bf16 => 1e-7 * n_in as f64 + 2e-6,
-                Precision::Int8 => 0.015 * (n_in as f64).sqrt() + 0.01,
-            };
-            for kernel in isa::all(precision) {
-                let got = of(&packed(&w, &bias, n_in, precision, kernel), &x, &start);
-                for (i, row) in got.chunks_exact(n_out).enumerate() {
-                    for (o, v) in row.iter().enumerate() {
-                        let products = (0..n_in).map(|k| round(x[i * n_in + k]) * round(w[o * n_in + k]));
-                        let exact = products.sum::<f64>() + f64::from(bias[o]) + f64::from(start[i * n_out + o]);
-                        let off = (f64::from(*v) - exact).abs();
-                        assert!(
-                            off < tolerance,
-                            "{} {precision:?} [{n}, {n_in}, {n_out}] at {i}, {o}: off by {off:.1e}",
-                            kernel.name
-                        );
-                    }
-                }
+        let round = |v: f32| match precision {
+            Precision::Bf16 => f64::from(f32::from_bits(u32::from(quantise::bf16(v)) << 16)),
+            Precision::F32 | Precision::Int8 => f64::from(v),
+        };
+        // Each of n_in partial sums, which grow to the root of n_in, is rounded once by 6e-8 of it; with integers half a level of 256
+        // (of a range of 2) is lost in each factor of each product, and these losses add up like the root of their number.
+        let tolerance = match precision {
+            Precision::F32 | Precision::Bf16 => 1e-7 * n_in as f64 + 2e-6,
+            Precision::Int8 => 0.015 * (n_in as f64).sqrt() + 0.01,
+        };
+        let got = of(&packed(&w, &bias, n_in, precision, kernel), &x, &start);
+        for (i, row) in got.chunks_exact(n_out).enumerate() {
+            for (o, v) in row.iter().enumerate() {
+                let products = (0..n_in).map(|k| round(x[i * n_in + k]) * round(w[o * n_in + k]));
+                let exact = products.sum::<f64>() + f64::from(bias[o]) + f64::from(start[i * n_out + o]);
+                let off = (f64::from(*v) - exact).abs();
+                assert!(off < tolerance, "{} {precision:?} [{n}, {n_in}, {n_out}] at {i}, {o}: off by {off:.1e}", kernel.name);
             }
         }
     }
@@ -79,25 +78,24 @@ fn integer_kernels_agree_to_the_bit() {
 
 #[test]
 fn a_row_is_the_same_to_the_bit_beside_any_others() {
+    for precision in ALL {
+        isa::all(precision).for_each(|kernel| row_by_row(precision, kernel));
+    }
+}
+
+/// Rows of a kernel's products by themselves and among others.
+pub(super) fn row_by_row(precision: Precision, kernel: &'static Kernel) {
     let (n_in, n_out) = (1100, 70);
     let (w, x) = (numbers(n_in * n_out, 7), numbers(260 * n_in, 8));
-    for precision in ALL {
-        for kernel in isa::all(precision) {
-            let packed = packed(&w, &[0.0; 70], n_in, precision, kernel);
-            let run = |first: usize, rows: usize| {
-                let zeros = vec![0.0; rows * n_out];
-                of(&packed, &x[first * n_in..(first + rows) * n_in], &zeros)
-            };
-            let whole = run(0, 260);
-            for (first, rows) in [(0, 1), (259, 1), (3, 2), (7, 11), (20, 97), (60, 200)] {
-                let part = run(first, rows);
-                assert!(
-                    part == whole[first * n_out..(first + rows) * n_out],
-                    "{} {precision:?}: {rows} from {first}",
-                    kernel.name
-                );
-            }
-        }
+    let packed = packed(&w, &[0.0; 70], n_in, precision, kernel);
+    let run = |first: usize, rows: usize| {
+        let zeros = vec![0.0; rows * n_out];
+        of(&packed, &x[first * n_in..(first + rows) * n_in], &zeros)
+    };
+    let whole = run(0, 260);
+    for (first, rows) in [(0, 1), (259, 1), (3, 2), (7, 11), (20, 97), (60, 200)] {
+        let part = run(first, rows);
+        assert!(part == whole[first * n_out..(first + rows) * n_out], "{} {precision:?}: {rows} from {first}", kernel.name);
     }
 }
 
