@@ -47,12 +47,14 @@ def recipe(name, tensor):
     last = name.rsplit(".", 1)[-1]
     if last == "running_var":
         return 1.0, 0.5
-    # The scales of branches beside a shortcut, which are small: many such branches add up.
+    # The scales of branches beside a shortcut, which training begins at 1e-5: dozens of branches follow one another, and none has a
+    # normalisation of its own states that would keep what they add from growing.
     if last == "gamma" and tensor.ndim > 1:
-        return 0.25, 0.125
+        return 0.0625, 0.03125
     if tensor.ndim >= 2:
         fan_in = tensor[0].numel()
-        is_table = any(word in name for word in ("embedding", "embeddings", "position", "table", "token"))
+        # FastViT's `token_mixer` mixes tokens, it is no table of them.
+        is_table = any(word in name.replace("token_mixer", "") for word in ("embedding", "embeddings", "position", "table", "token"))
         return 0.0, float(np.float32(0.5 if is_table and tensor.ndim == 2 else (3.0 / fan_in) ** 0.5))
     if last in ("weight", "gamma", "lambda1") and tensor.ndim == 1:
         return 1.0, 0.25
