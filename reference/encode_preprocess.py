@@ -18,6 +18,7 @@ import torch
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 from safetensors.torch import save_file
+from torchvision.transforms import v2
 from transformers import BlipImageProcessor, CLIPImageProcessor, ConvNextImageProcessor, VideoMAEImageProcessor
 from transformers.models.efficientnet.image_processing_pil_efficientnet import EfficientNetImageProcessorPil
 
@@ -50,6 +51,16 @@ def write_frame(out, name, image, config):
     tensors = {"image": torch.from_numpy(image).contiguous(), "pixels": pixels.float().contiguous()}
     stated = {"resample": 2, "image_mean": [0.5] * 3, "image_std": [0.5] * 3} | config
     save_file(tensors, out / f"{name}.safetensors", metadata={"config": json.dumps(stated)})
+    print(name, tuple(image.shape), "->", tuple(pixels.shape))
+
+
+def write_between(out, name, image, side):
+    """BriVL's: torchvision's `Resize` of a tensor as it was when that code was written, which averages nothing."""
+    steps = [v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.Resize((side, side), antialias=False)]
+    steps.append(v2.Normalize([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]))
+    pixels = v2.Compose(steps)(Image.fromarray(image))
+    tensors = {"image": torch.from_numpy(image).contiguous(), "pixels": pixels.contiguous()}
+    save_file(tensors, out / f"{name}.safetensors", metadata={"family": "brivl", "side": str(side)})
     print(name, tuple(image.shape), "->", tuple(pixels.shape))
 
 
@@ -90,4 +101,6 @@ else:
     write_open_clip(out, "open_clip_triangle_tall", made_up("g", 61, 31), 24, halves | {"interpolation": "bilinear"})
     write_open_clip(out, "open_clip_longest", made_up("h", 30, 53), 24, {"resize_mode": "longest", "fill_color": 127})
     write_open_clip(out, "open_clip_squash", made_up("i", 30, 53), 24, halves | {"resize_mode": "squash"})
+    write_between(out, "brivl_reduced", made_up("j", 61, 34), 21)
+    write_between(out, "brivl_enlarged", made_up("k", 9, 30), 21)
     write(out, "blip", made_up("f", 31, 57), {"size": {"height": 24, "width": 24}}, BlipImageProcessor, "blip")

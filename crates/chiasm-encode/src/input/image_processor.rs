@@ -127,6 +127,8 @@ pub(crate) struct ImageProcessor {
     crop: Option<[u32; 2]>,
     /// Where the middle is that is cut out.
     middle: Middle,
+    /// Height and width to which the result is brought as torchvision brings tensors, see [`between`].
+    sampled: Option<[u32; 2]>,
     /// Per channel: a byte `v` becomes `v * scale + shift`.
     pub(super) scale: [f32; 3],
     shift: [f32; 3],
@@ -216,7 +218,7 @@ impl ImageProcessor {
         let again = if config.include_top.unwrap_or(kind.starts_with("EfficientNet")) { deviation } else { [1.0; 3] };
         let scale = std::array::from_fn(|c| (factor / f64::from(std[c]) / f64::from(again[c])) as f32);
         let shift = std::array::from_fn(|c| (-offset - mean[c]) / std[c] / again[c]);
-        Ok(Self { resize, crop, middle: Middle::UpperLeft, scale, shift })
+        Ok(Self { resize, crop, middle: Middle::UpperLeft, sampled: None, scale, shift })
     }
 
     /// The steps of open_clip's evaluation for a network that takes pictures of `side` x `side`; `path` is where the description stands.
@@ -249,7 +251,17 @@ impl ImageProcessor {
         let scale = std.map(|std| (1.0 / 255.0 / f64::from(std)) as f32);
         let shift = std::array::from_fn(|c| -mean[c] / std[c]);
         let middle = Middle::Even(config.fill_color.unwrap_or(0));
-        Ok(Self { resize: Some((target, filter)), crop, middle, scale, shift })
+        Ok(Self { resize: Some((target, filter)), crop, middle, sampled: None, scale, shift })
+    }
+
+    /// To `side` x `side`, the shape not kept, by the four nearest pixels of each place, with the mean and deviation of ImageNet's
+    /// pictures: torchvision's `Resize` behind `ToTensor`, as it was before it averaged. `path` is where the description stands.
+    pub(crate) fn between_pixels(path: &Path, side: u32) -> Result<Self, OpenError> {
+        model::expect(path, (1..=MAX_SIDE).contains(&side), || format!("image_size is {side}, expected 1 to {MAX_SIDE}"))?;
+        let Defaults { mean, std, .. } = Defaults::IMAGENET;
+        let scale = std.map(|std| (1.0 / 255.0 / f64::from(std)) as f32);
+        let shift = std::array::from_fn(|c| -mean[c] / std[c]);
+        Ok(Self { resize: None, crop: None, middle: Middle::UpperLeft, sampled: Some([side; 2]), scale, shift })
     }
 
     /// The resized and cut picture, still in bytes.
@@ -271,12 +283,18 @@ impl ImageProcessor {
 
     /// The picture as the network takes it, `[height, width, 3]`.
     pub(crate) fn pixels(&self, image: &Image) -> FeatureMap {
-        let cut = self.cut(image);
         let mut pixels = FeatureMap::default();
-        pixels.reshape(cut.height as usize, cut.width as usize, 3);
-        for (out, pixel) in pixels.data.chunks_exact_mut(3).zip(cut.rgb.chunks_exact(3)) {
-            for (c, (out, v)) in out.iter_mut().zip(pixel).enumerate() {
-                *out = f32::from(*v) * self.scale[c] + self.shift[c];
+        if let Some([height, width]) = self.sampled {
+            pixels.reshape(height as usize, width as usize, 3);
+            between(image, &mut pixels);
+        } else {
+            let cut = self.cut(image);
+            pixels.reshape(cut.height as usize, cut.width as usize, 3);
+            pixels.data.iter_mut().zip(&cut.rgb).for_each(|(out, v)| *out = f32::from(*v));
+        }
+        for pixel in pixels.data.chunks_exact_mut(3) {
+            for (c, v) in pixel.iter_mut().enumerate() {
+                *v = *v * self.scale[c] + self.shift[c];
             }
         }
         pixels
@@ -284,10 +302,41 @@ impl ImageProcessor {
 
     /// Height and width of what [`ImageProcessor::pixels`] gives.
     pub(crate) fn shape(&self) -> [u32; 2] {
-        match (self.crop, self.resize) {
-            (Some(crop), _) => crop,
-            (None, Some((Target::Box(height, width), _))) => [height, width],
-            (None, _) => unreachable!("a processor is opened only when the shape is stated"),
+        match (self.sampled, self.crop, self.resize) {
+            (Some(shape), _, _) | (None, Some(shape), _) => shape,
+            (None, None, Some((Target::Box(height, width), _))) => [height, width],
+            (None, None, _) => unreachable!("a processor is opened only when the shape is stated"),
+        }
+    }
+}
+
+/// Fills `out` with what lies between the pixels of a picture, the four around each place mixed by how near they are; beyond the rim stands the
+/// rim. Nothing is averaged where a picture becomes smaller.
+fn between(image: &Image, out: &mut FeatureMap) {
+    // The two pixels around a place along a side, and what the second weighs.
+    let places = |n_out: usize, n: u32| -> Vec<(usize, usize, f32)> {
+        let (ratio, last) = (f64::from(n) / n_out as f64, n.saturating_sub(1) as usize);
+        let place = |i: usize| {
+            let at = ((i as f64 + 0.5) * ratio - 0.5).max(0.0);
+            let first = (at as usize).min(last);
+            (first, (first + 1).min(last), (at - first as f64) as f32)
+        };
+        (0..n_out).map(place).collect()
+    };
+    let (down, across) = (places(out.height, image.height), places(out.width, image.width));
+    let row_len = image.width as usize * 3;
+    let row = |y: usize| &image.rgb[y * row_len..][..row_len];
+    for ((upper, lower, below), line) in down.iter().zip(out.data.chunks_exact_mut(out.width * 3)) {
+        let (upper, lower) = (row(*upper), row(*lower));
+        for ((left, right, beside), pixel) in across.iter().zip(line.chunks_exact_mut(3)) {
+            for (c, v) in pixel.iter_mut().enumerate() {
+                let mix = |row: &[u8]| {
+                    let [left, right] = [left, right].map(|x| f32::from(row[x * 3 + c]));
+                    left + (right - left) * beside
+                };
+                let (above, under) = (mix(upper), mix(lower));
+                *v = above + (under - above) * below;
+            }
         }
     }
 }

@@ -29,6 +29,8 @@ fn compare(folder: &Path) -> usize {
         let processor = if let Some(config) = metadata.get("preprocess_cfg") {
             let config = serde_json::from_str(config).unwrap();
             ImageProcessor::of_open_clip(file, &config, metadata["side"].parse().unwrap()).unwrap()
+        } else if metadata.get("family").is_some_and(|family| family == "brivl") {
+            ImageProcessor::between_pixels(file, metadata["side"].parse().unwrap()).unwrap()
         } else {
             let model = tempfile::tempdir().unwrap();
             std::fs::write(model.path().join("preprocessor_config.json"), &metadata["config"]).unwrap();

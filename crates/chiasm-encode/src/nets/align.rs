@@ -27,7 +27,7 @@ use crate::input::{Defaults, ImageProcessor, TextTokenizer};
 use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted};
 use crate::nets::bert::{self, Bert, Positions, Projected};
-use crate::nets::efficientnet::{self, EfficientNet};
+use crate::nets::efficientnet::{self, EfficientNet, Stored};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "align 1";
@@ -64,7 +64,14 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
     } else {
         let processor = ImageProcessor::open(files, Defaults::EFFICIENTNET)?;
         let mut w = files.weights()?;
-        let net = EfficientNet::load(&mut w, &path, "vision_model.", &c.vision_config, processor.shape(), false)?;
+        let net = EfficientNet::load(
+            &mut w,
+            &path,
+            Stored::HuggingFace("vision_model."),
+            &c.vision_config,
+            processor.shape(),
+            false,
+        )?;
         let dim = net.dim();
         model::expect(&path, dim == c.projection_dim, || {
             format!("projection_dim is {}, pictures have {dim} numbers", c.projection_dim)

@@ -48,12 +48,12 @@ pub(crate) struct Config {
     pub(crate) hidden_size: usize,
     intermediate_size: usize,
     num_attention_heads: usize,
-    num_hidden_layers: usize,
+    pub(crate) num_hidden_layers: usize,
     pub(crate) vocab_size: usize,
     type_vocab_size: usize,
     max_position_embeddings: usize,
     layer_norm_eps: f32,
-    pad_token_id: Option<u32>,
+    pub(crate) pad_token_id: Option<u32>,
 }
 
 impl Default for Config {
@@ -100,6 +100,11 @@ pub(crate) enum Positions {
 }
 
 impl Config {
+    /// The base with the words of Chinese.
+    pub(crate) fn chinese() -> Self {
+        Self { vocab_size: 21128, ..Self::default() }
+    }
+
     /// Where the positions begin in a model of this type.
     pub(crate) fn positions(&self, path: &Path) -> Result<Positions, OpenError> {
         match self.model_type.as_str() {

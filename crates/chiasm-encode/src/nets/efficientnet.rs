@@ -59,9 +59,11 @@ pub(crate) struct Config {
     expand_ratios: Vec<usize>,
     squeeze_expansion_ratio: f64,
     hidden_act: String,
-    hidden_dim: usize,
+    pub(crate) hidden_dim: usize,
     pooling_type: String,
     batch_norm_eps: f64,
+    /// Side of the pictures; read where no description of the preprocessing states it.
+    pub(crate) image_size: u32,
 }
 
 impl Default for Config {
@@ -83,12 +85,102 @@ impl Default for Config {
             hidden_dim: 2560,
             pooling_type: "mean".to_owned(),
             batch_norm_eps: 1e-3,
+            image_size: 600,
+        }
+    }
+}
+
+impl Config {
+    /// That of B5 at 456 pixels.
+    pub(crate) fn b5() -> Self {
+        Self {
+            width_coefficient: 1.6,
+            depth_coefficient: 2.2,
+            hidden_dim: 2048,
+            // The blocks that step through a grid of odd sides.
+            depthwise_padding: vec![13, 27],
+            image_size: 456,
+            ..Self::default()
+        }
+    }
+}
+
+/// Whose names the tensors bear; what begins all of them is given.
+#[derive(Clone, Copy)]
+pub(crate) enum Stored<'a> {
+    /// Those of transformers.
+    HuggingFace(&'a str),
+    /// Those of timm.
+    Timm(&'a str),
+}
+
+/// A convolution and the normalisation behind it.
+type Normed = [String; 2];
+
+/// Where the tensors of a block are.
+struct BlockNames {
+    expand: Normed,
+    depthwise: Normed,
+    squeeze: [String; 2],
+    project: Normed,
+}
+
+impl Stored<'_> {
+    /// Whether a block has a shortcut around it. The libraries differ in first blocks that keep the shape, which no published size has.
+    fn has_shortcut(self, shape: &Shape) -> bool {
+        match self {
+            Stored::HuggingFace(_) => shape.repeats,
+            Stored::Timm(_) => shape.same_shape,
+        }
+    }
+
+    fn stem(self) -> Normed {
+        match self {
+            Stored::HuggingFace(at) => ["convolution", "batchnorm"].map(|part| format!("{at}embeddings.{part}")),
+            Stored::Timm(at) => ["conv_stem", "bn1"].map(|part| format!("{at}{part}")),
+        }
+    }
+
+    fn top(self) -> Normed {
+        match self {
+            Stored::HuggingFace(at) => ["top_conv", "top_bn"].map(|part| format!("{at}encoder.{part}")),
+            Stored::Timm(at) => ["conv_head", "bn2"].map(|part| format!("{at}{part}")),
+        }
+    }
+
+    /// Those of block `i` of all.
+    fn block(self, i: usize, shape: &Shape) -> BlockNames {
+        match self {
+            Stored::HuggingFace(at) => {
+                let at = |part: &str| format!("{at}encoder.blocks.{i}.{part}");
+                let pair = |step: &str, part: &str| [at(&format!("{step}{part}_conv")), at(&format!("{step}{part}_bn"))];
+                BlockNames {
+                    expand: pair("expansion.", "expand"),
+                    depthwise: ["conv", "norm"].map(|part| at(&format!("depthwise_conv.depthwise_{part}"))),
+                    squeeze: ["reduce", "expand"].map(|part| at(&format!("squeeze_excite.{part}"))),
+                    project: pair("projection.", "project"),
+                }
+            }
+            Stored::Timm(at) => {
+                let at = |part: &str| format!("{at}blocks.{}.{}.{part}", shape.place[0], shape.place[1]);
+                let pair = |conv: &str, norm: &str| [at(conv), at(norm)];
+                // A block that does not widen counts from the step after, and its last step has the name of a first.
+                let (depthwise, project) = if shape.widens {
+                    (pair("conv_dw", "bn2"), pair("conv_pwl", "bn3"))
+                } else {
+                    (pair("conv_dw", "bn1"), pair("conv_pw", "bn2"))
+                };
+                let squeeze = ["reduce", "expand"].map(|part| at(&format!("se.conv_{part}")));
+                BlockNames { expand: pair("conv_pw", "bn1"), depthwise, squeeze, project }
+            }
         }
     }
 }
 
 /// One block, as the description works out.
 struct Shape {
+    /// Its stage, and its place there.
+    place: [usize; 2],
     n_in: usize,
     n_out: usize,
     /// Channels between, after the widening.
@@ -96,7 +188,10 @@ struct Shape {
     widens: bool,
     squeezed: usize,
     window: Window,
-    residual: bool,
+    /// Whether it is another of its stage, after the first.
+    repeats: bool,
+    /// Whether what it gives has the shape of what it takes.
+    same_shape: bool,
 }
 
 impl Config {
@@ -153,13 +248,15 @@ impl Config {
                     if stride == 2 && !self.depthwise_padding.contains(&blocks.len()) { kernel / 2 - 1 } else { kernel / 2 };
                 let padding = Padding::Zeros { top: first, bottom: kernel / 2, left: first, right: kernel / 2 };
                 blocks.push(Shape {
+                    place: [stage, repeat],
                     n_in,
                     n_out,
                     wide,
                     widens: expand != 1,
                     squeezed: ((n_in as f64 * self.squeeze_expansion_ratio) as usize).max(1),
                     window: Window::square(kernel, stride, padding),
-                    residual: repeat > 0,
+                    repeats: repeat > 0,
+                    same_shape: stride == 1 && n_in == n_out,
                 });
             }
         }
@@ -182,7 +279,7 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
     model::expect(&path, c.hidden_dim == top, || format!("hidden_dim is {}, the last convolution gives {top}", c.hidden_dim))?;
     let mut w = files.weights()?;
     let prefix = if w.has("efficientnet.embeddings.convolution.weight") { "efficientnet." } else { "" };
-    let net = EfficientNet::load(&mut w, &path, prefix, &c, processor.shape(), true)?;
+    let net = EfficientNet::load(&mut w, &path, Stored::HuggingFace(prefix), &c, processor.shape(), true)?;
     let net = classes::on_top(&mut w, classes, "classifier", net)?;
     w.finish()?;
     Ok(Opened { tower: Tower::Image(processor, net), finish: Finish::AsIs, arithmetic: ARITHMETIC })
@@ -216,12 +313,11 @@ struct Scratch {
 }
 
 impl EfficientNet {
-    /// Takes the tensors whose names begin with `prefix`; `path` is where the description stands, `size` the height and width of the
-    /// pictures.
+    /// Takes the tensors; `path` is where the description stands, `size` the height and width of the pictures.
     pub(crate) fn load(
         w: &mut Weights,
         path: &Path,
-        prefix: &str,
+        names: Stored<'_>,
         c: &Config,
         size: [u32; 2],
         with_top: bool,
@@ -242,22 +338,48 @@ impl EfficientNet {
         })?;
 
         let stem = c.channels(STEM);
-        let (name, norm) = (format!("{prefix}embeddings.convolution"), format!("{prefix}embeddings.batchnorm"));
+        let [name, norm] = names.stem();
         let stem = Conv2d::load(w, Filters::normed(&name, &norm, eps), ConvShape::new(3, stem, STEM_WINDOW), act)?;
         let blocks = shapes
             .iter()
             .enumerate()
-            .map(|(i, shape)| Block::load(w, &format!("{prefix}encoder.blocks.{i}"), shape, act, eps))
+            .map(|(i, shape)| Block::load(w, (names, i), shape, act, eps))
             .collect::<Result<_, _>>()?;
         let mut dim = shapes.last().map_or(0, |shape| shape.n_out);
         let mut top = None;
         if with_top {
-            let (name, norm) = (format!("{prefix}encoder.top_conv"), format!("{prefix}encoder.top_bn"));
+            let [name, norm] = names.top();
             let shape = ConvShape::new(dim, c.channels(TOP), PIXEL);
             dim = shape.n_out;
             top = Some(Conv2d::load(w, Filters::normed(&name, &norm, eps), shape, act)?);
         }
         Ok(Self { stem, blocks, top, largest, dim })
+    }
+
+    /// The features of pictures before they are pooled.
+    pub(crate) fn features(&self, pictures: &[FeatureMap], watch: &mut Watch<'_>) -> Vec<FeatureMap> {
+        let mut s = Scratch::default();
+        let mut maps = vec![FeatureMap::default(); pictures.len()];
+        for (picture, map) in pictures.iter().zip(&mut maps) {
+            self.stem.forward(picture, map, &mut s.windows);
+        }
+        watch_maps("hidden.0", &maps, watch);
+        for (i, block) in self.blocks.iter().enumerate() {
+            maps.iter_mut().for_each(|map| block.forward(map, &mut s));
+            watch_maps(&format!("hidden.{}", i + 1), &maps, watch);
+        }
+        if let Some(top) = &self.top {
+            for map in &mut maps {
+                top.forward(map, &mut s.wide, &mut s.windows);
+                std::mem::swap(map, &mut s.wide);
+            }
+        }
+        maps
+    }
+
+    /// How many blocks there are.
+    pub(crate) fn n_blocks(&self) -> usize {
+        self.blocks.len()
     }
 
     fn pool(&self, map: &FeatureMap) -> Vec<f32> {
@@ -273,19 +395,25 @@ impl EfficientNet {
 }
 
 impl Block {
-    fn load(w: &mut Weights, at: &str, shape: &Shape, act: Activation, eps: f64) -> Result<Self, WeightsError> {
-        let pixel = |w: &mut Weights, part: &str, n_in: usize, n_out: usize, act: Activation| {
-            let (name, norm) = (format!("{at}.{part}_conv"), format!("{at}.{part}_bn"));
-            Conv2d::load(w, Filters::normed(&name, &norm, eps), ConvShape::new(n_in, n_out, PIXEL), act)
+    fn load(
+        w: &mut Weights,
+        (stored, i): (Stored<'_>, usize),
+        shape: &Shape,
+        act: Activation,
+        eps: f64,
+    ) -> Result<Self, WeightsError> {
+        let names = stored.block(i, shape);
+        let pixel = |w: &mut Weights, [name, norm]: &Normed, n_in: usize, n_out: usize, act: Activation| {
+            Conv2d::load(w, Filters::normed(name, norm, eps), ConvShape::new(n_in, n_out, PIXEL), act)
         };
         let wide = shape.wide;
-        let expand = shape.widens.then(|| pixel(w, "expansion.expand", shape.n_in, wide, act)).transpose()?;
-        let (name, norm) = (format!("{at}.depthwise_conv.depthwise_conv"), format!("{at}.depthwise_conv.depthwise_norm"));
-        let depthwise = Depthwise::load(w, Filters::normed(&name, &norm, eps), wide, shape.window, act)?;
-        let [reduce, back] = ["reduce", "expand"].map(|part| format!("{at}.squeeze_excite.{part}"));
-        let squeeze = SqueezeExcite::load(w, [&reduce, &back], [wide, shape.squeezed], act)?;
-        let project = pixel(w, "projection.project", wide, shape.n_out, Activation::None)?;
-        Ok(Self { expand, depthwise, squeeze, project, residual: shape.residual })
+        let expand = shape.widens.then(|| pixel(w, &names.expand, shape.n_in, wide, act)).transpose()?;
+        let [name, norm] = &names.depthwise;
+        let depthwise = Depthwise::load(w, Filters::normed(name, norm, eps), wide, shape.window, act)?;
+        let [reduce, back] = &names.squeeze;
+        let squeeze = SqueezeExcite::load(w, [reduce, back], [wide, shape.squeezed], act)?;
+        let project = pixel(w, &names.project, wide, shape.n_out, Activation::None)?;
+        Ok(Self { expand, depthwise, squeeze, project, residual: stored.has_shortcut(shape) })
     }
 
     fn forward(&self, x: &mut FeatureMap, s: &mut Scratch) {
@@ -315,23 +443,7 @@ impl Net<FeatureMap> for EfficientNet {
     }
 
     fn embed(&self, pictures: &[FeatureMap], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        let mut s = Scratch::default();
-        let mut maps = vec![FeatureMap::default(); pictures.len()];
-        for (picture, map) in pictures.iter().zip(&mut maps) {
-            self.stem.forward(picture, map, &mut s.windows);
-        }
-        watch_maps("hidden.0", &maps, watch);
-        for (i, block) in self.blocks.iter().enumerate() {
-            maps.iter_mut().for_each(|map| block.forward(map, &mut s));
-            watch_maps(&format!("hidden.{}", i + 1), &maps, watch);
-        }
-        if let Some(top) = &self.top {
-            for map in &mut maps {
-                top.forward(map, &mut s.wide, &mut s.windows);
-                std::mem::swap(map, &mut s.wide);
-            }
-        }
-        maps.iter().map(|map| self.pool(map)).collect()
+        self.features(pictures, watch).iter().map(|map| self.pool(map)).collect()
     }
 }
 

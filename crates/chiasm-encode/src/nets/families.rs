@@ -10,8 +10,8 @@ use crate::error::OpenError;
 use crate::model;
 use crate::net::{Opened, Wanted};
 use crate::nets::{
-    align, ast, bert, blip, chinese_clip, clap, clip, cnn14, dinov2, efficientnet, open_clip, r3d, recurrent, resnet, siglip,
-    swin, timesformer, unicl, vit, xclip, xlnet,
+    align, ast, bert, blip, brivl, chinese_clip, clap, clip, cnn14, dinov2, efficientnet, open_clip, r3d, recurrent, resnet,
+    siglip, swin, timesformer, unicl, vit, xclip, xlnet,
 };
 
 /// An architecture of checkpoints that describe themselves.
@@ -36,6 +36,7 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "resnet", modalities: &[Modality::Image], open: resnet::open },
     Family { model_type: "efficientnet", modalities: &[Modality::Image], open: efficientnet::open },
     Family { model_type: "align", modalities: &[Modality::Image, Modality::Text], open: align::open },
+    Family { model_type: "brivl", modalities: &[Modality::Image, Modality::Text], open: brivl::open },
     Family { model_type: "timesformer", modalities: &[Modality::Video], open: timesformer::open },
     Family { model_type: "r3d", modalities: &[Modality::Video], open: r3d::open },
     Family { model_type: "xclip", modalities: &[Modality::Video, Modality::Text], open: xclip::open },

@@ -155,7 +155,7 @@ pub(super) struct Pickle<'a> {
 }
 
 /// Keys under which training scripts keep the table of weights beside other things.
-const WRAPPERS: [&str; 4] = ["state_dict", "model", "model_state_dict", "model_state"];
+const WRAPPERS: [&str; 5] = ["state_dict", "model", "model_state_dict", "model_state", "learnable"];
 
 impl<'a> Pickle<'a> {
     /// The table of tensors: the root, or the one that it holds under one of the usual keys. Numbers, strings and the like
