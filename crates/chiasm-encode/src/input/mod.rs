@@ -5,8 +5,10 @@ mod clip;
 mod image_processor;
 #[cfg(test)]
 mod parity;
+mod sentencepiece;
 mod sound_processor;
 mod tokens;
+mod vocabularies;
 
 pub(crate) use clip::{Clip, ClipProcessor};
 pub(crate) use image_processor::{Defaults, ImageProcessor, OpenClipPreprocess};

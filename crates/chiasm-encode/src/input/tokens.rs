@@ -5,11 +5,11 @@ use std::path::PathBuf;
 
 use chiasm_core::EncodeError;
 use serde::Deserialize;
-use serde_json::{Map, Value, json};
 use tokenizers::{Tokenizer, TruncationParams};
 
 use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
+use crate::input::vocabularies;
 use crate::model;
 
 /// Rows of a table of vectors that may be without a token: tables are filled up to round numbers. A tokeniser that leaves more is that
@@ -29,6 +29,8 @@ pub(crate) enum Cleaning {
     LowerCaseSpaces,
     /// The same without ASCII's punctuation, where `_` is a space: SigLIP as big_vision evaluates it.
     Canonical,
+    /// The same where `_` is punctuation too: SigLIP as transformers reads it.
+    Unpunctuated,
 }
 
 impl Cleaning {
@@ -41,6 +43,11 @@ impl Cleaning {
             Cleaning::LowerCaseSpaces => Cow::Owned(spaced(text).to_lowercase()),
             Cleaning::Canonical => {
                 let kept: String = text.replace('_', " ").chars().filter(|c| !c.is_ascii_punctuation()).collect();
+                Cow::Owned(spaced(&kept.to_lowercase()))
+            }
+            Cleaning::Unpunctuated => {
+                // SentencePiece's own mark for a space is one.
+                let kept: String = text.replace('\u{2581}', " ").chars().filter(|c| !c.is_ascii_punctuation()).collect();
                 Cow::Owned(spaced(&kept.to_lowercase()))
             }
         }
@@ -75,15 +82,11 @@ pub(crate) struct TextTokenizer {
 }
 
 impl TextTokenizer {
-    /// Reads `tokenizer.json`, or `vocab.txt` where there is but that. Texts are cut to `max_tokens`, the special ones among them. A
+    /// Reads `tokenizer.json`, or the older files that [`vocabularies`] knows where it is not there. Texts are cut to `max_tokens`, the special ones among them. A
     /// token at or beyond `vocabulary` is refused, since the network has no vector for it, and so is a tokeniser that leaves many
     /// vectors without a token: it is that of another model, and its numbers would mean other words.
     pub(crate) fn open(files: &mut Checkpoint, max_tokens: usize, vocabulary: usize) -> Result<Self, OpenError> {
-        let (path, bytes) = if !files.has("tokenizer.json") && files.has("vocab.txt") {
-            word_pieces(files)?
-        } else {
-            files.read("tokenizer.json")?
-        };
+        let (path, bytes) = vocabularies::description(files)?;
         let damaged = |e: tokenizers::Error| model::config(&path, e.to_string());
         let mut tokenizer = Tokenizer::from_bytes(&bytes).map_err(damaged)?;
         tokenizer.with_padding(None);
@@ -192,55 +195,6 @@ impl TextTokenizer {
 /// The cure.
 const OTHERS: &str = "they are of two models; take both files from one";
 
-/// The `tokenizer.json` that stands for a `vocab.txt`: BERT's word pieces, as `tokenizer_config.json` says, or as BERT does where it is silent.
-fn word_pieces(files: &mut Checkpoint) -> Result<(PathBuf, Vec<u8>), OpenError> {
-    #[derive(Default, Deserialize)]
-    struct Config {
-        do_lower_case: Option<bool>,
-        tokenize_chinese_chars: Option<bool>,
-        strip_accents: Option<bool>,
-    }
-    const CONFIG: &str = "tokenizer_config.json";
-    let config: Config = if files.has(CONFIG) { files.json(CONFIG)?.1 } else { Config::default() };
-    let (path, bytes) = files.read("vocab.txt")?;
-    let text = String::from_utf8(bytes).map_err(|e| model::config(&path, e.to_string()))?;
-    let vocabulary: Map<String, Value> = text
-        .trim_end_matches('\n')
-        .split('\n')
-        .enumerate()
-        .map(|(id, word)| (word.trim_end_matches('\r').to_owned(), id.into()))
-        .collect();
-    let special = |token: &str| -> Result<Value, OpenError> {
-        vocabulary.get(token).cloned().ok_or_else(|| model::config(&path, format!("it has no token `{token}`")))
-    };
-    let (first, last) = (special("[CLS]")?, special("[SEP]")?);
-    let added = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"].into_iter().filter_map(|token| {
-        let id = vocabulary.get(token)?;
-        Some(json!({
-            "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false, "special": true,
-        }))
-    });
-    let tokenizer = json!({
-        "version": "1.0",
-        "added_tokens": added.collect::<Vec<_>>(),
-        "normalizer": {
-            "type": "BertNormalizer",
-            "clean_text": true,
-            "handle_chinese_chars": config.tokenize_chinese_chars.unwrap_or(true),
-            "strip_accents": config.strip_accents,
-            "lowercase": config.do_lower_case.unwrap_or(true),
-        },
-        "pre_tokenizer": { "type": "BertPreTokenizer" },
-        "post_processor": { "type": "BertProcessing", "sep": ["[SEP]", last], "cls": ["[CLS]", first] },
-        "decoder": { "type": "WordPiece", "prefix": "##", "cleanup": true },
-        "model": {
-            "type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##", "max_input_chars_per_word": 100, "vocab": vocabulary,
-        },
-    });
-    let bytes = serde_json::to_vec(&tokenizer).map_err(|e| model::config(&path, e.to_string()))?;
-    Ok((path, bytes))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -273,6 +227,7 @@ mod tests {
         let text = "  A_dog's   TOY,\n\u{00c9}t\u{00e9} \u{00bf}ok? ";
         assert_eq!(Cleaning::Spaces.clean(text), "A_dog's TOY, \u{00c9}t\u{00e9} \u{00bf}ok?");
         assert_eq!(Cleaning::Canonical.clean(text), "a dogs toy \u{00e9}t\u{00e9} \u{00bf}ok");
+        assert_eq!(Cleaning::Unpunctuated.clean(text), "adogs toy \u{00e9}t\u{00e9} \u{00bf}ok");
         assert_eq!(Cleaning::LowerCaseSpaces.clean(text), "a_dog's toy, \u{00e9}t\u{00e9} \u{00bf}ok?");
         assert_eq!(Cleaning::LowerCase.clean("\u{00c9}t\u{00e9} A "), "\u{00e9}t\u{00e9} a ");
         assert_eq!(Cleaning::None.clean(text), text);

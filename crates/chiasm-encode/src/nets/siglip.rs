@@ -6,11 +6,11 @@
 //! checkpoints open here that take pictures of one size. Checked layer by layer against `SiglipModel` of transformers. Differs from
 //! it in: texts are in lower case for all checkpoints, as all were trained.
 //! # Files
-//! Hugging Face's layout: `config.json` (`model_type` `siglip`), `preprocessor_config.json`, `tokenizer.json`,
-//! `tokenizer_config.json` for the name of the padding, the weights.
+//! Hugging Face's layout: `config.json` (`model_type` `siglip`), `preprocessor_config.json`, `tokenizer.json` or `spiece.model`,
+//! `tokenizer_config.json` for the names of the padding and of the tokeniser, the weights.
 //! # Preprocessing
-//! Pictures: to 224 x 224, cubic, their shape not kept, to -1..1, unless the description says otherwise. Texts: lower case, cut
-//! and filled up to 64 tokens.
+//! Pictures: to 224 x 224, cubic, their shape not kept, to -1..1, unless the description says otherwise. Texts: lower case, without
+//! punctuation where the tokeniser is SigLIP's own, cut and filled up to 64 tokens.
 //! # Shapes
 //! | step | shape | range |
 //! | --- | --- | --- |
@@ -26,7 +26,7 @@ use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
-use crate::input::{Defaults, ImageProcessor, TextTokenizer};
+use crate::input::{Cleaning, Defaults, ImageProcessor, TextTokenizer};
 use crate::model;
 use crate::net::{Finish, Opened, Tower, Wanted};
 use crate::nets::patches::Patches;
@@ -34,7 +34,7 @@ use crate::nets::text_transformer::{Parts, Reading, Speaker, TextTransformer};
 use crate::nets::vision_transformer::{self, Pooling, Probe, VisionTransformer};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
-const ARITHMETIC: &str = "siglip 1";
+const ARITHMETIC: &str = "siglip 2";
 
 /// `config.json`.
 #[derive(Deserialize)]
@@ -134,7 +134,7 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
         w.skip("logit_scale");
         w.skip("logit_bias");
         w.finish()?;
-        Tower::Text(tokenizer.lower_case(true).padded(c.max_position_embeddings, padding), Box::new(net))
+        Tower::Text(tokenizer.cleaned(cleaning(files)?).padded(c.max_position_embeddings, padding), Box::new(net))
     } else {
         let c = vision;
         let shape =
@@ -169,6 +169,18 @@ fn padding(files: &mut Checkpoint, tokenizer: &TextTokenizer, c: &TextConfig) ->
         format!("text_config: pad_token_id is {token}, the vocabulary has {} tokens", c.vocab_size)
     })?;
     Ok(token)
+}
+
+/// What is done to texts first: the tokeniser of SigLIP's own name takes their punctuation away, that of the second generation does not.
+fn cleaning(files: &mut Checkpoint) -> Result<Cleaning, OpenError> {
+    #[derive(Deserialize)]
+    struct Named {
+        tokenizer_class: Option<String>,
+    }
+    const FILE: &str = "tokenizer_config.json";
+    let class = if files.has(FILE) { files.json::<Named>(FILE)?.1.tokenizer_class } else { None };
+    let own = class.map_or(!files.has("tokenizer.json"), |class| class.starts_with("SiglipTokenizer"));
+    Ok(if own { Cleaning::Unpunctuated } else { Cleaning::LowerCase })
 }
 
 /// Names in block `i` of one tower.
