@@ -48,6 +48,9 @@ def golden(name, model, n_sounds=2):
     out = base(input_values=spectra[:, 0], output_hidden_states=True)
     tensors = {"input": spectra, "embedding": out.pooler_output}
     tensors |= {f"hidden.{i}": h for i, h in enumerate(out.hidden_states)}
+    if isinstance(model, ASTForAudioClassification):
+        logits = model(input_values=spectra[:, 0]).logits
+        tensors["classes"] = logits.sigmoid() if config["problem_type"] == "multi_label_classification" else logits.softmax(-1)
     write(name, "audio", files, recipes, tensors, FULL)
 
 
@@ -59,3 +62,6 @@ else:
     # With a classifier on top, without biases in the attention, and with patches that leave something over at the end.
     sizes |= dict(qkv_bias=False, num_labels=3)
     golden("ast_classifier", ASTForAudioClassification(ASTConfig(**sizes, frequency_stride=5, time_stride=5, max_length=18, num_mel_bins=12)))
+    # With classes that may hold together.
+    sizes |= dict(qkv_bias=True, problem_type="multi_label_classification", num_hidden_layers=1)
+    golden("ast_several", ASTForAudioClassification(ASTConfig(**sizes, frequency_stride=6, time_stride=6, max_length=12, num_mel_bins=12)))

@@ -54,10 +54,10 @@ class Cnn14(nn.Module):
 def golden(name, config, frames, n_sounds=2):
     model = Cnn14(config["mel_bins"], config["channels"], config["classes_num"]).eval()
     recipes = fill(model)
-    files = {"config.json": config}
+    files = {"config.json": config | {"id2label": {str(i): f"sound {i}" for i in range(config["classes_num"])}}}
     spectra = inputs(f"{name}.spectra", (n_sounds, 1, frames, config["mel_bins"]))
-    embedding, states, _ = model(spectra)
-    tensors = {"input": spectra, "embedding": embedding}
+    embedding, states, classes = model(spectra)
+    tensors = {"input": spectra, "embedding": embedding, "classes": classes}
     tensors |= {f"hidden.{i}": h.permute(0, 2, 3, 1) for i, h in enumerate(states)}
     write(name, "audio", files, recipes, tensors, FULL)
 

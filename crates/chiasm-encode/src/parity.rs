@@ -101,16 +101,16 @@ fn compare(json: &Path) -> f32 {
         Tower::Text(_, net) => run(net.as_ref(), &texts(&expected), &expected),
         Tower::Video(_, net) => run(net.as_ref(), &clips(&expected), &expected),
     };
-    if expected.names().contains(&"classes") { off.max(compare_classes(folder.path(), &expected)) } else { off }
+    if expected.names().contains(&"classes") { off.max(compare_classes(folder.path(), modality, &expected)) } else { off }
 }
 
 /// The same checkpoint with its classifier on top.
-fn compare_classes(folder: &Path, expected: &SafeTensors<'_>) -> f32 {
+fn compare_classes(folder: &Path, modality: Modality, expected: &SafeTensors<'_>) -> f32 {
     let family = families::family_of(folder).unwrap();
     assert!(family.has_classes());
-    let wanted = Wanted { modality: Modality::Image, output: Output::Classes };
+    let wanted = Wanted { modality, output: Output::Classes };
     let opened = (family.open)(&mut Checkpoint::new(folder), wanted).unwrap();
-    let Tower::Image(_, net) = &opened.tower else { panic!("only pictures have classes") };
+    let (Tower::Image(_, net) | Tower::Audio(_, net)) = &opened.tower else { panic!("only pictures and sounds have classes") };
     let got = net.embed(&pictures(expected, "input"), &mut |_, _| {}).concat();
     assert_eq!(net.dim(), classes::names(folder).unwrap().len());
     let off = difference(&got, &floats(expected, "classes"));

@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use chiasm_core::{EncodeError, Media, Waveform};
-use chiasm_encode::{ModelDirs, open};
+use chiasm_encode::{ModelDirs, class_names, open};
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde_json::Value;
 
@@ -64,6 +64,29 @@ fn a_row_is_the_same_to_the_bit_in_any_batch() {
         let error = encoder.encode(&[batch[0].clone(), sound(0, 16_000)]).unwrap_err();
         assert!(matches!(error, EncodeError::Unencodable { item: 1, .. }), "{golden}: {error}");
         assert_eq!(encoder.encode(&[]).unwrap().n(), 0);
+    }
+}
+
+#[test]
+fn classes_have_the_names_of_the_checkpoint() {
+    // Whether the classes exclude each other: then they sum to 1.
+    for (golden, one_holds, names) in [
+        ("ast_classifier", true, ["LABEL_0", "LABEL_1", "LABEL_2"]),
+        ("ast_several", false, ["LABEL_0", "LABEL_1", "LABEL_2"]),
+        ("cnn14", false, ["sound 0", "sound 1", "sound 2"]),
+    ] {
+        let folder = checkpoint(golden);
+        let (name, models) = (format!("{}:classes", folder.path().display()), ModelDirs::default());
+        assert_eq!(class_names(&name, &models).unwrap(), names, "{golden}");
+        let encoder = open(&name, &models).unwrap();
+        let given = encoder.encode(&[sound(9_000, 16_000), sound(20_000, 16_000)]).unwrap();
+        for i in 0..2 {
+            let sum: f32 = given.row(i).iter().sum();
+            assert!(given.row(i).len() == 3 && given.row(i).iter().all(|p| (0.0..=1.0).contains(p)), "{golden}");
+            assert_eq!((sum - 1.0).abs() < 1e-5, one_holds, "{golden}: the classes sum to {sum}");
+        }
+        let features = open(&folder.path().display().to_string(), &models).unwrap();
+        assert_ne!(features.fingerprint(), encoder.fingerprint());
     }
 }
 

@@ -15,6 +15,7 @@
 //! | patches | `[12 along the bands, 101 along the time]`, 16 x 16 each, 10 apart | any |
 //! | tokens | `[2 + patches, dim]` | any |
 //! | embedding | `[dim]`, mean of two normalised states | any |
+//! | classes | those that the description names | 0..=1 |
 
 use chiasm_nn::{Activation, Block, BlockShape, FeatureMap, LayerNorm, Linear, Mask, Order, Weights, WeightsError};
 use serde::Deserialize;
@@ -25,6 +26,7 @@ use crate::input::SoundProcessor;
 use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch, run};
 use crate::nets::class_token::{check, prefix, vit_names};
+use crate::nets::classes::{self, Classes, Head};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "ast 1";
@@ -67,7 +69,7 @@ impl Default for Config {
 }
 
 /// Opens the network.
-pub(crate) fn open(files: &mut Checkpoint, _: Wanted) -> Result<Opened, OpenError> {
+pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, OpenError> {
     let (path, c): (_, Config) = files.json("config.json")?;
     let shape = BlockShape {
         dim: c.hidden_size,
@@ -85,6 +87,7 @@ pub(crate) fn open(files: &mut Checkpoint, _: Wanted) -> Result<Opened, OpenErro
             c.frequency_stride, c.time_stride, c.num_mel_bins, c.max_length
         )
     })?;
+    let classes = Classes::wanted(files, wanted)?;
     let processor = SoundProcessor::ast(files)?;
     let (frames, bands) = processor.shape();
     model::expect(&path, (frames, bands) == (Some(c.max_length), c.num_mel_bins), || {
@@ -100,9 +103,10 @@ pub(crate) fn open(files: &mut Checkpoint, _: Wanted) -> Result<Opened, OpenErro
     let mut w = files.weights()?;
     let prefix = prefix(&w, "audio_spectrogram_transformer");
     let net = Ast::load(&mut w, &prefix, &c, shape, Patches { side, strides, grid })?;
-    w.skip_prefix("classifier.");
+    let head = Head { norm: Some(("classifier.layernorm", c.layer_norm_eps)), ..Head::dense("classifier.dense") };
+    let net = classes::on_top(&mut w, classes, head, net)?;
     w.finish()?;
-    Ok(Opened { tower: Tower::Audio(processor, Box::new(net)), finish: Finish::AsIs, arithmetic: ARITHMETIC })
+    Ok(Opened { tower: Tower::Audio(processor, net), finish: Finish::AsIs, arithmetic: ARITHMETIC })
 }
 
 /// Squares of a spectrum that overlap; pairs are along the time and along the bands.

@@ -1,13 +1,13 @@
 //! The head of a classifier: one dense layer on the features of any network, whose outputs the description names.
 //!
 //! # Reference
-//! The `ForImageClassification` classes of transformers and what its pipelines make of their outputs: softmax, or a sigmoid each where
+//! The `ForImageClassification` and `ForAudioClassification` classes of transformers and what its pipelines make of their outputs: softmax, or a sigmoid each where
 //! `problem_type` says that several classes may hold at once. Checked against them for every architecture that has such a head.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use chiasm_nn::{Activation, Linear, Weights, sigmoid, softmax};
+use chiasm_nn::{Activation, LayerNorm, Linear, Weights, WeightsError, sigmoid, softmax};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
@@ -62,26 +62,52 @@ impl Classes {
         let several = config.problem_type.as_deref() == Some("multi_label_classification");
         Ok(Some(Self { n: ordered(&path, config)?.len(), several }))
     }
+
+    /// The same, of a network that was trained with classes that may hold together, whatever its description says.
+    pub(crate) fn several(self) -> Self {
+        Self { several: true, ..self }
+    }
 }
 
-/// A network, with `{head}.weight`, `[n_classes, dim]`, and `{head}.bias` on top of it if classes are wanted; else its features as they
-/// are, and all that is stored under `classifier.` is left aside.
+/// Where the tensors of a head are.
+#[derive(Clone, Copy)]
+pub(crate) struct Head<'a> {
+    /// What the names of all of them begin with.
+    pub(crate) prefix: &'a str,
+    /// The dense layer: `{dense}.weight`, `[n_classes, dim]`, and `{dense}.bias`.
+    pub(crate) dense: &'a str,
+    /// The normalisation before it, where there is one, and what that adds to the variance.
+    pub(crate) norm: Option<(&'a str, f32)>,
+}
+
+impl<'a> Head<'a> {
+    /// The dense layer alone, in the names of transformers.
+    pub(crate) fn dense(dense: &'a str) -> Self {
+        Self { prefix: "classifier.", dense, norm: None }
+    }
+}
+
+/// A network with its head on top if classes are wanted; else its features as they are, and the tensors of the head are left aside.
 pub(crate) fn on_top<I: 'static>(
     w: &mut Weights,
     classes: Option<Classes>,
-    head: &str,
+    head: Head<'_>,
     net: impl Net<I> + 'static,
 ) -> Result<Box<dyn Net<I>>, OpenError> {
     let Some(Classes { n, several }) = classes else {
-        w.skip_prefix("classifier.");
+        w.skip_prefix(head.prefix);
         return Ok(Box::new(net));
     };
-    let head = Linear::load(w, head, net.dim(), n, Activation::None)?;
-    Ok(Box::new(Classified { net, head, several }))
+    let dim = net.dim();
+    let load = |(name, eps): (&str, f32)| -> Result<LayerNorm, WeightsError> { LayerNorm::load(w, name, dim, eps) };
+    let norm = head.norm.map(load).transpose()?;
+    let head = Linear::load(w, head.dense, dim, n, Activation::None)?;
+    Ok(Box::new(Classified { net, norm, head, several }))
 }
 
 struct Classified<N> {
     net: N,
+    norm: Option<LayerNorm>,
     head: Linear,
     several: bool,
 }
@@ -96,7 +122,11 @@ impl<I, N: Net<I>> Net<I> for Classified<N> {
     }
 
     fn embed(&self, inputs: &[I], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        let mut rows = projected(&self.head, &self.net.embed(inputs, watch).concat());
+        let mut features = self.net.embed(inputs, watch).concat();
+        if let Some(norm) = &self.norm {
+            norm.forward(&mut features);
+        }
+        let mut rows = projected(&self.head, &features);
         for row in &mut rows {
             if self.several {
                 sigmoid(row);

@@ -6,7 +6,7 @@
 //! the poolings (0.31 s) are filled up with silence, and those beyond a minute refused.
 //! # Files
 //! `config.json` (`model_type` `cnn14`, the numbers with which the network was made: `sample_rate`, `window_size`, `hop_size`, `mel_bins`,
-//! `fmin`, `fmax`, and where they are others `channels`), the weights under the names of the authors' checkpoint.
+//! `fmin`, `fmax`, where they are others `channels`, and for classes their names: `id2label`), the weights under the names of the authors' checkpoint.
 //! # Preprocessing
 //! To 32 kHz, librosa's log-mel of 64 bands in decibel, frames of 1024 samples, 320 apart. The spectrogram's tensors of the checkpoint are
 //! computed instead of read; its mel filters, where it has them, must be those that the numbers give.
@@ -17,6 +17,7 @@
 //! | block 1 to 5 | halved both ways each; 64, 128, 256, 512, 1024 channels | 0 and up |
 //! | block 6 | `[frames / 32, 2, 2048]` | 0 and up |
 //! | embedding | `[2048]` | 0 and up |
+//! | classes | those that the description names under `id2label`, each by itself | 0..=1 |
 //! # Cost
 //! About 2 GFLOP per second of sound.
 
@@ -34,6 +35,7 @@ use crate::error::OpenError;
 use crate::input::SoundProcessor;
 use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch};
+use crate::nets::classes::{self, Classes, Head};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "cnn14 1";
@@ -126,9 +128,10 @@ pub(crate) fn processor(files: &mut Checkpoint) -> Result<SoundProcessor, OpenEr
 }
 
 /// Opens the network.
-pub(crate) fn open(files: &mut Checkpoint, _: Wanted) -> Result<Opened, OpenError> {
+pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, OpenError> {
     let (path, c) = Config::read(files)?;
     let filterbank = c.filterbank(&path)?;
+    let classes = Classes::wanted(files, wanted)?.map(Classes::several);
     let mut w = files.weights()?;
     w.skip_prefix("spectrogram_extractor.");
     let n_bins = c.window_size / 2 + 1;
@@ -141,9 +144,10 @@ pub(crate) fn open(files: &mut Checkpoint, _: Wanted) -> Result<Opened, OpenErro
         })?;
     }
     let net = Cnn14::load(&mut w, &c)?;
-    w.skip_prefix("fc_audioset.");
+    let head = Head { prefix: "fc_audioset.", dense: "fc_audioset", norm: None };
+    let net = classes::on_top(&mut w, classes, head, net)?;
     w.finish()?;
-    let tower = Tower::Audio(c.processor(filterbank), Box::new(net));
+    let tower = Tower::Audio(c.processor(filterbank), net);
     Ok(Opened { tower, finish: Finish::AsIs, arithmetic: ARITHMETIC })
 }
 

@@ -25,7 +25,7 @@ use crate::input::{Defaults, ImageProcessor};
 use crate::model;
 use crate::net::{Finish, Opened, Tower, Wanted};
 use crate::nets::class_token::{ClassToken, Grid, attention_names, check, prefix};
-use crate::nets::classes::{self, Classes};
+use crate::nets::classes::{self, Classes, Head};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "dinov2 1";
@@ -108,7 +108,7 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
     w.skip(&format!("{prefix}embeddings.mask_token"));
     // The classifier looks at the patches as well.
     let net = if classes.is_some() { net.with_mean() } else { net };
-    let net = classes::on_top(&mut w, classes, "classifier", net)?;
+    let net = classes::on_top(&mut w, classes, Head::dense("classifier"), net)?;
     w.finish()?;
     Ok(Opened { tower: Tower::Image(processor, net), finish: Finish::AsIs, arithmetic: ARITHMETIC })
 }

@@ -30,7 +30,7 @@ use crate::error::OpenError;
 use crate::input::{Defaults, ImageProcessor};
 use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch, watch_maps};
-use crate::nets::classes::{self, Classes};
+use crate::nets::classes::{self, Classes, Head};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "efficientnet 1";
@@ -280,7 +280,7 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
     let mut w = files.weights()?;
     let prefix = if w.has("efficientnet.embeddings.convolution.weight") { "efficientnet." } else { "" };
     let net = EfficientNet::load(&mut w, &path, Stored::HuggingFace(prefix), &c, processor.shape(), true)?;
-    let net = classes::on_top(&mut w, classes, "classifier", net)?;
+    let net = classes::on_top(&mut w, classes, Head::dense("classifier"), net)?;
     w.finish()?;
     Ok(Opened { tower: Tower::Image(processor, net), finish: Finish::AsIs, arithmetic: ARITHMETIC })
 }

@@ -53,7 +53,7 @@ const FAMILIES: &[Family] = &[
 ];
 
 /// Those whose classifier is read, see [`crate::nets::classes`].
-const CLASSIFIERS: &[&str] = &["vit", "dinov2", "resnet", "efficientnet"];
+const CLASSIFIERS: &[&str] = &["vit", "dinov2", "resnet", "efficientnet", "audio-spectrogram-transformer", "cnn14"];
 
 impl Family {
     /// Whether its checkpoints may name classes.

@@ -26,7 +26,7 @@ use crate::error::OpenError;
 use crate::input::{Defaults, ImageProcessor};
 use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch, watch_maps};
-use crate::nets::classes::{self, Classes};
+use crate::nets::classes::{self, Classes, Head};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "resnet 1";
@@ -94,7 +94,7 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
     let mut w = files.weights()?;
     let prefix = if w.has("resnet.embedder.embedder.convolution.weight") { "resnet." } else { "" };
     let net = ResNet::load(&mut w, prefix, &c, activation)?;
-    let net = classes::on_top(&mut w, classes, "classifier.1", net)?;
+    let net = classes::on_top(&mut w, classes, Head::dense("classifier.1"), net)?;
     w.finish()?;
     Ok(Opened { tower: Tower::Image(processor, net), finish: Finish::AsIs, arithmetic: ARITHMETIC })
 }

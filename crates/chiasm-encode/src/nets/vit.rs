@@ -26,7 +26,7 @@ use crate::input::{Defaults, ImageProcessor};
 use crate::model;
 use crate::net::{Finish, Opened, Tower, Wanted};
 use crate::nets::class_token::{ClassToken, Grid, check, prefix, vit_names};
-use crate::nets::classes::{self, Classes};
+use crate::nets::classes::{self, Classes, Head};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "vit 1";
@@ -87,7 +87,7 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
     let net = ClassToken::load(&mut w, &prefix, grid, shape, c.num_hidden_layers, names)?;
     w.skip(&format!("{prefix}embeddings.mask_token"));
     w.skip_prefix(&format!("{prefix}pooler."));
-    let net = classes::on_top(&mut w, classes, "classifier", net)?;
+    let net = classes::on_top(&mut w, classes, Head::dense("classifier"), net)?;
     w.finish()?;
     Ok(Opened { tower: Tower::Image(processor, net), finish: Finish::AsIs, arithmetic: ARITHMETIC })
 }
