@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use chiasm_nn::Activation;
+use chiasm_nn::{Activation, BlockShape, Order};
 use serde::de::DeserializeOwned;
 
 use crate::error::OpenError;
@@ -39,6 +39,23 @@ pub(crate) fn expect(path: &Path, holds: bool, reason: impl FnOnce() -> String) 
 /// The activation that a description names.
 pub(crate) fn activation(path: &Path, name: &str) -> Result<Activation, OpenError> {
     Activation::named(name).ok_or_else(|| config(path, format!("the activation `{name}` is unknown")))
+}
+
+/// The shape of the blocks of a transformer from the five numbers that descriptions state of them: width, inner width and heads, activation and
+/// what normalisations add to the variance. `part` is the section that they stand in, empty where it is the whole.
+pub(crate) fn block_shape(
+    path: &Path,
+    part: &str,
+    [dim, wide, n_heads]: [usize; 3],
+    (act, eps): (&str, f32),
+    order: Order,
+) -> Result<BlockShape, OpenError> {
+    let at = if part.is_empty() { String::new() } else { format!("{part}: ") };
+    expect(path, dim > 0 && n_heads > 0 && dim.is_multiple_of(n_heads), || {
+        format!("{at}hidden_size {dim} does not divide into {n_heads} attention heads")
+    })?;
+    expect(path, wide > 0, || format!("{at}intermediate_size is 0"))?;
+    Ok(BlockShape { dim, wide, n_heads, eps, activation: activation(path, act)?, order })
 }
 
 /// Refuses a picture's shape that is not the one whose patches have positions.

@@ -25,7 +25,7 @@ use crate::error::OpenError;
 use crate::input::SoundProcessor;
 use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch, run};
-use crate::nets::class_token::{check, prefix, vit_names};
+use crate::nets::class_token::{prefix, vit_names};
 use crate::nets::classes::{self, Classes, Head};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
@@ -71,15 +71,8 @@ impl Default for Config {
 /// Opens the network.
 pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, OpenError> {
     let (path, c): (_, Config) = files.json("config.json")?;
-    let shape = BlockShape {
-        dim: c.hidden_size,
-        wide: c.intermediate_size,
-        n_heads: c.num_attention_heads,
-        eps: c.layer_norm_eps,
-        activation: model::activation(&path, &c.hidden_act)?,
-        order: Order::PreNorm,
-    };
-    check(&path, shape)?;
+    let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
+    let shape = model::block_shape(&path, "", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
     let (side, strides) = (c.patch_size, [c.time_stride, c.frequency_stride]);
     model::expect(&path, side > 0 && side <= c.num_mel_bins.min(c.max_length) && !strides.contains(&0), || {
         format!(

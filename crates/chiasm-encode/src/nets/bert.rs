@@ -21,7 +21,7 @@
 use std::path::Path;
 
 use chiasm_core::Modality;
-use chiasm_nn::{Block, BlockNames, BlockShape, LayerNorm, Linear, Mask, Order, Qkv, Weights};
+use chiasm_nn::{Block, BlockNames, LayerNorm, Linear, Mask, Order, Qkv, Weights};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
@@ -168,12 +168,9 @@ impl Bert {
         let kind = &c.position_embedding_type;
         model::expect(path, kind == "absolute", || format!("position_embedding_type is `{kind}`, expected `absolute`"))?;
         model::expect(path, !c.is_decoder, || "is_decoder is true, expected an encoder".to_owned())?;
-        let (dim, n_heads, eps) = (c.hidden_size, c.num_attention_heads, c.layer_norm_eps);
-        model::expect(path, dim > 0 && n_heads > 0 && dim.is_multiple_of(n_heads), || {
-            format!("hidden_size {dim} does not divide into {n_heads} attention heads")
-        })?;
-        let activation = model::activation(path, &c.hidden_act)?;
-        let shape = BlockShape { dim, wide: c.intermediate_size, n_heads, eps, activation, order: Order::PostNorm };
+        let (dim, eps) = (c.hidden_size, c.layer_norm_eps);
+        let sizes = [dim, c.intermediate_size, c.num_attention_heads];
+        let shape = model::block_shape(path, "", sizes, (&c.hidden_act, eps), Order::PostNorm)?;
 
         let words = w.take(&format!("{prefix}embeddings.word_embeddings.weight"), &[c.vocab_size, dim])?;
         let mut table = w.take(&format!("{prefix}embeddings.position_embeddings.weight"), &[c.max_position_embeddings, dim])?;

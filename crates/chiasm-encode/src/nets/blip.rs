@@ -124,13 +124,13 @@ impl Config {
         let c = &self.text_config;
         model::expect(path, c.max_position_embeddings >= 3, || "text_config: max_position_embeddings is below 3".to_owned())?;
         let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
-        shape(path, "text_config", sizes, &c.hidden_act, c.layer_norm_eps, Order::PostNorm)
+        model::block_shape(path, "text_config", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PostNorm)
     }
 
     fn vision_shape(&self, path: &Path) -> Result<BlockShape, OpenError> {
         let c = &self.vision_config;
         let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
-        shape(path, "vision_config", sizes, &c.hidden_act, c.layer_norm_eps, Order::PreNorm)
+        model::block_shape(path, "vision_config", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)
     }
 
     fn projected(&self, path: &Path) -> Result<usize, OpenError> {
@@ -145,22 +145,6 @@ impl Config {
         model::fits_patches(path, processor.shape(), c.image_size, c.patch_size)?;
         Ok(processor)
     }
-}
-
-/// The shape of the blocks of one side, whose width, inner width and heads are given.
-fn shape(
-    path: &Path,
-    side: &str,
-    [dim, wide, n_heads]: [usize; 3],
-    act: &str,
-    eps: f32,
-    order: Order,
-) -> Result<BlockShape, OpenError> {
-    model::expect(path, dim > 0 && n_heads > 0 && dim.is_multiple_of(n_heads), || {
-        format!("{side}: hidden_size {dim} does not divide into {n_heads} attention heads")
-    })?;
-    model::expect(path, wide > 0, || format!("{side}: intermediate_size is 0"))?;
-    Ok(BlockShape { dim, wide, n_heads, eps, activation: model::activation(path, act)?, order })
 }
 
 /// Opens one of the two towers.

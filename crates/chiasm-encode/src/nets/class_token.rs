@@ -1,22 +1,9 @@
 //! What ViT and DINOv2 share: patches with a class token before them, whose state after the last block stands for the picture.
 
-use std::path::Path;
-
 use chiasm_nn::{Block, BlockNames, BlockShape, FeatureMap, LayerNorm, Mask, Qkv, Weights, WeightsError};
 
-use crate::error::OpenError;
-use crate::model;
 use crate::net::{Net, Watch, run};
 use crate::nets::patches::Patches;
-
-/// Refuses sizes that no network has.
-pub(crate) fn check(path: &Path, shape: BlockShape) -> Result<(), OpenError> {
-    let BlockShape { dim, wide, n_heads, .. } = shape;
-    model::expect(path, dim > 0 && n_heads > 0 && dim.is_multiple_of(n_heads), || {
-        format!("hidden_size {dim} does not divide into {n_heads} attention heads")
-    })?;
-    model::expect(path, wide > 0, || "the feed-forward part has no width".to_owned())
-}
 
 /// Where the checkpoint's network begins: behind `name.` where it was saved with a head on top.
 pub(crate) fn prefix(w: &Weights, name: &str) -> String {

@@ -141,8 +141,8 @@ pub(crate) type OfText = (TextTokenizer, Box<dyn Net<Vec<u32>>>, Weights);
 /// Opens the text tower, which other models have as well; `path` is where the description stands, `projected` the numbers per
 /// embedding.
 pub(crate) fn load_text(files: &mut Checkpoint, path: &Path, c: &TextConfig, projected: usize) -> Result<OfText, OpenError> {
-    let (n_heads, act) = (c.num_attention_heads, &c.hidden_act);
-    let shape = shape(path, "text_config", [c.hidden_size, c.intermediate_size, n_heads], act, c.layer_norm_eps)?;
+    let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
+    let shape = model::block_shape(path, "text_config", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
     model::expect(path, c.max_position_embeddings >= 3, || "max_position_embeddings is below 3".to_owned())?;
     let tokenizer = TextTokenizer::open(files, c.max_position_embeddings, c.vocab_size)?;
     // The state of the end token stands for the text: a tokeniser that puts none would make all texts that begin alike the same.
@@ -156,8 +156,8 @@ pub(crate) fn load_text(files: &mut Checkpoint, path: &Path, c: &TextConfig, pro
 /// Opens the image tower, which models with another text tower have as well; `path` is where the description stands, `projected`
 /// the numbers per embedding.
 pub(crate) fn open_vision(files: &mut Checkpoint, path: &Path, c: &VisionConfig, projected: usize) -> Result<Tower, OpenError> {
-    let (n_heads, act) = (c.num_attention_heads, &c.hidden_act);
-    let shape = shape(path, "vision_config", [c.hidden_size, c.intermediate_size, n_heads], act, c.layer_norm_eps)?;
+    let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
+    let shape = model::block_shape(path, "vision_config", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
     let processor = ImageProcessor::open(files, Defaults { side: c.image_size, ..Defaults::CLIP })?;
     model::fits_patches(path, processor.shape(), c.image_size, c.patch_size)?;
     let mut w = files.weights()?;
@@ -168,21 +168,6 @@ pub(crate) fn open_vision(files: &mut Checkpoint, path: &Path, c: &VisionConfig,
     w.skip("logit_scale");
     w.finish()?;
     Ok(Tower::Image(processor, Box::new(net)))
-}
-
-/// The shape of the blocks of one side, whose width, inner width and heads are given.
-pub(crate) fn shape(
-    path: &Path,
-    side: &str,
-    [dim, wide, n_heads]: [usize; 3],
-    act: &str,
-    eps: f32,
-) -> Result<BlockShape, OpenError> {
-    model::expect(path, dim > 0 && n_heads > 0 && dim.is_multiple_of(n_heads), || {
-        format!("{side}: hidden_size {dim} does not divide into {n_heads} attention heads")
-    })?;
-    let activation = model::activation(path, act)?;
-    Ok(BlockShape { dim, wide, n_heads, eps, activation, order: Order::PreNorm })
 }
 
 /// The blocks of one tower.

@@ -16,7 +16,7 @@
 //! | embedding | `[dim]`, normalised | any |
 //! | classes | those that the description names | 0..=1, sum 1 |
 
-use chiasm_nn::{BlockNames, BlockShape, Order};
+use chiasm_nn::{BlockNames, Order};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
@@ -24,7 +24,7 @@ use crate::error::OpenError;
 use crate::input::{Defaults, ImageProcessor};
 use crate::model;
 use crate::net::{Finish, Opened, Tower, Wanted};
-use crate::nets::class_token::{ClassToken, Grid, attention_names, check, prefix};
+use crate::nets::class_token::{ClassToken, Grid, attention_names, prefix};
 use crate::nets::classes::{self, Classes, Head};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
@@ -69,15 +69,8 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
     model::expect(&path, !c.use_swiglu_ffn, || {
         "use_swiglu_ffn is true, expected a feed-forward part without a gate: the small, base or large model".to_owned()
     })?;
-    let shape = BlockShape {
-        dim: c.hidden_size,
-        wide: c.hidden_size.saturating_mul(c.mlp_ratio),
-        n_heads: c.num_attention_heads,
-        eps: c.layer_norm_eps,
-        activation: model::activation(&path, &c.hidden_act)?,
-        order: Order::PreNorm,
-    };
-    check(&path, shape)?;
+    let sizes = [c.hidden_size, c.hidden_size.saturating_mul(c.mlp_ratio), c.num_attention_heads];
+    let shape = model::block_shape(&path, "", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
     let classes = Classes::wanted(files, wanted)?;
     let processor = ImageProcessor::open(files, Defaults::CLIP)?;
     model::expect(&path, c.patch_size > 0 && c.image_size as usize >= c.patch_size, || {

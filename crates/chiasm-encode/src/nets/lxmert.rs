@@ -83,25 +83,14 @@ impl Default for Config {
 /// Opens the network.
 pub(crate) fn open(files: &mut Checkpoint) -> Result<OpenedPair<Regions>, OpenError> {
     let (path, c): (_, Config) = files.json("config.json")?;
-    let (dim, n_heads) = (c.hidden_size, c.num_attention_heads);
-    model::expect(&path, dim > 0 && n_heads > 0 && dim.is_multiple_of(n_heads), || {
-        format!("hidden_size {dim} does not divide into {n_heads} attention heads")
-    })?;
-    model::expect(&path, c.intermediate_size > 0, || "intermediate_size is 0".to_owned())?;
+    let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
+    let shape = model::block_shape(&path, "", sizes, (&c.hidden_act, EPS), Order::PostNorm)?;
     model::expect(&path, c.max_position_embeddings >= 3, || "max_position_embeddings is below 3".to_owned())?;
     model::expect(&path, c.type_vocab_size > 0, || "type_vocab_size is 0".to_owned())?;
     model::expect(&path, c.visual_feat_dim > 0, || "visual_feat_dim is 0".to_owned())?;
     model::expect(&path, c.visual_pos_dim == 4, || {
         format!("visual_pos_dim is {}, expected 4, the numbers of a box", c.visual_pos_dim)
     })?;
-    let shape = BlockShape {
-        dim,
-        wide: c.intermediate_size,
-        n_heads,
-        eps: EPS,
-        activation: model::activation(&path, &c.hidden_act)?,
-        order: Order::PostNorm,
-    };
     let tokenizer = TextTokenizer::open(files, c.max_position_embeddings, c.vocab_size)?;
     let mut w = files.weights()?;
     let net = Lxmert::load(&mut w, &c, shape)?;

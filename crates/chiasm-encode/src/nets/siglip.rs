@@ -112,18 +112,10 @@ impl Default for VisionConfig {
 pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, OpenError> {
     let (path, config): (_, Config) = files.json("config.json")?;
     let (text, vision) = (&config.text_config, &config.vision_config);
-    let shape = |side: &str, dim: usize, wide: usize, n_heads: usize, act: &str, eps: f32| {
-        model::expect(&path, dim > 0 && n_heads > 0 && dim.is_multiple_of(n_heads), || {
-            format!("{side}: hidden_size {dim} does not divide into {n_heads} attention heads")
-        })?;
-        model::expect(&path, wide > 0, || format!("{side}: intermediate_size is 0"))?;
-        let activation = model::activation(&path, act)?;
-        Ok::<_, OpenError>(BlockShape { dim, wide, n_heads, eps, activation, order: Order::PreNorm })
-    };
     let tower = if wanted.modality == Modality::Text {
         let c = text;
-        let shape =
-            shape("text_config", c.hidden_size, c.intermediate_size, c.num_attention_heads, &c.hidden_act, c.layer_norm_eps)?;
+        let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
+        let shape = model::block_shape(&path, "text_config", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
         model::expect(&path, c.max_position_embeddings >= 2, || "max_position_embeddings is below 2".to_owned())?;
         let tokenizer = TextTokenizer::open(files, c.max_position_embeddings, c.vocab_size)?;
         let padding = padding(files, &tokenizer, c)?;
@@ -137,8 +129,8 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
         Tower::Text(tokenizer.cleaned(cleaning(files)?).padded(c.max_position_embeddings, padding), Box::new(net))
     } else {
         let c = vision;
-        let shape =
-            shape("vision_config", c.hidden_size, c.intermediate_size, c.num_attention_heads, &c.hidden_act, c.layer_norm_eps)?;
+        let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
+        let shape = model::block_shape(&path, "vision_config", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
         model::expect(&path, c.vision_use_head, || {
             "vision_use_head is false: the checkpoint has no pooling, expected one that has".to_owned()
         })?;

@@ -32,7 +32,6 @@ use crate::error::OpenError;
 use crate::input::{Clip, ClipProcessor, Defaults};
 use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch};
-use crate::nets::class_token;
 use crate::nets::patches::Patches;
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
@@ -95,15 +94,8 @@ impl Default for Config {
 /// Opens the network.
 pub(crate) fn open(files: &mut Checkpoint, _: Wanted) -> Result<Opened, OpenError> {
     let (path, c): (_, Config) = files.json("config.json")?;
-    let shape = BlockShape {
-        dim: c.hidden_size,
-        wide: c.intermediate_size,
-        n_heads: c.num_attention_heads,
-        eps: c.layer_norm_eps,
-        activation: model::activation(&path, &c.hidden_act)?,
-        order: Order::PreNorm,
-    };
-    class_token::check(&path, shape)?;
+    let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
+    let shape = model::block_shape(&path, "", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
     model::expect(&path, c.qkv_bias, || "qkv_bias is false, expected projections with biases".to_owned())?;
     let processor = ClipProcessor::open(files, &path, c.num_frames, IMAGENET)?;
     model::fits_patches(&path, processor.shape(), c.image_size, c.patch_size)?;

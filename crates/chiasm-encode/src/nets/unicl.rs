@@ -85,15 +85,10 @@ impl Default for TextConfig {
 impl TextConfig {
     /// The shape of the blocks.
     fn shape(&self, path: &Path) -> Result<BlockShape, OpenError> {
-        let (dim, n_heads) = (self.hidden_size, self.num_attention_heads);
-        model::expect(path, dim > 0 && n_heads > 0 && dim.is_multiple_of(n_heads), || {
-            format!("text_config: hidden_size {dim} does not divide into {n_heads} attention heads")
-        })?;
-        let wide = self.intermediate_size.unwrap_or(dim.saturating_mul(4));
-        model::expect(path, wide > 0, || "text_config: intermediate_size is 0".to_owned())?;
+        let wide = self.intermediate_size.unwrap_or(self.hidden_size.saturating_mul(4));
         model::expect(path, self.max_position_embeddings >= 3, || "max_position_embeddings is below 3".to_owned())?;
-        let activation = model::activation(path, &self.hidden_act)?;
-        Ok(BlockShape { dim, wide, n_heads, eps: self.layer_norm_eps, activation, order: Order::PreNorm })
+        let sizes = [self.hidden_size, wide, self.num_attention_heads];
+        model::block_shape(path, "text_config", sizes, (&self.hidden_act, self.layer_norm_eps), Order::PreNorm)
     }
 }
 

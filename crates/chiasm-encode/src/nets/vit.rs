@@ -17,7 +17,7 @@
 //! | classes | those that the description names | 0..=1, sum 1 |
 
 use chiasm_media::Filter;
-use chiasm_nn::{BlockShape, Order};
+use chiasm_nn::Order;
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
@@ -25,7 +25,7 @@ use crate::error::OpenError;
 use crate::input::{Defaults, ImageProcessor};
 use crate::model;
 use crate::net::{Finish, Opened, Tower, Wanted};
-use crate::nets::class_token::{ClassToken, Grid, check, prefix, vit_names};
+use crate::nets::class_token::{ClassToken, Grid, prefix, vit_names};
 use crate::nets::classes::{self, Classes, Head};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
@@ -65,15 +65,8 @@ impl Default for Config {
 /// Opens the network.
 pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, OpenError> {
     let (path, c): (_, Config) = files.json("config.json")?;
-    let shape = BlockShape {
-        dim: c.hidden_size,
-        wide: c.intermediate_size,
-        n_heads: c.num_attention_heads,
-        eps: c.layer_norm_eps,
-        activation: model::activation(&path, &c.hidden_act)?,
-        order: Order::PreNorm,
-    };
-    check(&path, shape)?;
+    let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
+    let shape = model::block_shape(&path, "", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
     let classes = Classes::wanted(files, wanted)?;
     let defaults = Defaults { side: 224, square: true, filter: Filter::Bilinear, crop: false, mean: [0.5; 3], std: [0.5; 3] };
     let processor = ImageProcessor::open(files, defaults)?;

@@ -24,7 +24,7 @@ use std::path::Path;
 use chiasm_core::Modality;
 use chiasm_media::Filter;
 use chiasm_nn::{
-    Activation, AttentionScratch, Block, BlockScratch, BlockShape, LayerNorm, Linear, Mask, Qkv, SelfAttention, Weights,
+    Activation, AttentionScratch, Block, BlockScratch, BlockShape, LayerNorm, Linear, Mask, Order, Qkv, SelfAttention, Weights,
     WeightsError,
 };
 use serde::Deserialize;
@@ -115,11 +115,11 @@ fn skip_prompts(w: &mut Weights) {
 
 fn open_video(files: &mut Checkpoint, path: &Path, config: &Config) -> Result<Tower, OpenError> {
     let c = &config.vision_config;
-    let (eps, act) = (c.layer_norm_eps, &c.hidden_act);
+    let act = (c.hidden_act.as_str(), c.layer_norm_eps);
     let frames = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
-    let frames = clip::shape(path, "vision_config", frames, act, eps)?;
+    let frames = model::block_shape(path, "vision_config", frames, act, Order::PreNorm)?;
     let over_frames = [c.mit_hidden_size, c.mit_intermediate_size, c.mit_num_attention_heads];
-    let over_frames = clip::shape(path, "vision_config (mit)", over_frames, act, eps)?;
+    let over_frames = model::block_shape(path, "vision_config (mit)", over_frames, act, Order::PreNorm)?;
     model::expect(path, c.mit_hidden_size == config.projection_dim, || {
         format!("mit_hidden_size is {}, projection_dim {}: expected them equal", c.mit_hidden_size, config.projection_dim)
     })?;

@@ -28,7 +28,7 @@ use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
-const ARITHMETIC: &str = "xlnet 1";
+const ARITHMETIC: &str = "xlnet 2";
 
 /// Tokens of a text at most. Distances have no end, but the published weights were trained on so many, and time and memory grow by
 /// the square.
@@ -172,15 +172,18 @@ impl Layer {
         let qkv = [turned("q")?, turned("k")?, turned("v")?].concat();
         let distance = turned("r")?;
         let out = w.take(&format!("{at}rel_attn.o"), &[dim, n_heads, width])?;
+        let precision = w.precision();
+        let dense =
+            |stored: &[f32]| Linear::with_precision(stored, vec![0.0; stored.len() / dim], dim, Activation::None, precision);
         let bias = |w: &mut Weights, part: &str| w.take(&format!("{at}rel_attn.{part}"), &[n_heads, width]);
         Ok(Self {
-            qkv: Linear::new(&qkv, vec![0.0; 3 * dim], dim, Activation::None),
-            distance: Linear::new(&distance, vec![0.0; dim], dim, Activation::None),
+            qkv: dense(&qkv),
+            distance: dense(&distance),
             to_content: bias(w, "r_w_bias")?,
             to_distance: bias(w, "r_r_bias")?,
             to_segment: bias(w, "r_s_bias")?,
             segments: w.take(&format!("{at}rel_attn.seg_embed"), &[2, n_heads, width])?,
-            out: Linear::new(&out, vec![0.0; dim], dim, Activation::None),
+            out: dense(&out),
             norm_1: LayerNorm::load(w, &format!("{at}rel_attn.layer_norm"), dim, c.layer_norm_eps)?,
             widen: Linear::load(w, &format!("{at}ff.layer_1"), dim, c.d_inner, activation)?,
             narrow: Linear::load(w, &format!("{at}ff.layer_2"), c.d_inner, dim, Activation::None)?,
@@ -241,7 +244,8 @@ impl Layer {
     }
 }
 
-/// Scalar products of the rows of `right` with those of `left`, both `[_, n_in]`: `out` becomes `[right rows, left rows]`.
+/// Scalar products of the rows of `right` with those of `left`, both `[_, n_in]`: `out` becomes `[right rows, left rows]`. Single
+/// precision, as attention has everywhere.
 fn product(left: &[f32], n_in: usize, right: &[f32], out: &mut Vec<f32>) {
     Linear::new(left, vec![0.0; left.len() / n_in], n_in, Activation::None).forward(right, out);
 }
