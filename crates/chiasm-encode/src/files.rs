@@ -1,5 +1,7 @@
 //! Which files of a published model are taken: those that are read here, and the weights once.
 
+use crate::nets::families;
+
 /// Descriptions, in the layout of Hugging Face and of sentence-transformers.
 const DESCRIPTIONS: [&str; 8] = [
     "config.json",
@@ -24,17 +26,36 @@ const VOCABULARIES: [&str; 7] = [
 /// The description of open_clip's layout.
 const OPEN_CLIP: &str = "open_clip_config.json";
 
+/// Whether there is a `config.json` beside a model in open_clip's layout: then it may describe the same model, or be timm's description of
+/// the image tower alone, which only [`is_known`] can tell.
+pub fn in_two_layouts(names: &[String]) -> bool {
+    let has = |name: &str| names.iter().any(|n| n == name);
+    has("config.json")
+        && has(OPEN_CLIP)
+        && chiasm_nn::WEIGHT_FILES.iter().any(|name| name.starts_with("open_clip") && has(name))
+}
+
+/// Whether a `config.json` describes an architecture that can be opened.
+pub fn is_known(config: &[u8]) -> bool {
+    #[derive(serde::Deserialize)]
+    struct Typed {
+        model_type: String,
+    }
+    serde_json::from_slice::<Typed>(config).is_ok_and(|typed| families::modalities(&typed.model_type).is_some())
+}
+
 /// The files to take from a folder or a listing, or why it holds no model.
 ///
 /// Repositories offer the same weights several times: in two formats, and some in the layouts of Hugging Face and open_clip both. One
-/// of them is taken, safetensors before pickles, with the description that belongs to it.
-pub fn select(names: &[String]) -> Result<Vec<String>, String> {
+/// of them is taken, safetensors before pickles, with the description that belongs to it. `known` says whether the `config.json` counts; where
+/// it is the only description it always does.
+pub fn select(names: &[String], known: bool) -> Result<Vec<String>, String> {
     let has = |name: &str| names.iter().any(|n| n == name);
     let first = |of_open_clip: bool| {
         let fits = |name: &&&str| name.starts_with("open_clip") == of_open_clip && has(name);
         chiasm_nn::WEIGHT_FILES.iter().find(fits).copied()
     };
-    let described = has("config.json") || has("modules.json");
+    let described = (has("config.json") && (known || !in_two_layouts(names))) || has("modules.json");
     let (weights, open_clip) = match (first(false), first(true)) {
         (Some(weights), _) if described => (weights, false),
         (_, Some(weights)) if has(OPEN_CLIP) => (weights, true),
@@ -93,7 +114,7 @@ mod tests {
 
     fn taken(names: &[&str]) -> Result<String, String> {
         let names: Vec<String> = names.iter().map(|n| (*n).to_owned()).collect();
-        select(&names).map(|taken| taken.join(" "))
+        select(&names, true).map(|taken| taken.join(" "))
     }
 
     #[test]
@@ -128,6 +149,14 @@ mod tests {
         assert!(
             without(&["tokenizer.json"]).unwrap().contains("vocab.json merges.txt special_tokens_map.json model.safetensors")
         );
+        // timm's description of the image tower, with its weights, beside the whole.
+        let all: Vec<String> = all.iter().map(|n| (*n).to_owned()).collect();
+        assert!(
+            in_two_layouts(&all) && !is_known(br#"{"architecture": "fastvit_mci1"}"#) && is_known(br#"{"model_type": "clip"}"#)
+        );
+        assert!(select(&all, false).unwrap().join(" ").ends_with("open_clip_config.json open_clip_model.safetensors"));
+        let no_other: Vec<String> = all.iter().filter(|name| !name.starts_with("open_clip")).cloned().collect();
+        assert!(!in_two_layouts(&no_other) && select(&no_other, false).unwrap().contains(&"config.json".to_owned()));
         assert!(without(&["config.json", "open_clip_config.json"]).unwrap_err().contains("no config.json"));
         assert!(taken(&["config.json", "README.md"]).unwrap_err().contains("no weights"));
     }

@@ -30,7 +30,7 @@ pub use chiasm_nn::{Precision, instructions};
 pub use cross::{RegionsFileError, open_cross_encoder, read_regions};
 pub use dirs::ModelDirs;
 pub use error::{OpenError, StoreError};
-pub use files::{is_index, is_inside, select, shards};
+pub use files::{in_two_layouts, is_index, is_inside, is_known, select, shards};
 pub use locate::{Location, Place, hub_cache, locate, published_as};
 pub use names::{ModelName, NameError};
 pub use published::{Figure, Published, published};

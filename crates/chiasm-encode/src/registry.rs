@@ -236,7 +236,7 @@ pub fn temperature(name: &str, models: &ModelDirs) -> Result<Option<Temperature>
     let Architecture::Family(family) = by_path(&path)? else { return Ok(None) };
     let asked = if let Part::Tower(modality) = part { Some(modality) } else { None };
     let is_dual = family.modalities.len() > 1 && family.modalities.contains(&Modality::Text);
-    if is_dual { temperature::read(&path, asked) } else { Ok(None) }
+    if is_dual { temperature::read(family.weights(&mut Checkpoint::new(&path))?, asked) } else { Ok(None) }
 }
 
 impl Architecture {

@@ -492,7 +492,9 @@ fn copy_in(
     let refuse = |reason: String| StoreError::NoModel { what: from.display().to_string(), reason };
     let read =
         |path: &Path| fs::read(path).map_err(|source| StoreError::Io { doing: "reading", path: path.to_owned(), source });
-    let mut taken = files::select(&names_in(from)).map_err(refuse)?;
+    let names = names_in(from);
+    let known = !files::in_two_layouts(&names) || files::is_known(&read(&from.join("config.json"))?);
+    let mut taken = files::select(&names, known).map_err(refuse)?;
     for index in taken.iter().filter(|name| files::is_index(name)).cloned().collect::<Vec<_>>() {
         taken.extend(files::shards(&read(&from.join(&index))?).map_err(|reason| refuse(format!("{index}: {reason}")))?);
     }

@@ -6,8 +6,6 @@
 //! direction, of which that of a sound asked by texts is `logit_scale_a`. Jia et al., ICML 2021 (ALIGN) keep what a cosine is divided by,
 //! `temperature`.
 
-use std::path::Path;
-
 use chiasm_core::Modality;
 use chiasm_nn::{Weights, WeightsError};
 
@@ -24,9 +22,8 @@ pub struct Temperature {
     pub bias: Option<f64>,
 }
 
-/// That of the checkpoint in a folder, where its weights have one; `modality` is what the texts are compared with.
-pub(crate) fn read(folder: &Path, modality: Option<Modality>) -> Result<Option<Temperature>, OpenError> {
-    let mut weights = Weights::open(folder)?;
+/// That of a checkpoint, where its weights have one; `modality` is what the texts are compared with.
+pub(crate) fn read(mut weights: Weights, modality: Option<Modality>) -> Result<Option<Temperature>, OpenError> {
     let own = if modality == Some(Modality::Audio) { "logit_scale_a" } else { "logit_scale_t" };
     let Some(scale) = ["logit_scale", own].into_iter().find_map(|name| number(&mut weights, name).transpose()) else {
         return divisor(&mut weights);
@@ -58,15 +55,40 @@ fn number(weights: &mut Weights, name: &str) -> Result<Option<f32>, WeightsError
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
+    use crate::checkpoint::Checkpoint;
+    use crate::nets::families;
     use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 
     fn read_of(tensors: &[(&str, &[usize], f32)], modality: Modality) -> Result<Option<Temperature>, OpenError> {
         let folder = tempfile::tempdir().unwrap();
+        write(tensors, &folder.path().join("model.safetensors"));
+        read(Weights::open(folder.path()).unwrap(), Some(modality))
+    }
+
+    fn write(tensors: &[(&str, &[usize], f32)], path: &Path) {
         let bytes: Vec<_> = tensors.iter().map(|(name, shape, v)| (*name, shape.to_vec(), v.to_le_bytes())).collect();
         let views = bytes.iter().map(|(name, shape, v)| (*name, TensorView::new(Dtype::F32, shape.clone(), v).unwrap()));
-        serialize_to_file(views, None, &folder.path().join("model.safetensors")).unwrap();
-        read(folder.path(), Some(modality))
+        serialize_to_file(views, None, path).unwrap();
+    }
+
+    #[test]
+    fn of_two_layouts_in_one_folder_the_one_that_is_opened_says_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |file: &str| folder.path().join(file);
+        // timm's image tower beside the whole, which was saved by training on several machines.
+        std::fs::write(at("config.json"), r#"{"architecture": "fastvit_mci1"}"#).unwrap();
+        std::fs::write(at("open_clip_config.json"), "{}").unwrap();
+        write(&[("head.bias", &[1], 0.0)], &at("model.safetensors"));
+        write(&[("module.logit_scale", &[], 4.6)], &at("open_clip_model.safetensors"));
+        let family = families::family_of(folder.path()).unwrap();
+        let weights = family.weights(&mut Checkpoint::new(folder.path())).unwrap();
+        assert_eq!(
+            read(weights, Some(Modality::Image)).unwrap(),
+            Some(Temperature { scale: f64::from(4.6f32).exp(), bias: None })
+        );
     }
 
     #[test]

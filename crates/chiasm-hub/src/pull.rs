@@ -3,7 +3,9 @@
 use std::fs;
 
 use chiasm_core::{Cancel, Progress};
-use chiasm_encode::{Entry, ModelName, Stage, Store, StoreError, StoredFile, is_index, select, shards};
+use chiasm_encode::{
+    Entry, ModelName, Stage, Store, StoreError, StoredFile, in_two_layouts, is_index, is_known, select, shards,
+};
 
 use crate::client::Hub;
 use crate::download::{Wanted, fetch};
@@ -40,8 +42,15 @@ pub fn pull(hub: &Hub, store: &Store, name: &ModelName, progress: &dyn Progress,
     let listed = listed?;
     let names: Vec<String> = listed.files.keys().cloned().collect();
     let refuse = |reason: String| HubError::Refused { what: name.to_string(), reason };
-    let wanted = select(&names).map_err(refuse)?;
     let stage = store.stage(name)?;
+    let known = !in_two_layouts(&names) || config_is_known(hub, &stage, name, &listed, progress, cancel)?;
+    let wanted = match select(&names, known) {
+        Ok(wanted) => wanted,
+        Err(reason) => {
+            stage.discard();
+            return Err(refuse(reason));
+        }
+    };
     if let Some(entry) = &here {
         reuse(entry, &stage, &wanted);
     }
@@ -77,14 +86,7 @@ fn fill(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Vec<StoredFile>, HubError> {
-    let one = |file: &str| {
-        let stated = listed.files.get(file).cloned();
-        let stated = stated.ok_or_else(|| HubError::Refused {
-            what: name.to_string(),
-            reason: format!("its index names `{file}`, which the listing does not"),
-        })?;
-        fetch(hub, stage, Wanted { name, commit: &listed.commit, file, stated }, progress, cancel)
-    };
+    let one = |file: &str| one(hub, stage, name, listed, file, progress, cancel);
     let (weights, descriptions): (Vec<String>, Vec<String>) = wanted.into_iter().partition(|file| is_weights(file));
     let mut stored = Vec::new();
     progress.start(&format!("describing {name}"), Some(size(stage, listed, name, &descriptions)));
@@ -106,6 +108,45 @@ fn fill(
     }
     progress.finish();
     Ok(stored)
+}
+
+/// Fetches a file of the listing.
+fn one(
+    hub: &Hub,
+    stage: &Stage,
+    name: &ModelName,
+    listed: &Listing,
+    file: &str,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<StoredFile, HubError> {
+    let stated = listed.files.get(file).cloned();
+    let stated = stated.ok_or_else(|| HubError::Refused {
+        what: name.to_string(),
+        reason: format!("its index names `{file}`, which the listing does not"),
+    })?;
+    fetch(hub, stage, Wanted { name, commit: &listed.commit, file, stated }, progress, cancel)
+}
+
+/// Whether the `config.json` beside a model in open_clip's layout describes a model that can be opened: it is fetched first. Else it would
+/// be taken for the description, so it is not kept.
+fn config_is_known(
+    hub: &Hub,
+    stage: &Stage,
+    name: &ModelName,
+    listed: &Listing,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<bool, HubError> {
+    const FILE: &str = "config.json";
+    progress.start(&format!("describing {name}"), None);
+    let fetched = one(hub, stage, name, listed, FILE, progress, cancel);
+    progress.finish();
+    fetched?;
+    let path = stage.path(FILE)?;
+    let known = fs::read(&path).map(|config| is_known(&config));
+    let known = known.and_then(|known| if known { Ok(true) } else { fs::remove_file(&path).map(|()| false) });
+    known.map_err(|source| HubError::Io { path, source })
 }
 
 fn is_weights(file: &str) -> bool {

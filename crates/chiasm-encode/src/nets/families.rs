@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use chiasm_core::Modality;
+use chiasm_nn::Weights;
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
@@ -52,6 +53,9 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "gru", modalities: recurrent::MODALITIES, open: recurrent::open },
 ];
 
+/// SigLIP 2 over pictures of any shape; the checkpoints for one size call themselves `siglip`.
+const NAFLEX: &str = "siglip2";
+
 /// Those whose classifier is read, see [`crate::nets::classes`].
 const CLASSIFIERS: &[&str] = &["vit", "dinov2", "resnet", "efficientnet", "audio-spectrogram-transformer", "cnn14"];
 
@@ -59,6 +63,11 @@ impl Family {
     /// Whether its checkpoints may name classes.
     pub(crate) fn has_classes(&self) -> bool {
         CLASSIFIERS.contains(&self.model_type)
+    }
+
+    /// The weights that its towers are opened with: where a folder has those of another layout too, not those.
+    pub(crate) fn weights(&self, files: &mut Checkpoint) -> Result<Weights, OpenError> {
+        if self.model_type == OPEN_CLIP.model_type { open_clip::weights(files) } else { files.weights() }
     }
 }
 
@@ -84,6 +93,11 @@ pub(crate) fn family_of(folder: &Path) -> Result<&'static Family, OpenError> {
         Some(family) if !of_open_clip || open_clip::other_weights(folder) => Ok(family),
         Some(_) | None if of_open_clip => Ok(&OPEN_CLIP),
         Some(_) | None => {
+            if model_type.as_deref() == Some(NAFLEX) {
+                let reason = "model_type is `siglip2`: its pictures keep their shape and are cut into any number of patches (NaFlex), which \
+                              is not known here; take a checkpoint for pictures of one size, as google/siglip2-base-patch16-224";
+                return Err(model::config(&folder.join("config.json"), reason));
+            }
             let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
             Err(unknown(folder, model_type.as_deref(), &known))
         }
@@ -136,6 +150,8 @@ mod tests {
         // A description of the image tower alone, as timm's folders have it beside the whole.
         assert_eq!(family(&[ours, our_weights, timms, their_weights]).unwrap(), "open_clip");
         assert!(family(&[timms, their_weights]).unwrap_err().contains("no model_type"));
+        let naflex = ("config.json", r#"{"model_type": "siglip2"}"#);
+        assert!(family(&[naflex, their_weights]).unwrap_err().contains("take a checkpoint for pictures of one size"));
         assert!(family(&[our_weights]).unwrap_err().contains("open_clip_config.json (open_clip)"));
     }
 }

@@ -302,7 +302,7 @@ fn known(path: &Path, at: &str, rest: &Map<String, Value>, without_effect: &[&st
 }
 
 /// The weights.
-fn weights(files: &mut Checkpoint) -> Result<Weights, OpenError> {
+pub(crate) fn weights(files: &mut Checkpoint) -> Result<Weights, OpenError> {
     let mut w = files.weights_first(&WEIGHTS)?;
     // As saved by training on several machines.
     w.strip_prefix("module.")?;

@@ -17,8 +17,18 @@ const COMMIT: &str = "0123456789abcdef0123456789abcdef01234567";
 
 /// A CLIP of a few thousand made-up weights, as it would be published: with the weights twice, and files that nobody reads here.
 fn published() -> BTreeMap<String, Vec<u8>> {
-    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/goldens/encode/nets/clip_quick_image.json");
-    let golden: serde_json::Value = serde_json::from_slice(&std::fs::read(golden).unwrap()).unwrap();
+    let mut files = of_golden("clip_quick_image");
+    for other in ["pytorch_model.bin", "README.md", ".gitattributes", "onnx/model.onnx", "open_clip_config.json"] {
+        files.insert(other.to_owned(), other.as_bytes().to_vec());
+    }
+    files
+}
+
+/// The files of the model of a golden, with made-up weights.
+fn of_golden(name: &str) -> BTreeMap<String, Vec<u8>> {
+    let goldens = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/goldens/encode/nets");
+    let golden: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(goldens.join(format!("{name}.json"))).unwrap()).unwrap();
     let mut files: BTreeMap<String, Vec<u8>> = BTreeMap::new();
     for (file, content) in golden["files"].as_object().unwrap() {
         files.insert(file.clone(), content.to_string().into_bytes());
@@ -35,10 +45,7 @@ fn published() -> BTreeMap<String, Vec<u8>> {
         })
         .collect();
     let views = tensors.iter().map(|(name, shape, bytes)| (*name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
-    files.insert("model.safetensors".to_owned(), serialize(views, None).unwrap());
-    for other in ["pytorch_model.bin", "README.md", ".gitattributes", "onnx/model.onnx", "open_clip_config.json"] {
-        files.insert(other.to_owned(), other.as_bytes().to_vec());
-    }
+    files.insert(golden["weights"].as_str().unwrap().to_owned(), serialize(views, None).unwrap());
     files
 }
 
@@ -177,6 +184,28 @@ fn a_model_comes_whole_and_only_once() {
     let asked = place.hub.seen().len();
     assert!(place.pull().unwrap().was_here);
     assert_eq!(place.hub.seen().len(), asked);
+}
+
+#[test]
+fn of_two_layouts_the_one_that_describes_the_model_comes() {
+    // timm's description and weights of the image tower alone, beside the whole model in open_clip's layout.
+    let mut files = of_golden("open_clip_quick_image");
+    files.insert("config.json".to_owned(), br#"{"architecture": "vit_base_patch32_clip_224"}"#.to_vec());
+    files.insert("model.safetensors".to_owned(), b"timm's".to_vec());
+    let (hub, _storage) = hub_and_storage(files.clone());
+    let place = Place::new(hub);
+    let pulled = place.pull().unwrap();
+    let here = ["chiasm-model.json", "open_clip_config.json", "open_clip_model.safetensors", "tokenizer.json"];
+    assert_eq!(place.on_disk(), here.map(|file| format!("store/{NAME}/{file}")));
+    assert_eq!(pulled.entry.manifest.unwrap().towers.len(), 2);
+
+    // The same model in both layouts: Hugging Face's, as where it stands alone.
+    files.extend(of_golden("clip_quick_image"));
+    let (hub, _storage) = hub_and_storage(files);
+    let place = Place::new(hub);
+    place.pull().unwrap();
+    let here = ["chiasm-model.json", "config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json"];
+    assert_eq!(place.on_disk(), here.map(|file| format!("store/{NAME}/{file}")));
 }
 
 #[test]
