@@ -6,7 +6,7 @@ use chiasm_nn::{Precision, Weights};
 use serde::de::DeserializeOwned;
 
 use crate::error::OpenError;
-use crate::model;
+use crate::{digests, model};
 
 /// A model's folder in the layout of Hugging Face or open_clip, read file by file.
 ///
@@ -56,19 +56,21 @@ impl Checkpoint {
 
     /// The weights, in whichever layout they are.
     pub(crate) fn weights(&mut self) -> Result<Weights, OpenError> {
-        let mut weights = Weights::open(&self.folder)?;
-        weights.set_precision(self.precision);
-        self.weights = Some(*weights.digest());
-        Ok(weights)
+        let weights = Weights::open(&self.folder)?;
+        Ok(self.noted(weights))
     }
 
     /// The same from the first of these files that is there; from whichever is, where none of them is.
     pub(crate) fn weights_first(&mut self, files: &[&str]) -> Result<Weights, OpenError> {
         let Some(file) = files.iter().map(|file| self.path(file)).find(|path| path.is_file()) else { return self.weights() };
-        let mut weights = Weights::read(&file)?;
+        let weights = Weights::read(&file)?;
+        Ok(self.noted(weights))
+    }
+
+    fn noted(&mut self, mut weights: Weights) -> Weights {
         weights.set_precision(self.precision);
-        self.weights = Some(*weights.digest());
-        Ok(weights)
+        self.weights = Some(digests::of(&weights));
+        weights
     }
 
     /// Digest of the weights, of every description read so far, of the precision, and of `arithmetic`, which names the code (see [`model::fingerprint`]).

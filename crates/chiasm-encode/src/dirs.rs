@@ -65,7 +65,7 @@ fn var(name: &str) -> Option<PathBuf> {
 }
 
 /// The folder in which Hugging Face's tools look for their cache: the same on every system.
-fn user_cache_dir() -> Option<PathBuf> {
+pub(crate) fn user_cache_dir() -> Option<PathBuf> {
     let home = if cfg!(windows) { "USERPROFILE" } else { "HOME" };
     var("XDG_CACHE_HOME").or_else(|| var(home).map(|home| home.join(".cache")))
 }

@@ -9,6 +9,7 @@
 mod batch;
 mod checkpoint;
 mod cross;
+mod digests;
 mod dirs;
 mod error;
 mod features;

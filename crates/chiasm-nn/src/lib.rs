@@ -38,5 +38,5 @@ pub use norm::{BatchNorm, LayerNorm};
 pub use pool::{Pool, Pooling, SqueezeExcite};
 pub use recurrent::{Cell, RecurrentLayer, RecurrentScratch, RecurrentShape};
 pub use transformer::{Block, BlockNames, BlockScratch, BlockShape, CrossLayer, CrossNames, Order};
-pub use weights::{WEIGHT_FILES, Weights, WeightsError};
+pub use weights::{Table, WEIGHT_FILES, Weights, WeightsError};
 pub use windows::{PatchMerge, WindowBlock, WindowScratch};

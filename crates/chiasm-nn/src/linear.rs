@@ -25,9 +25,11 @@ impl Linear {
         n_out: usize,
         activation: Activation,
     ) -> Result<Self, WeightsError> {
+        let (name, precision) = (format!("{prefix}.weight"), weights.precision());
+        // Whoever has mistaken a size is told of the weight, though it is borrowed last.
+        weights.demand(&name, &[n_out, n_in])?;
         let bias = weights.take(&format!("{prefix}.bias"), &[n_out])?;
-        let precision = weights.precision();
-        let stored = weights.borrow(&format!("{prefix}.weight"), &[n_out, n_in])?;
+        let stored = weights.borrow(&name, &[n_out, n_in])?;
         Ok(Self::with_precision(&stored, bias, n_in, activation, precision))
     }
 

@@ -21,7 +21,7 @@
 use std::path::Path;
 
 use chiasm_core::Modality;
-use chiasm_nn::{Block, BlockNames, LayerNorm, Linear, Mask, Order, Qkv, Weights};
+use chiasm_nn::{Block, BlockNames, LayerNorm, Linear, Mask, Order, Qkv, Table, Weights};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
@@ -148,7 +148,7 @@ impl Positions {
 pub(crate) struct Bert {
     dim: usize,
     /// `[vocab_size, dim]`.
-    words: Vec<f32>,
+    words: Table,
     /// `[max_position_embeddings, dim]`, the embedding of the one token type in use already added.
     table: Vec<f32>,
     positions: Positions,
@@ -172,7 +172,7 @@ impl Bert {
         let sizes = [dim, c.intermediate_size, c.num_attention_heads];
         let shape = model::block_shape(path, "", sizes, (&c.hidden_act, eps), Order::PostNorm)?;
 
-        let words = w.take(&format!("{prefix}embeddings.word_embeddings.weight"), &[c.vocab_size, dim])?;
+        let words = w.table(&format!("{prefix}embeddings.word_embeddings.weight"), [c.vocab_size, dim])?;
         let mut table = w.take(&format!("{prefix}embeddings.position_embeddings.weight"), &[c.max_position_embeddings, dim])?;
         // A single text is all of type 0, so that type's embedding is one more summand of every position.
         let types = w.take(&format!("{prefix}embeddings.token_type_embeddings.weight"), &[c.type_vocab_size, dim])?;
@@ -223,8 +223,7 @@ impl Bert {
                         next - 1
                     }
                 };
-                let word = &self.words[*id as usize * dim..][..dim];
-                x.extend(word.iter().zip(&self.table[at * dim..][..dim]).map(|(w, p)| w + p));
+                self.words.push_sum(*id as usize, &self.table[at * dim..][..dim], &mut x);
             }
         }
         self.norm.forward(&mut x);

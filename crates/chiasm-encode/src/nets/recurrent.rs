@@ -31,7 +31,7 @@
 //! | embedding | `[projection_dim]`, without it `[directions hidden_size]` | any, or unit length |
 
 use chiasm_core::Modality;
-use chiasm_nn::{Activation, Cell, Linear, RecurrentLayer, RecurrentScratch, RecurrentShape, Weights, WeightsError};
+use chiasm_nn::{Activation, Cell, Linear, RecurrentLayer, RecurrentScratch, RecurrentShape, Table, Weights, WeightsError};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
@@ -119,7 +119,7 @@ pub(crate) fn open(files: &mut Checkpoint, _: Wanted) -> Result<Opened, OpenErro
 /// The network.
 struct Recurrent {
     /// `[vocab_size, embedding_dim]`.
-    words: Vec<f32>,
+    words: Table,
     words_dim: usize,
     layers: Vec<RecurrentLayer>,
     hidden: usize,
@@ -141,7 +141,7 @@ impl Recurrent {
         };
         let projection = |n: usize, w: &mut Weights| Linear::load(w, "projection", n_out, n, Activation::None);
         Ok(Self {
-            words: w.take("embedding.weight", &[c.vocab_size, c.embedding_dim])?,
+            words: w.table("embedding.weight", [c.vocab_size, c.embedding_dim])?,
             words_dim: c.embedding_dim,
             layers: (0..c.num_layers).map(|i| layer(i, w)).collect::<Result<_, _>>()?,
             hidden: c.hidden_size,
@@ -180,7 +180,7 @@ impl Net<Vec<u32>> for Recurrent {
         let lengths: Vec<usize> = texts.iter().map(Vec::len).collect();
         let mut x: Vec<f32> = Vec::with_capacity(lengths.iter().sum::<usize>() * self.words_dim);
         for id in texts.iter().flatten() {
-            x.extend_from_slice(&self.words[*id as usize * self.words_dim..][..self.words_dim]);
+            self.words.push(*id as usize, &mut x);
         }
         watch("hidden.0", &x);
         let (mut out, mut scratch) = (Vec::new(), RecurrentScratch::default());

@@ -1,7 +1,7 @@
 //! The text transformer of CLIP and its kin: words and positions to the state of one token, projected. Checkpoints differ in what they
 //! call its parts and in how the text is read; both are said by who loads it.
 
-use chiasm_nn::{Block, BlockNames, BlockShape, LayerNorm, Linear, Mask, Weights, WeightsError};
+use chiasm_nn::{Block, BlockNames, BlockShape, LayerNorm, Linear, Mask, Table, Weights, WeightsError};
 
 use crate::net::{Net, Watch, run};
 use crate::nets::clip::projected;
@@ -57,7 +57,7 @@ pub(crate) struct Appended {
 /// The network.
 pub(crate) struct TextTransformer {
     /// `[vocabulary, dim]`.
-    words: Vec<f32>,
+    words: Table,
     /// `[positions, dim]`.
     positions: Vec<f32>,
     blocks: Vec<Block>,
@@ -78,7 +78,7 @@ impl TextTransformer {
         let dim = parts.shape.dim;
         let (names, n_blocks) = parts.blocks;
         Ok(Self {
-            words: w.take(parts.words.0, &[parts.words.1, dim])?,
+            words: w.table(parts.words.0, [parts.words.1, dim])?,
             positions: w.take(parts.positions.0, &[parts.positions.1, dim])?,
             blocks: (0..n_blocks).map(|i| Block::load(w, &names(i), parts.shape)).collect::<Result<_, _>>()?,
             norm: LayerNorm::load(w, parts.norm, dim, parts.shape.eps)?,
@@ -109,8 +109,7 @@ impl TextTransformer {
         for ids in texts {
             let before = x.len();
             for (id, position) in ids.iter().zip(self.positions.chunks_exact(dim)) {
-                let word = &self.words[*id as usize * dim..][..dim];
-                x.extend(word.iter().zip(position).map(|(w, p)| w + p));
+                self.words.push_sum(*id as usize, position, &mut x);
             }
             if let Speaker::Appended(appended) = &self.reading.speaker {
                 x.extend(appended.token.iter().zip(last).map(|(t, p)| t + p));

@@ -26,7 +26,7 @@ use std::path::Path;
 
 use chiasm_core::Modality;
 use chiasm_nn::{
-    Activation, Block, BlockNames, BlockShape, FeatureMap, LayerNorm, Linear, Mask, Order, Qkv, Weights, WeightsError,
+    Activation, Block, BlockNames, BlockShape, FeatureMap, LayerNorm, Linear, Mask, Order, Qkv, Table, Weights, WeightsError,
 };
 use serde::Deserialize;
 
@@ -137,7 +137,7 @@ fn take_projection(w: &mut Weights, name: &str, n_in: usize, n_out: usize) -> Re
 /// The text tower.
 struct Text {
     /// `[vocab_size, dim]`.
-    words: Vec<f32>,
+    words: Table,
     /// `[max_position_embeddings, dim]`.
     positions: Vec<f32>,
     blocks: Vec<Block>,
@@ -164,7 +164,7 @@ impl Text {
             Block::load(w, &names, shape)
         };
         Ok(Self {
-            words: w.take(&format!("{prefix}token_embedding.weight"), &[c.vocab_size, dim])?,
+            words: w.table(&format!("{prefix}token_embedding.weight"), [c.vocab_size, dim])?,
             positions: w.take(&format!("{prefix}positional_embedding"), &[c.max_position_embeddings, dim])?,
             blocks: (0..c.num_hidden_layers).map(|i| block(i, w)).collect::<Result<_, _>>()?,
             norm: LayerNorm::load(w, &format!("{prefix}ln_final"), dim, shape.eps)?,
@@ -193,8 +193,7 @@ impl Net<Vec<u32>> for Text {
         let mut x = Vec::with_capacity(lengths.iter().sum::<usize>() * dim);
         for ids in &texts {
             for (id, position) in ids.iter().zip(self.positions.chunks_exact(dim)) {
-                let word = &self.words[*id as usize * dim..][..dim];
-                x.extend(word.iter().zip(position).map(|(w, p)| w + p));
+                self.words.push_sum(*id as usize, position, &mut x);
             }
         }
         run(&self.blocks, &mut x, &lengths, Mask::Causal, watch);

@@ -1,6 +1,6 @@
 //! Token ids to the rows that go into the first block of BERT and its kin.
 
-use chiasm_nn::{LayerNorm, Weights, WeightsError};
+use chiasm_nn::{LayerNorm, Table, Weights, WeightsError};
 
 /// Sizes of the tables.
 #[derive(Clone, Copy)]
@@ -18,7 +18,7 @@ pub(crate) struct Tables {
 pub(crate) struct Words {
     dim: usize,
     /// `[n_words, dim]`.
-    words: Vec<f32>,
+    words: Table,
     /// `[n_positions, dim]`, the embedding of the one type in use already added.
     positions: Vec<f32>,
     norm: LayerNorm,
@@ -29,7 +29,7 @@ impl Words {
     pub(crate) fn load(w: &mut Weights, prefix: &str, tables: Tables) -> Result<Self, WeightsError> {
         let Tables { n_words, n_positions, n_types, dim, eps } = tables;
         let at = |part: &str| format!("{prefix}{part}");
-        let words = w.take(&at("word_embeddings.weight"), &[n_words, dim])?;
+        let words = w.table(&at("word_embeddings.weight"), [n_words, dim])?;
         let mut positions = w.take(&at("position_embeddings.weight"), &[n_positions, dim])?;
         if n_types > 0 {
             let types = w.take(&at("token_type_embeddings.weight"), &[n_types, dim])?;
@@ -48,8 +48,7 @@ impl Words {
         let mut x = Vec::with_capacity(texts.iter().map(Vec::len).sum::<usize>() * dim);
         for ids in texts {
             for (id, position) in ids.iter().zip(self.positions.chunks_exact(dim)) {
-                let word = &self.words[*id as usize * dim..][..dim];
-                x.extend(word.iter().zip(position).map(|(w, p)| w + p));
+                self.words.push_sum(*id as usize, position, &mut x);
             }
         }
         self.norm.forward(&mut x);

@@ -18,7 +18,7 @@
 //! | embedding | `[d_model]`: the state of `summary_type` | unit length |
 
 use chiasm_core::Modality;
-use chiasm_nn::{Activation, LayerNorm, Linear, Weights, WeightsError, softmax};
+use chiasm_nn::{Activation, LayerNorm, Linear, Table, Weights, WeightsError, softmax};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
@@ -88,7 +88,7 @@ enum Summary {
 /// The network.
 struct XlNet {
     /// `[vocab_size, dim]`.
-    words: Vec<f32>,
+    words: Table,
     layers: Vec<Layer>,
     summary: Summary,
     /// Distances beyond are taken for this one, where it is above 0.
@@ -141,7 +141,7 @@ pub(crate) fn open(files: &mut Checkpoint, _: Wanted) -> Result<Opened, OpenErro
     let tokenizer = TextTokenizer::open(files, MAX_TOKENS, c.vocab_size)?;
     let mut w = files.weights()?;
     let prefix = if w.has("transformer.word_embedding.weight") { "transformer." } else { "" };
-    let words = w.take(&format!("{prefix}word_embedding.weight"), &[c.vocab_size, dim])?;
+    let words = w.table(&format!("{prefix}word_embedding.weight"), [c.vocab_size, dim])?;
     let layers = (0..c.n_layer)
         .map(|i| Layer::load(&mut w, &format!("{prefix}layer.{i}."), &c, activation))
         .collect::<Result<_, _>>()?;
@@ -276,7 +276,8 @@ impl Net<Vec<u32>> for XlNet {
 
     fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
         let dim = self.dim;
-        let mut x: Vec<f32> = texts.iter().flatten().flat_map(|id| &self.words[*id as usize * dim..][..dim]).copied().collect();
+        let mut x: Vec<f32> = Vec::new();
+        texts.iter().flatten().for_each(|id| self.words.push(*id as usize, &mut x));
         let waves: Vec<Vec<f32>> = texts.iter().map(|ids| self.waves(ids.len())).collect();
         watch("hidden.0", &x);
         for (i, layer) in self.layers.iter().enumerate() {

@@ -26,6 +26,7 @@ mod neon;
 mod plain;
 mod quantise;
 mod tile;
+mod words;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
@@ -40,6 +41,7 @@ use crate::simd::{map_with, widest};
 use isa::Kernel;
 use quantise::{Columns, Encoding, Place, RowScale, Rows};
 use tile::Strip;
+use words::Words;
 
 /// How numbers stand in the products of dense layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -85,12 +87,6 @@ pub fn instructions(precision: Precision) -> &'static str {
 /// Words in a cache line; panels begin on one.
 const LINE: usize = 16;
 
-/// A cache line of words.
-#[derive(Clone, Copy, Debug)]
-#[repr(align(64))]
-#[expect(dead_code, reason = "read and written as the slices of words that `Words` gives")]
-struct Line([u32; LINE]);
-
 /// A matrix `[n_in, n_out]` packed for the products of this machine.
 #[derive(Clone, Debug)]
 pub(crate) struct Packed {
@@ -100,7 +96,7 @@ pub(crate) struct Packed {
     n_out: usize,
     /// Words per row.
     steps: usize,
-    words: Vec<Line>,
+    words: Words,
     /// Added to every row; as many as the panels have columns, like the following.
     bias: Vec<f32>,
     /// With integers: what a unit of each column is worth.
@@ -157,11 +153,11 @@ impl Packed {
         let encoding = Encoding::of(precision, kernel);
         let width = kernel.columns;
         let (steps, n_panels) = (kernel.steps(n_in), n_out.div_ceil(width));
-        let mut words = vec![Line([0; LINE]); n_panels * steps * width / LINE];
+        let mut words = Words::zeros(n_panels * steps * width);
         bias.resize(n_panels * width, 0.0);
         let (mut units, mut sums) = (vec![0.0; bias.len()], vec![0.0; bias.len()]);
         if n_in > 0 {
-            let panels = words.as_flattened_words().par_chunks_mut(steps * width);
+            let panels = words.as_mut_slice().par_chunks_mut(steps * width);
             let scales = units.par_chunks_mut(width).zip(sums.par_chunks_mut(width));
             panels.zip(stored.par_chunks(width * n_in)).zip(scales).for_each(|((panel, stored), (units, sums))| {
                 widest(Columns { stored, n_in, encoding, width, panel, units, sums });
@@ -234,7 +230,7 @@ impl Packed {
     /// The product of packed rows, so few that they stay in the cache.
     fn block(&self, rows: &Rows, n: usize, mut target: Target<'_>, sums: &mut Vec<f32>) {
         let (kernel, width) = (self.kernel, self.kernel.columns);
-        let words = self.words.as_flattened();
+        let words = self.words.as_slice();
         let n_panels = self.n_out.div_ceil(width);
         // Parts of long rows; then the sums of all panels wait until the last part. Whole chunks, so that the same products are
         // summed together however many rows there are.
@@ -287,26 +283,6 @@ pub fn on_all_threads<R>(work: impl FnOnce() -> R) -> R {
     }
     let _restore = Restore(ALONE.replace(true));
     work()
-}
-
-/// Lines seen as words.
-trait Words {
-    fn as_flattened(&self) -> &[u32];
-    fn as_flattened_words(&mut self) -> &mut [u32];
-}
-
-impl Words for Vec<Line> {
-    #[allow(unsafe_code)]
-    fn as_flattened(&self) -> &[u32] {
-        // SAFETY: a `Line` is sixteen words, as large as they are (64 bytes, of which none is padding).
-        unsafe { std::slice::from_raw_parts(self.as_ptr().cast(), self.len() * LINE) }
-    }
-
-    #[allow(unsafe_code)]
-    fn as_flattened_words(&mut self) -> &mut [u32] {
-        // SAFETY: as above; the borrow is exclusive, and any bits are a word.
-        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), self.len() * LINE) }
-    }
 }
 
 /// Sums of some panels to numbers: scales, bias, activation, and out.

@@ -22,7 +22,8 @@ impl Bytes {
         let file = File::open(path)?;
         // SAFETY: the mapping is read-only and private to this value, and values are copied out of it, so no reference into it
         // leaves this crate. Nothing in this program writes into a model's file: whoever fetches one renames it to its place.
-        // Another program that truncates the file while it is mapped would make reading fault, and one that writes into it
+        // Another program that truncates the file while it is mapped, which it
+        // is as long as a table of its is in use, would make reading fault, and one that writes into it
         // would change the weights that are read; that is the known price of a memory map.
         Ok(Self::Mapped(unsafe { Mmap::map(&file) }?))
     }

@@ -13,13 +13,14 @@
 //! PyTorch's files are pickles, which are programs. None is run: what names anything but tensors and their like is refused.
 //!
 //! # Memory
-//! Files are mapped, so opening costs no more than their headers and a tensor is read when it is taken. [`Bytes::map`] says what
-//! a map is worth: who truncates a file while it is loaded brings the program down.
+//! Files are mapped, so opening costs no more than their headers and a tensor is read when it is taken; tables of embeddings ([`Table`])
+//! stay mapped. [`Bytes::map`] says what a map is worth: who truncates a file while it is in use brings the program down.
 
 mod bytes;
 mod pickle;
 mod safetensors;
 mod shards;
+mod table;
 mod tensor;
 mod torch;
 mod zip;
@@ -34,6 +35,7 @@ use rayon::prelude::*;
 
 use self::bytes::Bytes;
 pub use self::shards::WEIGHT_FILES;
+pub use self::table::Table;
 use self::tensor::Stored;
 use crate::kernel::Precision;
 use crate::simd::{sum_of, widest};
@@ -255,15 +257,32 @@ impl Weights {
     /// BLAKE3 of the whole file; of several shards, over their names and digests in the order of names. Computed on all cores when it
     /// is first asked for.
     pub fn digest(&self) -> &blake3::Hash {
+        self.digest_known(|_| None, |_, _| ())
+    }
+
+    /// The same where digests of files may be known: `known` is asked before one is computed, and `learnt` is told what was.
+    pub fn digest_known(
+        &self,
+        known: impl Fn(&Path) -> Option<blake3::Hash>,
+        learnt: impl Fn(&Path, blake3::Hash),
+    ) -> &blake3::Hash {
+        let of_part = |name: &str, part: &Bytes| {
+            let path = self.file.with_file_name(name);
+            known(&path).unwrap_or_else(|| {
+                let digest = part.digest();
+                learnt(&path, digest);
+                digest
+            })
+        };
         self.digest.get_or_init(|| {
-            if let [(_, whole)] = self.parts.as_slice() {
-                return whole.digest();
+            if let [(name, whole)] = self.parts.as_slice() {
+                return of_part(name, whole);
             }
             let mut hasher = blake3::Hasher::new();
             for (name, part) in &self.parts {
-                // Each by its own digest, so that no two lists of names and files read the same.
+                // Each by its own digest, so that no two lists of parts read the same.
                 hasher.update(blake3::hash(name.as_bytes()).as_bytes());
-                hasher.update(part.digest().as_bytes());
+                hasher.update(of_part(name, part).as_bytes());
             }
             hasher.finalize()
         })
@@ -341,6 +360,21 @@ impl Weights {
         Ok(read.map_or_else(|| Cow::Borrowed(stored.as_floats().unwrap_or_default()), Cow::Owned))
     }
 
+    /// Takes a tensor of two dimensions as a table, which is not read before its rows are.
+    ///
+    /// # Errors
+    /// As [`Weights::take`].
+    pub fn table(&mut self, tensor: &str, shape: [usize; 2]) -> Result<Table, WeightsError> {
+        let read = match self.borrow(tensor, &shape)? {
+            Cow::Borrowed(_) => None,
+            Cow::Owned(values) => Some(values),
+        };
+        Ok(match read {
+            Some(values) => Table::held(values, shape[1]),
+            None => Table::mapped(self.entry(tensor, &shape)?.stored.clone(), shape[1]),
+        })
+    }
+
     /// Takes a tensor as [`Weights::take`] does if it is there.
     ///
     /// # Errors
@@ -392,6 +426,14 @@ impl Weights {
     }
 
     /// The entry of a tensor of exactly this shape.
+    /// Checks that a tensor is there, and of this shape.
+    ///
+    /// # Errors
+    /// [`WeightsError::Missing`], [`WeightsError::Shape`].
+    pub(crate) fn demand(&self, tensor: &str, shape: &[usize]) -> Result<(), WeightsError> {
+        self.entry(tensor, shape).map(drop)
+    }
+
     fn entry(&self, tensor: &str, shape: &[usize]) -> Result<&Entry, WeightsError> {
         let Some(entry) = self.tensors.get(tensor) else {
             return Err(WeightsError::Missing { file: self.file.clone(), tensor: tensor.to_owned() });

@@ -10,6 +10,7 @@ use safetensors::tensor::Dtype;
 use super::bytes::Bytes;
 
 /// Where a tensor's numbers are. Whoever makes one has checked that they all lie within `data`.
+#[derive(Clone)]
 pub(super) struct Stored {
     pub(super) file: Arc<Path>,
     pub(super) data: Arc<Bytes>,
