@@ -151,7 +151,7 @@ fn damaged_image_and_sound_models_are_refused_by_name() {
     std::fs::write(&json, "{}").unwrap();
     assert!(refusal("mobilenet_v2", dir.path()).contains("mobilenet_v2.json: missing field"));
     for (old, new, part) in [
-        (r#""out_channels": 521"#, r#""out_channels": 520"#, "`classifier.weight`"),
+        (r#""out_channels": 521"#, r#""out_channels": 520"#, "tensor `classifier."),
         (r#""mel_max_hz": 7500.0"#, r#""mel_max_hz": 7000.0"#, "mel filters"),
         (r#""patch_samples": 15600"#, r#""patch_samples": 16000"#, "patch_frames"),
         (r#""patch_samples": 15600"#, r#""patch_samples": 99999999999"#, "patch_samples"),
@@ -203,7 +203,7 @@ fn damaged_sentence_models_are_refused_by_name() {
             "config.json",
             r#""intermediate_size": 1536"#,
             r#""intermediate_size": 1537"#,
-            "`encoder.layer.0.intermediate.dense.weight`",
+            "tensor `encoder.layer.0.intermediate.dense.",
         ),
         ("config.json", r#""num_hidden_layers": 6"#, r#""num_hidden_layers": 7"#, "no tensor `encoder.layer.6."),
         (
@@ -339,6 +339,53 @@ fn what_means_nothing_is_refused_with_its_place() {
     // The smallest picture there is.
     let dot = Media::Image(Image { width: 1, height: 1, rgb: vec![255, 0, 0] });
     assert_eq!(open("mobilenet_v2", &models).unwrap().encode(&[dot]).unwrap().n(), 1);
+}
+
+#[test]
+fn descriptions_of_brivl_that_cannot_be_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    for (tower, fields, words) in [
+        ("image", r#""patch_grid": 0"#, "patch_grid 0 and patch_points 4: expected 1 to 64"),
+        ("image", r#""patch_points": 65"#, "patch_grid 6 and patch_points 65: expected 1 to 64"),
+        ("image", r#""image_attention_heads": 3"#, "the width 2048 does not divide into 3 attention heads"),
+        ("image", r#""attention_intermediate_size": 0"#, "attention_intermediate_size is 0"),
+        ("image", r#""vision_config": {"hidden_dim": 0}"#, "hidden_dim is 0"),
+        ("image", r#""vision_config": {"image_size": 0}"#, "image_size is 0, expected 1 to 4096"),
+        ("text", r#""max_text_length": 513"#, "max_text_length is 513, expected 3 to 512"),
+        ("text", r#""max_text_length": 2"#, "max_text_length is 2, expected 3 to 512"),
+        ("text", r#""text_attention_heads": 0"#, "the width 768 does not divide into 0 attention heads"),
+        ("text", r#""text_config": {"pad_token_id": 30522}"#, "pad_token_id is 30522, the vocabulary has 30522"),
+        // The published sizes; the tokeniser and the weights are looked for next.
+        ("text", r#""seen": 0"#, "tokenizer.json"),
+        ("image", r#""seen": 0"#, "model.safetensors"),
+    ] {
+        let description = format!(r#"{{"model_type": "brivl", {fields}}}"#);
+        std::fs::write(dir.path().join("config.json"), &description).unwrap();
+        let message = refusal(&format!("{}:{tower}", dir.path().display()), dir.path());
+        assert!(message.contains(words), "{description}: {message}");
+    }
+}
+
+#[test]
+fn brivl_opens_by_its_path() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = common::checkpoint(dir.path(), "brivl_image", "brivl");
+    let (name, models) = (folder.display().to_string(), ModelDirs::default());
+    let picture = |side: u32| {
+        Media::Image(Image { width: side, height: 40, rgb: (0..side * 40 * 3).map(|i| (i * 7 % 251) as u8).collect() })
+    };
+    let image = open(&format!("{name}:image"), &models).unwrap();
+    let pictures = image.encode(&[picture(9), picture(70)]).unwrap();
+    assert_eq!(image.encode(&[picture(70)]).unwrap().row(0), pictures.row(1));
+    let text = open(&format!("{name}:text"), &models).unwrap();
+    let texts =
+        text.encode(&["w5 w6", "w5 w6 w7 w8 w9 w10 w11 w12 w13 w14 w15 w16"].map(|t| Media::Text(t.to_owned()))).unwrap();
+    assert_eq!(text.encode(&[Media::Text("w5 w6".to_owned())]).unwrap().row(0), texts.row(0));
+    assert_eq!((image.dim(), text.dim()), (128, 128));
+    for row in [pictures.row(0), pictures.row(1), texts.row(0), texts.row(1)] {
+        let square: f32 = row.iter().map(|v| v * v).sum();
+        assert!((square - 1.0).abs() < 1e-5, "a length of {square}");
+    }
 }
 
 #[test]

@@ -37,7 +37,9 @@ pub(crate) fn weights(of: &str, taken: impl Fn(&str) -> bool) -> Vec<u8> {
         .map(|(name, recipe)| {
             let shape: Vec<usize> = serde_json::from_value(recipe[0].clone()).unwrap();
             let n = shape.iter().product::<usize>();
-            (name.as_str(), shape, (0..n).flat_map(|i| ((i % 19) as f32 / 20.0 - 0.4).to_le_bytes()).collect())
+            let [centre, spread] = [1, 2].map(|i| recipe[i].as_f64().unwrap() as f32);
+            let number = |i: usize| centre + spread * ((i % 19) as f32 / 10.0 - 0.9);
+            (name.as_str(), shape, (0..n).flat_map(|i| number(i).to_le_bytes()).collect())
         })
         .collect();
     let views = tensors.iter().map(|(name, shape, bytes)| (*name, TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap()));
