@@ -151,7 +151,7 @@ fn damaged_image_and_sound_models_are_refused_by_name() {
     std::fs::write(&json, "{}").unwrap();
     assert!(refusal("mobilenet_v2", dir.path()).contains("mobilenet_v2.json: missing field"));
     for (old, new, part) in [
-        (r#""out_channels": 521"#, r#""out_channels": 520"#, "tensor `classifier."),
+        (r#""out_channels": 521"#, r#""out_channels": 520"#, "`classifier.weight`"),
         (r#""mel_max_hz": 7500.0"#, r#""mel_max_hz": 7000.0"#, "mel filters"),
         (r#""patch_samples": 15600"#, r#""patch_samples": 16000"#, "patch_frames"),
         (r#""patch_samples": 15600"#, r#""patch_samples": 99999999999"#, "patch_samples"),
@@ -203,7 +203,7 @@ fn damaged_sentence_models_are_refused_by_name() {
             "config.json",
             r#""intermediate_size": 1536"#,
             r#""intermediate_size": 1537"#,
-            "tensor `encoder.layer.0.intermediate.dense.",
+            "`encoder.layer.0.intermediate.dense.weight`",
         ),
         ("config.json", r#""num_hidden_layers": 6"#, r#""num_hidden_layers": 7"#, "no tensor `encoder.layer.6."),
         (

@@ -156,6 +156,7 @@ struct Part {
     /// Numbers from one query to the next.
     stride: usize,
     /// Numbers from a row to the one that is likely to be scored sixteen rows later.
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "only x86 is asked to fetch it"))]
     ahead: usize,
     /// Whether sums begin at zero; else they go on.
     first: bool,
