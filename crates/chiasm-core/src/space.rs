@@ -36,6 +36,14 @@ pub enum EncodeError {
         /// Where.
         cause: ShapeError,
     },
+    /// The device that computes failed, for reasons that are not the batch's.
+    #[error("{encoder}: {reason}")]
+    Device {
+        /// Name of the encoder.
+        encoder: String,
+        /// What went wrong there, and what may help.
+        reason: String,
+    },
 }
 
 /// Media of one modality to embeddings.

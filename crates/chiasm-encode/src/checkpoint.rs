@@ -6,6 +6,7 @@ use chiasm_nn::{Precision, Weights};
 use serde::de::DeserializeOwned;
 
 use crate::error::OpenError;
+use crate::registry::Manner;
 use crate::{digests, model};
 
 /// A model's folder in the layout of Hugging Face or open_clip, read file by file.
@@ -15,18 +16,18 @@ pub(crate) struct Checkpoint {
     folder: PathBuf,
     descriptions: Vec<Vec<u8>>,
     weights: Option<blake3::Hash>,
-    precision: Precision,
+    manner: Manner,
 }
 
 impl Checkpoint {
     /// The folder, nothing read yet.
     pub(crate) fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned(), descriptions: Vec::new(), weights: None, precision: Precision::F32 }
+        Self { folder: folder.to_owned(), descriptions: Vec::new(), weights: None, manner: Manner::default() }
     }
 
-    /// The same, to multiply in another precision.
-    pub(crate) fn with_precision(self, precision: Precision) -> Self {
-        Self { precision, ..self }
+    /// The same, to compute in another manner.
+    pub(crate) fn with_manner(self, manner: Manner) -> Self {
+        Self { manner, ..self }
     }
 
     /// Where one of its files stands. `file` is a name that the code chose, never one that a file of the model gave.
@@ -68,19 +69,23 @@ impl Checkpoint {
     }
 
     fn noted(&mut self, mut weights: Weights) -> Weights {
-        weights.set_precision(self.precision);
+        weights.set_precision(self.manner.precision);
         self.weights = Some(digests::of(&weights));
         weights
     }
 
-    /// Digest of the weights, of every description read so far, of the precision, and of `arithmetic`, which names the code (see [`model::fingerprint`]).
+    /// Digest of the weights, of every description read so far, of the manner of computing, and of `arithmetic`, which names the code (see [`model::fingerprint`]).
     pub(crate) fn fingerprint(&self, arithmetic: &str) -> String {
         let weights = self.weights.expect("the weights are read before the model is named");
         let descriptions: Vec<&[u8]> = self.descriptions.iter().map(Vec::as_slice).collect();
-        let arithmetic = match self.precision {
+        let mut arithmetic = match self.manner.precision {
             Precision::F32 => arithmetic.to_owned(),
             precision @ (Precision::Bf16 | Precision::Int8) => format!("{arithmetic} {}", precision.as_str()),
         };
+        // A GPU sums in another order: its vectors are close to those of the CPU, not the same.
+        if self.manner.on_device {
+            arithmetic.push_str(" cuda");
+        }
         model::fingerprint(&arithmetic, &weights, &descriptions)
     }
 }

@@ -11,7 +11,7 @@ use crate::error::OpenError;
 use crate::input::{ImageProcessor, TextTokenizer};
 use crate::net::{Watch, groups_for_threads};
 use crate::nets::{blip, families, lxmert, visual_bert};
-use crate::registry::split_precision;
+use crate::registry::split_manner;
 
 /// More regions of one picture are refused: while a pair is scored, each takes the width of the network many times over.
 const MAX_REGIONS: usize = 1000;
@@ -126,14 +126,17 @@ fn boxed<P: 'static>(opened: OpenedPair<P>, files: &Checkpoint, name: &str) -> R
 /// # Errors
 /// [`OpenError::NoModel`], [`OpenError::Config`] for a folder that holds another kind of model, and whatever is wrong with its files.
 pub fn open_cross_encoder(name: &str) -> Result<Box<dyn CrossEncoder>, OpenError> {
-    let (folder, precision) = split_precision(name);
+    let (folder, manner) = split_manner(name);
+    if manner.on_device {
+        return Err(manner.refused(name));
+    }
     let path = Path::new(folder);
     let model_type = families::model_type(path)?;
     let Some((_, open)) = FAMILIES.iter().find(|(known, _)| Some(*known) == model_type.as_deref()) else {
         let known: Vec<&str> = FAMILIES.iter().map(|(known, _)| *known).collect();
         return Err(families::unknown(path, model_type.as_deref(), &known));
     };
-    open(&mut Checkpoint::new(path).with_precision(precision), name)
+    open(&mut Checkpoint::new(path).with_manner(manner), name)
 }
 
 /// Why a file of regions was refused.

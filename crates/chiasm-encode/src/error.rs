@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use chiasm_core::{Cancelled, Modality};
 use chiasm_nn::WeightsError;
+use chiasm_nn::cuda::DeviceError;
 
 use crate::names::NameError;
 
@@ -75,6 +76,19 @@ pub enum OpenError {
         /// Its name without the precision.
         bare: String,
     },
+    /// A GPU for an encoder that cannot use it.
+    #[error(
+        "`{name}`: this encoder computes on the CPU only, ask for `{bare}`; on a GPU run ViT, DINOv2, BERT and the towers of CLIP, SigLIP and their kin"
+    )]
+    NoDevice {
+        /// The encoder asked for.
+        name: String,
+        /// Its name without the GPU.
+        bare: String,
+    },
+    /// A GPU that cannot be used, or not for this model.
+    #[error(transparent)]
+    Device(#[from] DeviceError),
     /// Class names of an encoder that has no classes.
     #[error("the encoder `{name}` has no classes: those that have are {}", known.join(", "))]
     NoClasses {

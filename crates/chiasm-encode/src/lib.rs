@@ -20,6 +20,8 @@ mod model;
 mod names;
 mod net;
 mod nets;
+#[cfg(all(test, feature = "cuda"))]
+mod on_device;
 #[cfg(test)]
 mod parity;
 mod published;

@@ -1,6 +1,7 @@
 //! Between media and networks: what a checkpoint opens to, and the encoders that spread a batch over the cores.
 
 use chiasm_core::{EncodeError, Encoder, Media, Modality, Vectors};
+use chiasm_nn::cuda::{Device, DeviceError};
 use chiasm_nn::{Block, BlockScratch, FeatureMap, Mask};
 use rayon::prelude::*;
 
@@ -27,6 +28,19 @@ pub(crate) trait Net<I>: Send + Sync {
     /// One embedding per input, before [`Opened::finish`]; each depends on its own input alone, to the last bit. Computes on the
     /// calling thread, but for products within [`chiasm_nn::on_all_threads`].
     fn embed(&self, inputs: &[I], watch: &mut Watch<'_>) -> Vec<Vec<f32>>;
+
+    /// Lets the network compute on a GPU from now on; gives whether its architecture can. Most cannot: they say so by leaving this as it is.
+    fn move_to(&mut self, _: &Device) -> Result<bool, DeviceError> {
+        Ok(false)
+    }
+
+    /// The embeddings of a whole batch, as many as there are inputs: on all cores, or on the GPU that the network was brought to.
+    fn embed_all(&self, inputs: &[I]) -> Result<Vec<Vec<f32>>, DeviceError>
+    where
+        I: Sync,
+    {
+        Ok(on_all_cores(self, inputs))
+    }
 }
 
 /// Carries the tokens of several sequences, `[sum of lengths, dim]`, through the blocks of a network.
@@ -58,6 +72,17 @@ pub(crate) enum Tower {
     Video(ClipProcessor, Box<dyn Net<Clip>>),
     /// Takes sounds; their spectra are `[frames, bands, channels]`.
     Audio(SoundProcessor, Box<dyn Net<FeatureMap>>),
+}
+
+impl Tower {
+    /// See [`Net::move_to`].
+    pub(crate) fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
+        match self {
+            Tower::Image(_, net) | Tower::Audio(_, net) => net.move_to(device),
+            Tower::Text(_, net) => net.move_to(device),
+            Tower::Video(_, net) => net.move_to(device),
+        }
+    }
 }
 
 /// What is done to the numbers that a network gives.
@@ -145,11 +170,11 @@ impl Encoder for TowerEncoder {
             Tower::Image(processor, net) => {
                 let pixels: Vec<FeatureMap> =
                     batch::images(self, batch)?.into_par_iter().map(|image| processor.pixels(image)).collect();
-                embed(net.as_ref(), &pixels)
+                net.embed_all(&pixels)
             }
             Tower::Video(processor, net) => {
                 let clips: Vec<Clip> = batch::videos(self, batch)?.into_par_iter().map(|video| processor.clip(video)).collect();
-                embed(net.as_ref(), &clips)
+                net.embed_all(&clips)
             }
             Tower::Text(tokenizer, net) => {
                 let texts = batch::texts(self, batch)?;
@@ -158,7 +183,7 @@ impl Encoder for TowerEncoder {
                     .enumerate()
                     .map(|(item, text)| tokenizer.ids_of(&self.name, item, text))
                     .collect::<Result<_, EncodeError>>()?;
-                embed(net.as_ref(), &tokens)
+                net.embed_all(&tokens)
             }
             Tower::Audio(processor, net) => {
                 let sounds = batch::sounds(self, batch)?;
@@ -167,16 +192,17 @@ impl Encoder for TowerEncoder {
                     .enumerate()
                     .map(|(item, wave)| processor.spectrum(wave).map_err(|reason| batch::unencodable(self, item, &reason)))
                     .collect::<Result<_, EncodeError>>()?;
-                embed(net.as_ref(), &spectra)
+                net.embed_all(&spectra)
             }
-        };
+        }
+        .map_err(|e| EncodeError::Device { encoder: self.name.clone(), reason: e.to_string() })?;
         self.finished(&mut rows);
         batch::vectors(self, &rows)
     }
 }
 
 /// Embeddings of inputs on all cores.
-fn embed<I: Sync>(net: &dyn Net<I>, inputs: &[I]) -> Vec<Vec<f32>> {
+pub(crate) fn on_all_cores<I: Sync, N: Net<I> + ?Sized>(net: &N, inputs: &[I]) -> Vec<Vec<f32>> {
     let rows: Vec<usize> = inputs.iter().map(|input| net.rows(input)).collect();
     let groups = groups_for_threads(&rows);
     if let [_] = groups.as_slice() {

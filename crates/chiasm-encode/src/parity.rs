@@ -24,13 +24,13 @@ const TOLERANCE: f32 = 1e-4;
 
 /// `NAME.json`.
 #[derive(Deserialize)]
-struct Golden {
+pub(crate) struct Golden {
     /// Files of the checkpoint by name.
     files: serde_json::Map<String, serde_json::Value>,
     /// Name of every tensor and how it is made.
     tensors: serde_json::Map<String, serde_json::Value>,
     /// The tower that is meant.
-    tower: String,
+    pub(crate) tower: String,
     /// The file of the weights; several where they are sharded is not tried here.
     weights: String,
 }
@@ -55,7 +55,7 @@ fn numbers(name: &str, n: usize, centre: f32, spread: f32) -> Vec<f32> {
 }
 
 /// Writes the checkpoint into `folder`.
-fn write(golden: &Golden, folder: &Path) {
+pub(crate) fn write(golden: &Golden, folder: &Path) {
     for (file, content) in &golden.files {
         let text = content.as_str().map_or_else(|| content.to_string(), str::to_owned);
         let path = folder.join(file);
@@ -193,7 +193,7 @@ fn run_pair<P>(net: &dyn PairNet<P>, picture: &P, expected: &SafeTensors<'_>) ->
 }
 
 /// Pictures `[n, channels, height, width]` by their name.
-fn pictures(file: &SafeTensors<'_>, name: &str) -> Vec<FeatureMap> {
+pub(crate) fn pictures(file: &SafeTensors<'_>, name: &str) -> Vec<FeatureMap> {
     let [_, shape @ ..]: [usize; 4] = file.tensor(name).unwrap().shape().try_into().unwrap();
     maps(&floats(file, name), shape)
 }
@@ -218,7 +218,7 @@ fn maps(values: &[f32], [channels, height, width]: [usize; 3]) -> Vec<FeatureMap
 }
 
 /// `input`, ids of all texts one after the other, and `lengths`, how many belong to each.
-fn texts(file: &SafeTensors<'_>) -> Vec<Vec<u32>> {
+pub(crate) fn texts(file: &SafeTensors<'_>) -> Vec<Vec<u32>> {
     let ints = |name: &str| -> Vec<u32> {
         let tensor = file.tensor(name).unwrap();
         tensor.data().as_chunks().0.iter().map(|b| u32::try_from(i64::from_le_bytes(*b)).unwrap()).collect()
@@ -234,7 +234,7 @@ fn texts(file: &SafeTensors<'_>) -> Vec<Vec<u32>> {
         .collect()
 }
 
-fn goldens(folder: &Path) -> Vec<PathBuf> {
+pub(crate) fn goldens(folder: &Path) -> Vec<PathBuf> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     files.retain(|path| path.extension().is_some_and(|ext| ext == "json"));
     files.sort();

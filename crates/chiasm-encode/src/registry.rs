@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use chiasm_core::{Encoder, Modality};
 use chiasm_nn::Precision;
+use chiasm_nn::cuda::Device;
 
 use crate::checkpoint::Checkpoint;
 use crate::dirs::ModelDirs;
@@ -11,7 +12,7 @@ use crate::error::OpenError;
 use crate::features;
 use crate::locate;
 use crate::model::{self, Output};
-use crate::net::{TowerEncoder, Wanted};
+use crate::net::{Opened, TowerEncoder, Wanted};
 use crate::nets::classes;
 use crate::nets::families::{self, Family};
 use crate::nets::mobilenet_v2::{self, MobileNetV2};
@@ -156,15 +157,15 @@ pub fn catalogue() -> &'static [ModelInfo] {
 /// Opens an encoder by its name in the [`catalogue`], by the path of a model's `.json` or folder, or by the name of a published model that is
 /// here (see [`crate::locate()`]). A path or name may end in `:classes` as those of the catalogue do, or in the kind of media (`:image`, `:text`,
 /// `:audio`, `:video`) whose tower is meant, where a model has several; and after that in `+bf16` or `+int8` for a network whose dense layers multiply
-/// in that [`Precision`]. An encoder opened by path is called by that path.
+/// in that [`Precision`], and in `+cuda` for one that computes on an NVIDIA GPU. An encoder opened by path is called by that path.
 ///
 /// # Errors
 /// Every variant of [`OpenError`] but [`OpenError::NoClasses`].
 pub fn open(name: &str, models: &ModelDirs) -> Result<Box<dyn Encoder>, OpenError> {
-    let (bare, precision) = split_precision(name);
+    let (bare, manner) = split_manner(name);
     if let Some(info) = find(bare) {
         return match info.source {
-            Source::Code(_) if precision != Precision::F32 => Err(no_precision(name)),
+            Source::Code(_) if manner != Manner::default() => Err(manner.refused(name)),
             Source::Code(make) => Ok(make()),
             Source::Weights(architecture, output) => {
                 architecture.open(&files_of(info, models)?, name, Some(info.modality), output)
@@ -191,7 +192,7 @@ pub fn open(name: &str, models: &ModelDirs) -> Result<Box<dyn Encoder>, OpenErro
 /// # Errors
 /// As [`open`], without reading the weights.
 pub fn towers(name: &str, models: &ModelDirs) -> Result<Vec<Modality>, OpenError> {
-    let (name, _) = split_precision(name);
+    let (name, _) = split_manner(name);
     if let Some(info) = find(name) {
         return Ok(vec![info.modality]);
     }
@@ -210,7 +211,7 @@ pub fn towers(name: &str, models: &ModelDirs) -> Result<Vec<Modality>, OpenError
 /// # Errors
 /// [`OpenError`]; [`OpenError::NoClasses`] for an encoder whose output is features.
 pub fn class_names(name: &str, models: &ModelDirs) -> Result<Vec<String>, OpenError> {
-    let (name, _) = split_precision(name);
+    let (name, _) = split_manner(name);
     if let Some(info) = find(name) {
         let Source::Weights(architecture, Output::Classes) = info.source else {
             return Err(no_classes(name));
@@ -228,7 +229,7 @@ pub fn class_names(name: &str, models: &ModelDirs) -> Result<Vec<String>, OpenEr
 /// # Errors
 /// As [`open`], without reading more than these numbers; [`OpenError::Weights`] and [`OpenError::Config`] where they are none.
 pub fn temperature(name: &str, models: &ModelDirs) -> Result<Option<Temperature>, OpenError> {
-    let (name, _) = split_precision(name);
+    let (name, _) = split_manner(name);
     if find(name).is_some() {
         return Ok(None);
     }
@@ -249,22 +250,22 @@ impl Architecture {
     }
 
     fn open(self, path: &Path, name: &str, modality: Option<Modality>, output: Output) -> Result<Box<dyn Encoder>, OpenError> {
-        let (_, precision) = split_precision(name);
+        let (_, manner) = split_manner(name);
         Ok(match self {
-            Architecture::MobileNetV2 | Architecture::Yamnet if precision != Precision::F32 => return Err(no_precision(name)),
+            Architecture::MobileNetV2 | Architecture::Yamnet if manner != Manner::default() => return Err(manner.refused(name)),
             Architecture::MobileNetV2 => Box::new(MobileNetV2::open(path, name, output)?),
             Architecture::Yamnet => Box::new(Yamnet::open(path, name, output)?),
             Architecture::SentenceBert if output == Output::Embedding => {
-                let mut files = Checkpoint::new(path).with_precision(precision);
-                let opened = sentence_bert::open(&mut files)?;
+                let mut files = Checkpoint::new(path).with_manner(manner);
+                let opened = manner.placed(name, || sentence_bert::open(&mut files))?;
                 Box::new(TowerEncoder::new(name, files.fingerprint(opened.arithmetic), opened))
             }
             Architecture::SentenceBert => return Err(no_classes(name)),
             Architecture::Family(family) if output == Output::Classes && !family.has_classes() => return Err(no_classes(name)),
             Architecture::Family(family) => {
                 let modality = modality.unwrap_or(family.modalities[0]);
-                let mut files = Checkpoint::new(path).with_precision(precision);
-                let opened = (family.open)(&mut files, Wanted { modality, output })?;
+                let mut files = Checkpoint::new(path).with_manner(manner);
+                let opened = manner.placed(name, || (family.open)(&mut files, Wanted { modality, output }))?;
                 let arithmetic = format!("{} {modality} {output:?}", opened.arithmetic);
                 Box::new(TowerEncoder::new(name, files.fingerprint(&arithmetic), opened))
             }
@@ -285,25 +286,65 @@ fn find(name: &str) -> Option<&'static ModelInfo> {
     CATALOGUE.iter().find(|info| info.name == name)
 }
 
-/// A name, and the precision that its end asks for.
-pub(crate) fn split_precision(name: &str) -> (&str, Precision) {
-    let precise = name.rsplit_once('+').and_then(|(bare, word)| Some((bare, word.parse().ok()?)));
-    precise.unwrap_or((name, Precision::F32))
+/// How an encoder computes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Manner {
+    pub(crate) precision: Precision,
+    /// On a GPU.
+    pub(crate) on_device: bool,
 }
 
-fn no_precision(name: &str) -> OpenError {
-    OpenError::NoPrecision { name: name.to_owned(), bare: split_precision(name).0.to_owned() }
+/// The word in a name that asks for a GPU.
+const CUDA: &str = "cuda";
+
+impl Manner {
+    /// What `open` opens, where it is to compute. The GPU is looked for first: weights take long to read.
+    fn placed(self, name: &str, open: impl FnOnce() -> Result<Opened, OpenError>) -> Result<Opened, OpenError> {
+        if !self.on_device {
+            return open();
+        }
+        let device = Device::open()?;
+        let mut opened = open()?;
+        if opened.tower.move_to(&device)? { Ok(opened) } else { Err(self.refused(name)) }
+    }
+
+    /// The error for an encoder that computes in one manner only.
+    pub(crate) fn refused(self, name: &str) -> OpenError {
+        let (bare, _) = split_manner(name);
+        if !self.on_device {
+            return OpenError::NoPrecision { name: name.to_owned(), bare: bare.to_owned() };
+        }
+        let bare = match self.precision {
+            Precision::F32 => bare.to_owned(),
+            precision @ (Precision::Bf16 | Precision::Int8) => format!("{bare}+{}", precision.as_str()),
+        };
+        OpenError::NoDevice { name: name.to_owned(), bare }
+    }
+}
+
+/// A name, and how the encoder is to compute, as its end asks: `+bf16` or `+int8`, `+cuda`.
+pub(crate) fn split_manner(name: &str) -> (&str, Manner) {
+    let (mut bare, mut precision, mut on_device) = (name, None, false);
+    while let Some((before, word)) = bare.rsplit_once('+') {
+        match word.parse() {
+            Ok(asked) if precision.is_none() => precision = Some(asked),
+            Err(_) if word == CUDA && !on_device => on_device = true,
+            Ok(_) | Err(_) => break,
+        }
+        bare = before;
+    }
+    (bare, Manner { precision: precision.unwrap_or_default(), on_device })
 }
 
 /// The name of one tower of a model: the kind of media stands before the precision.
 pub fn tower_name(name: &str, kind: Modality) -> String {
-    let (bare, _) = split_precision(name);
+    let (bare, _) = split_manner(name);
     format!("{bare}:{kind}{}", &name[bare.len()..])
 }
 
 /// A model's name or path without what is wanted of it: the tower, the classes, the precision, which all stand at its end.
 pub fn bare(name: &str) -> &str {
-    split(split_precision(name).0).0
+    split(split_manner(name).0).0
 }
 
 /// What is wanted of a model, as the end of its name says.
@@ -400,4 +441,43 @@ fn no_tower(name: &str, towers: &[Modality]) -> OpenError {
 fn no_classes(name: &str) -> OpenError {
     let known = CATALOGUE.iter().filter(|info| info.has_classes()).map(|info| info.name).collect();
     OpenError::NoClasses { name: name.to_owned(), known }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_a_name_says_how_to_compute() {
+        let (bf16, f32, int8) = (Precision::Bf16, Precision::F32, Precision::Int8);
+        for (name, bare, precision, on_device) in [
+            ("a/b", "a/b", f32, false),
+            ("a/b+bf16", "a/b", bf16, false),
+            ("a/b:image+cuda", "a/b:image", f32, true),
+            ("a/b:image+int8+cuda", "a/b:image", int8, true),
+            ("a/b+cuda+bf16", "a/b", bf16, true),
+            ("a+b", "a+b", f32, false),
+            ("cuda", "cuda", f32, false),
+            ("a+bf16+int8", "a+bf16", int8, false),
+            ("a+cuda+cuda", "a+cuda", f32, true),
+        ] {
+            assert_eq!(split_manner(name), (bare, Manner { precision, on_device }), "{name}");
+        }
+        assert_eq!(tower_name("a/b+bf16+cuda", Modality::Text), "a/b:text+bf16+cuda");
+        let refused = |name: &str| open(name, &ModelDirs::default()).err().map(|e| e.to_string()).unwrap_or_default();
+        assert!(
+            refused("char-ngrams+cuda").contains("on the CPU only, ask for `char-ngrams`;"),
+            "{}",
+            refused("char-ngrams+cuda")
+        );
+        assert!(refused("char-ngrams+bf16").contains("in single precision only, ask for `char-ngrams`"));
+    }
+
+    #[cfg(not(feature = "cuda"))]
+    #[test]
+    fn a_program_without_its_part_for_gpus_says_so() {
+        let manner = Manner { on_device: true, ..Manner::default() };
+        let refused = manner.placed("a+cuda", || panic!("nothing is read")).err().expect("there is no GPU").to_string();
+        assert!(refused.contains("--features cuda"), "{refused}");
+    }
 }

@@ -39,8 +39,8 @@ pub enum Qkv {
 /// | softmax(Q K^T / sqrt(d_k)) | `scores` | `[n, n]`, one head at a time |
 #[derive(Clone, Debug)]
 pub struct SelfAttention {
-    qkv: Linear,
-    n_heads: usize,
+    pub(crate) qkv: Linear,
+    pub(crate) n_heads: usize,
 }
 
 impl SelfAttention {

@@ -12,6 +12,7 @@ mod activation;
 mod attention;
 mod conv;
 mod conv3d;
+pub mod cuda;
 mod depthwise;
 mod kernel;
 mod linear;

@@ -88,6 +88,27 @@ impl Linear {
         self.packed.n_out()
     }
 
+    /// The weight as it was stored, `[n_out, n_in]`, rounded to the layer's precision.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn stored(&self) -> Vec<f32> {
+        self.packed.unpacked()
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn bias(&self) -> &[f32] {
+        self.packed.bias()
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn activation(&self) -> Activation {
+        self.packed.activation()
+    }
+
+    #[cfg(feature = "cuda")]
+    pub(crate) fn precision(&self) -> Precision {
+        self.packed.precision()
+    }
+
     /// `[n, n_in]` to `[n, n_out]`; `out` is resized, so that a caller can use one buffer over and over.
     pub fn forward(&self, x: &[f32], out: &mut Vec<f32>) {
         self.forward_normed(x, None, out);

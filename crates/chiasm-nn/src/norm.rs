@@ -8,9 +8,9 @@ use crate::weights::{Weights, WeightsError};
 /// Layer normalisation (Ba, Kiros and Hinton 2016): each row to mean 0 and variance 1, then scaled and shifted by column.
 #[derive(Clone, Debug)]
 pub struct LayerNorm {
-    scale: Vec<f32>,
-    shift: Vec<f32>,
-    eps: f32,
+    pub(crate) scale: Vec<f32>,
+    pub(crate) shift: Vec<f32>,
+    pub(crate) eps: f32,
 }
 
 impl LayerNorm {

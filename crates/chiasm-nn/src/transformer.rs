@@ -55,13 +55,13 @@ pub struct BlockNames {
 /// Self-attention and two dense layers, each with a shortcut around it and a normalisation (Vaswani et al. 2017, section 3.1).
 #[derive(Clone, Debug)]
 pub struct Block {
-    attention: SelfAttention,
-    out: Linear,
-    norm_1: LayerNorm,
-    widen: Linear,
-    narrow: Linear,
-    norm_2: LayerNorm,
-    order: Order,
+    pub(crate) attention: SelfAttention,
+    pub(crate) out: Linear,
+    pub(crate) norm_1: LayerNorm,
+    pub(crate) widen: Linear,
+    pub(crate) narrow: Linear,
+    pub(crate) norm_2: LayerNorm,
+    pub(crate) order: Order,
 }
 
 impl Block {
@@ -109,11 +109,6 @@ impl Block {
             self.attention.forward_normed(x, norm, lengths, mask, mixed, scratch);
         };
         self.around_with(x, scratch, attend, between);
-    }
-
-    /// The block's self-attention, for whoever calls [`Block::around`].
-    pub(crate) fn attention(&self) -> &SelfAttention {
-        &self.attention
     }
 
     /// The block around another way of attending: `attend` is called with the rows that attention takes and writes as many.

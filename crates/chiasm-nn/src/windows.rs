@@ -78,7 +78,7 @@ impl WindowBlock {
                     }
                 }
             }
-            self.block.attention().forward(windows, lengths, Mask::Added(&bias), mixed, scratch);
+            self.block.attention.forward(windows, lengths, Mask::Added(&bias), mixed, scratch);
             out.resize(rows.len(), 0.0);
             let grids = out.chunks_exact_mut(grid[0] * grid[1] * dim);
             for (grid, mixed) in grids.zip(mixed.chunks_exact(places.len() * dim)) {

@@ -21,6 +21,7 @@
 use std::path::Path;
 
 use chiasm_core::Modality;
+use chiasm_nn::cuda::{Device, DeviceError, DeviceStack, Keep};
 use chiasm_nn::{Block, BlockNames, LayerNorm, Linear, Mask, Order, Qkv, Table, Weights};
 use serde::Deserialize;
 
@@ -28,7 +29,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::input::TextTokenizer;
 use crate::model;
-use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch, run};
+use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch, on_all_cores, run};
 use crate::nets::clip::projected;
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
@@ -154,6 +155,8 @@ pub(crate) struct Bert {
     positions: Positions,
     norm: LayerNorm,
     blocks: Vec<Block>,
+    /// The blocks on a GPU, where they were brought there.
+    device: Option<DeviceStack>,
 }
 
 impl Bert {
@@ -187,7 +190,7 @@ impl Bert {
         for unused in ["embeddings.position_ids", "pooler.dense.weight", "pooler.dense.bias"] {
             w.skip(&format!("{prefix}{unused}"));
         }
-        Ok(Self { dim, words, table, positions, norm, blocks })
+        Ok(Self { dim, words, table, positions, norm, blocks, device: None })
     }
 
     /// The same from the weights of a whole model, bare or with a head for some task, which is left aside.
@@ -211,6 +214,31 @@ impl Bert {
 
     /// The states after the last block, one `[n, dim]` after the other.
     pub(crate) fn states(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<f32> {
+        let (mut x, lengths) = self.embedded(texts);
+        run(&self.blocks, &mut x, &lengths, Mask::None, watch);
+        x
+    }
+
+    /// Lets the blocks compute on a GPU, for [`Self::embed_all`].
+    pub(crate) fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
+        self.device = Some(DeviceStack::new(device, &self.blocks)?);
+        Ok(true)
+    }
+
+    /// [`Net::embed_all`] of a network that makes embeddings of the encoder's states by `pooled`.
+    pub(crate) fn embed_all(
+        &self,
+        net: &impl Net<Vec<u32>>,
+        texts: &[Vec<u32>],
+        pooled: impl FnOnce(&[f32]) -> Vec<Vec<f32>>,
+    ) -> Result<Vec<Vec<f32>>, DeviceError> {
+        let Some(device) = &self.device else { return Ok(on_all_cores(net, texts)) };
+        let (x, lengths) = self.embedded(texts);
+        Ok(pooled(&device.forward(&x, &lengths, false, Keep::All)?))
+    }
+
+    /// The states that go into the first block, and how many there are of each text.
+    fn embedded(&self, texts: &[Vec<u32>]) -> (Vec<f32>, Vec<usize>) {
         let (dim, lengths): (_, Vec<usize>) = (self.dim, texts.iter().map(Vec::len).collect());
         let mut x = Vec::with_capacity(lengths.iter().sum::<usize>() * dim);
         for ids in texts {
@@ -227,8 +255,7 @@ impl Bert {
             }
         }
         self.norm.forward(&mut x);
-        run(&self.blocks, &mut x, &lengths, Mask::None, watch);
-        x
+        (x, lengths)
     }
 }
 
@@ -304,7 +331,22 @@ impl Net<Vec<u32>> for Pooled {
     }
 
     fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        Pooling::Mean.each(&self.0.states(texts, watch), texts, self.0.dim, false)
+        self.pooled(&self.0.states(texts, watch), texts)
+    }
+
+    fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
+        self.0.move_to(device)
+    }
+
+    fn embed_all(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, DeviceError> {
+        self.0.embed_all(self, texts, |states| self.pooled(states, texts))
+    }
+}
+
+impl Pooled {
+    /// Embeddings from the states of texts.
+    fn pooled(&self, states: &[f32], texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+        Pooling::Mean.each(states, texts, self.0.dim, false)
     }
 }
 
@@ -324,8 +366,22 @@ impl Net<Vec<u32>> for Projected {
     }
 
     fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        let states = self.bert.states(texts, watch);
-        let firsts = Pooling::First.each(&states, texts, self.bert.dim(), false);
+        self.pooled(&self.bert.states(texts, watch), texts)
+    }
+
+    fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
+        self.bert.move_to(device)
+    }
+
+    fn embed_all(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, DeviceError> {
+        self.bert.embed_all(self, texts, |states| self.pooled(states, texts))
+    }
+}
+
+impl Projected {
+    /// Embeddings from the states of texts.
+    fn pooled(&self, states: &[f32], texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+        let firsts = Pooling::First.each(states, texts, self.bert.dim(), false);
         projected(&self.projection, &firsts.concat())
     }
 }

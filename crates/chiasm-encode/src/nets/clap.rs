@@ -23,6 +23,7 @@
 use std::path::Path;
 
 use chiasm_core::Modality;
+use chiasm_nn::cuda::{Device, DeviceError};
 use chiasm_nn::{
     Activation, BatchNorm, Conv2d, ConvShape, FeatureMap, Filters, LayerNorm, Linear, Padding, Weights, WeightsError, Window,
     sigmoid,
@@ -218,8 +219,22 @@ impl Net<Vec<u32>> for Text {
     }
 
     fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        let states = self.bert.states(texts, watch);
-        let first = Pooling::First.each(&states, texts, self.bert.dim(), false).concat();
+        self.pooled(&self.bert.states(texts, watch), texts)
+    }
+
+    fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
+        self.bert.move_to(device)
+    }
+
+    fn embed_all(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, DeviceError> {
+        self.bert.embed_all(self, texts, |states| self.pooled(states, texts))
+    }
+}
+
+impl Text {
+    /// Embeddings from the states of texts.
+    fn pooled(&self, states: &[f32], texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+        let first = Pooling::First.each(states, texts, self.bert.dim(), false).concat();
         let mut pooled = Vec::new();
         self.pooler.forward(&first, &mut pooled);
         self.projection.each(&pooled)

@@ -1,8 +1,10 @@
 //! What ViT and DINOv2 share: patches with a class token before them, whose state after the last block stands for the picture.
 
+use chiasm_nn::cuda::{Device, DeviceError, DevicePictures, Keep};
 use chiasm_nn::{Block, BlockNames, BlockShape, FeatureMap, LayerNorm, Mask, Qkv, Weights, WeightsError};
+use rayon::prelude::*;
 
-use crate::net::{Net, Watch, run};
+use crate::net::{Net, Watch, on_all_cores, run};
 use crate::nets::patches::Patches;
 
 /// Where the checkpoint's network begins: behind `name.` where it was saved with a head on top.
@@ -52,6 +54,8 @@ pub(crate) struct ClassToken {
     norm: LayerNorm,
     dim: usize,
     with_mean: bool,
+    /// Patches and blocks on a GPU, where they were brought there.
+    device: Option<DevicePictures>,
 }
 
 impl ClassToken {
@@ -80,6 +84,7 @@ impl ClassToken {
             norm: LayerNorm::load(w, &format!("{prefix}layernorm"), dim, shape.eps)?,
             dim,
             with_mean: false,
+            device: None,
         })
     }
 
@@ -109,11 +114,32 @@ impl Net<FeatureMap> for ClassToken {
             x.extend(patches.iter().zip(&self.positions).map(|(v, p)| v + p));
         }
         run(&self.blocks, &mut x, &vec![n; pictures.len()], Mask::None, watch);
+        self.pooled(x, n)
+    }
+
+    fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
+        let parts = self.patches.parts(Some(&self.class), &self.positions, None);
+        self.device = Some(DevicePictures::new(device, parts, &self.blocks)?);
+        Ok(true)
+    }
+
+    fn embed_all(&self, pictures: &[FeatureMap]) -> Result<Vec<Vec<f32>>, DeviceError> {
+        let Some(device) = &self.device else { return Ok(on_all_cores(self, pictures)) };
+        let (keep, n) = if self.with_mean { (Keep::All, 1 + self.positions.len() / self.dim) } else { (Keep::First, 1) };
+        let states = device.forward(pictures, keep)?;
+        Ok(states.par_chunks(n * self.dim).flat_map_iter(|states| self.pooled(states.to_vec(), n)).collect())
+    }
+}
+
+impl ClassToken {
+    /// Embeddings from the states of pictures, `n` of each.
+    fn pooled(&self, mut states: Vec<f32>, n: usize) -> Vec<Vec<f32>> {
+        let dim = self.dim;
         if self.with_mean {
-            self.norm.forward(&mut x);
-            return x.chunks_exact(n * dim).map(|tokens| [&tokens[..dim], &mean(&tokens[dim..], dim)].concat()).collect();
+            self.norm.forward(&mut states);
+            return states.chunks_exact(n * dim).map(|tokens| [&tokens[..dim], &mean(&tokens[dim..], dim)].concat()).collect();
         }
-        let mut classes: Vec<f32> = x.chunks_exact(n * dim).flat_map(|tokens| &tokens[..dim]).copied().collect();
+        let mut classes: Vec<f32> = states.chunks_exact(n * dim).flat_map(|tokens| &tokens[..dim]).copied().collect();
         self.norm.forward(&mut classes);
         classes.chunks_exact(dim).map(<[f32]>::to_vec).collect()
     }

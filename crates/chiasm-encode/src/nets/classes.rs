@@ -7,13 +7,14 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use chiasm_nn::cuda::{Device, DeviceError};
 use chiasm_nn::{Activation, LayerNorm, Linear, Weights, WeightsError, sigmoid, softmax};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::model::{self, Output};
-use crate::net::{Net, Wanted, Watch};
+use crate::net::{Net, Wanted, Watch, on_all_cores};
 use crate::nets::clip::projected;
 
 /// What `config.json` says of classes.
@@ -102,7 +103,7 @@ pub(crate) fn on_top<I: 'static>(
     let load = |(name, eps): (&str, f32)| -> Result<LayerNorm, WeightsError> { LayerNorm::load(w, name, dim, eps) };
     let norm = head.norm.map(load).transpose()?;
     let head = Linear::load(w, head.dense, dim, n, Activation::None)?;
-    Ok(Box::new(Classified { net, norm, head, several }))
+    Ok(Box::new(Classified { net, norm, head, several, on_device: false }))
 }
 
 struct Classified<N> {
@@ -110,19 +111,13 @@ struct Classified<N> {
     norm: Option<LayerNorm>,
     head: Linear,
     several: bool,
+    on_device: bool,
 }
 
-impl<I, N: Net<I>> Net<I> for Classified<N> {
-    fn dim(&self) -> usize {
-        self.head.n_out()
-    }
-
-    fn rows(&self, input: &I) -> usize {
-        self.net.rows(input)
-    }
-
-    fn embed(&self, inputs: &[I], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        let mut features = self.net.embed(inputs, watch).concat();
+impl<N> Classified<N> {
+    /// The classes' probabilities from the network's features.
+    fn probabilities(&self, features: &[Vec<f32>]) -> Vec<Vec<f32>> {
+        let mut features = features.concat();
         if let Some(norm) = &self.norm {
             norm.forward(&mut features);
         }
@@ -136,6 +131,32 @@ impl<I, N: Net<I>> Net<I> for Classified<N> {
             }
         }
         rows
+    }
+}
+
+impl<I, N: Net<I>> Net<I> for Classified<N> {
+    fn dim(&self) -> usize {
+        self.head.n_out()
+    }
+
+    fn rows(&self, input: &I) -> usize {
+        self.net.rows(input)
+    }
+
+    fn embed(&self, inputs: &[I], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
+        self.probabilities(&self.net.embed(inputs, watch))
+    }
+
+    fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
+        self.on_device = self.net.move_to(device)?;
+        Ok(self.on_device)
+    }
+
+    fn embed_all(&self, inputs: &[I]) -> Result<Vec<Vec<f32>>, DeviceError>
+    where
+        I: Sync,
+    {
+        if self.on_device { Ok(self.probabilities(&self.net.embed_all(inputs)?)) } else { Ok(on_all_cores(self, inputs)) }
     }
 }
 

@@ -170,6 +170,19 @@ pub(crate) fn open_vision(files: &mut Checkpoint, path: &Path, c: &VisionConfig,
     Ok(Tower::Image(processor, Box::new(net)))
 }
 
+/// The network of an image tower by itself, without what stands before it.
+#[cfg(all(test, feature = "cuda"))]
+pub(crate) fn vision_alone(
+    files: &mut Checkpoint,
+    path: &Path,
+    c: &VisionConfig,
+    projected: usize,
+) -> Result<VisionTransformer, OpenError> {
+    let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
+    let shape = model::block_shape(path, "vision_config", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
+    Ok(vision(&mut files.weights()?, c, shape, projected)?)
+}
+
 /// The blocks of one tower.
 pub(crate) fn blocks(w: &mut Weights, side: &str, n: usize, shape: BlockShape) -> Result<Vec<Block>, WeightsError> {
     (0..n).map(|i| Block::load(w, &names(side, i), shape)).collect()
@@ -219,6 +232,7 @@ fn vision(w: &mut Weights, c: &VisionConfig, shape: BlockShape, projected: usize
         pooling: Pooling::Class(LayerNorm::load(w, "vision_model.post_layernorm", dim, eps)?),
         projection: Some(Linear::load_unbiased(w, "visual_projection", dim, projected)?),
         dim,
+        device: None,
     })
 }
 

@@ -32,6 +32,7 @@
 use std::path::Path;
 
 use chiasm_core::Modality;
+use chiasm_nn::cuda::{Device, DeviceError};
 use chiasm_nn::{
     Activation, BlockNames, BlockShape, CrossAttention, FeatureMap, LayerNorm, Linear, Order, Qkv, Weights, WeightsError,
 };
@@ -527,6 +528,7 @@ fn load_vision(
         pooling,
         projection: Some(Linear::load_turned(&mut w, "visual.proj", pooled, embed_dim)?),
         dim,
+        device: None,
     };
     finish_image(w)?;
     Ok(net)
@@ -807,8 +809,22 @@ impl Net<Vec<u32>> for HfText {
     }
 
     fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        let states = self.bert.states(texts, watch);
-        let pooled = self.pooling.each(&states, texts, self.bert.dim(), false);
+        self.pooled(&self.bert.states(texts, watch), texts)
+    }
+
+    fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
+        self.bert.move_to(device)
+    }
+
+    fn embed_all(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, DeviceError> {
+        self.bert.embed_all(self, texts, |states| self.pooled(states, texts))
+    }
+}
+
+impl HfText {
+    /// Embeddings from the states of texts.
+    fn pooled(&self, states: &[f32], texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+        let pooled = self.pooling.each(states, texts, self.bert.dim(), false);
         self.layers.iter().fold(pooled, |rows, layer| projected(layer, &rows.concat()))
     }
 }

@@ -1,6 +1,7 @@
 //! Pictures to rows of patches, the first layer of vision transformers.
 
-use chiasm_nn::{Activation, FeatureMap, Linear, Weights, WeightsError};
+use chiasm_nn::cuda::PictureParts;
+use chiasm_nn::{Activation, FeatureMap, LayerNorm, Linear, Weights, WeightsError};
 
 /// A convolution whose stride is its kernel: every patch by itself through one dense layer.
 ///
@@ -42,6 +43,16 @@ impl Patches {
         let mut map = FeatureMap { height, width, channels: self.product.n_out(), data: Vec::new() };
         self.forward(std::slice::from_ref(picture), &mut map.data);
         map
+    }
+
+    /// The same with what stands behind it in a vision transformer, for a GPU.
+    pub(crate) fn parts<'a>(
+        &'a self,
+        class: Option<&'a [f32]>,
+        positions: &'a [f32],
+        norm: Option<&'a LayerNorm>,
+    ) -> PictureParts<'a> {
+        PictureParts { patches: &self.product, side: self.side, channels: self.channels, class, positions, norm }
     }
 
     /// How many patches a picture has: what does not fill a patch at the right and the bottom is left out.

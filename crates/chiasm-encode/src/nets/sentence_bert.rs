@@ -18,6 +18,7 @@
 //! # Errors
 //! [`OpenError`] when the files are not such a model; a text with no words in it cannot be encoded.
 
+use chiasm_nn::cuda::{Device, DeviceError};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
@@ -133,8 +134,22 @@ impl Net<Vec<u32>> for SentenceBert {
     }
 
     fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        let states = self.bert.states(texts, watch);
-        self.pooling.each(&states, texts, self.bert.dim(), self.unit_length)
+        self.pooled(&self.bert.states(texts, watch), texts)
+    }
+
+    fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
+        self.bert.move_to(device)
+    }
+
+    fn embed_all(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, DeviceError> {
+        self.bert.embed_all(self, texts, |states| self.pooled(states, texts))
+    }
+}
+
+impl SentenceBert {
+    /// Embeddings from the states of texts.
+    fn pooled(&self, states: &[f32], texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
+        self.pooling.each(states, texts, self.bert.dim(), self.unit_length)
     }
 }
 

@@ -220,5 +220,6 @@ fn load_vision(w: &mut Weights, c: &VisionConfig, shape: BlockShape) -> Result<V
         pooling: Pooling::Probe(norm, Box::new(probe)),
         projection: None,
         dim,
+        device: None,
     })
 }

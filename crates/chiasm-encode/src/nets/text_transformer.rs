@@ -1,9 +1,11 @@
 //! The text transformer of CLIP and its kin: words and positions to the state of one token, projected. Checkpoints differ in what they
 //! call its parts and in how the text is read; both are said by who loads it.
 
+use chiasm_nn::cuda::{Device, DeviceError, DeviceStack, Keep};
 use chiasm_nn::{Block, BlockNames, BlockShape, LayerNorm, Linear, Mask, Table, Weights, WeightsError};
+use rayon::prelude::*;
 
-use crate::net::{Net, Watch, run};
+use crate::net::{Net, Watch, on_all_cores, run};
 use crate::nets::clip::projected;
 
 /// What a checkpoint calls the parts, and how many there are of each.
@@ -65,7 +67,12 @@ pub(crate) struct TextTransformer {
     projection: Option<Linear>,
     reading: Reading,
     dim: usize,
+    /// The blocks on a GPU, where they were brought there.
+    device: Option<DeviceStack>,
 }
+
+/// Texts that are projected together by one thread.
+const PROJECTED_AT_A_TIME: usize = 8;
 
 impl TextTransformer {
     /// Takes all but the projection, which is given.
@@ -85,6 +92,7 @@ impl TextTransformer {
             projection,
             reading,
             dim,
+            device: None,
         })
     }
 
@@ -97,6 +105,21 @@ impl TextTransformer {
                 ids.iter().enumerate().max_by_key(|(i, id)| (**id, std::cmp::Reverse(*i))).map_or(0, |(i, _)| i)
             }
             Speaker::Token(token) => ids.iter().position(|id| id == token).unwrap_or(0),
+        }
+    }
+
+    /// What counts of the texts: read causally, states up to a place do not depend on what stands after it.
+    fn read<'a>(&self, texts: &'a [Vec<u32>]) -> Vec<&'a [u32]> {
+        let until = |ids: &[u32]| if self.reading.causal { self.place(ids) + 1 } else { ids.len() };
+        texts.iter().map(|ids| &ids[..until(ids)]).collect()
+    }
+
+    /// The embeddings of texts from the states that stand for them.
+    fn finished(&self, mut speakers: Vec<f32>) -> Vec<Vec<f32>> {
+        self.norm.forward(&mut speakers);
+        match &self.projection {
+            Some(projection) => projected(projection, &speakers),
+            None => speakers.chunks_exact(self.dim).map(<[f32]>::to_vec).collect(),
         }
     }
 
@@ -144,9 +167,7 @@ impl Net<Vec<u32>> for TextTransformer {
                 speakers.extend_from_slice(&x[after - dim..after]);
             }
         } else {
-            // Read causally, states up to a place do not depend on what stands after it.
-            let until = |ids: &[u32]| if self.reading.causal { self.place(ids) + 1 } else { ids.len() };
-            let texts: Vec<&[u32]> = texts.iter().map(|ids| &ids[..until(ids)]).collect();
+            let texts = self.read(texts);
             let (mut x, lengths) = self.embedded(&texts);
             run(&self.blocks, &mut x, &lengths, if self.reading.causal { Mask::Causal } else { Mask::None }, watch);
             let mut first = 0;
@@ -155,11 +176,26 @@ impl Net<Vec<u32>> for TextTransformer {
                 first += ids.len();
             }
         }
-        self.norm.forward(&mut speakers);
-        match &self.projection {
-            Some(projection) => projected(projection, &speakers),
-            None => speakers.chunks_exact(dim).map(<[f32]>::to_vec).collect(),
+        self.finished(speakers)
+    }
+
+    fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
+        // A mask that hides places of each text by itself has no kernel.
+        if let Speaker::Appended(_) = self.reading.speaker {
+            return Ok(false);
         }
+        self.device = Some(DeviceStack::new(device, &self.blocks)?);
+        Ok(true)
+    }
+
+    fn embed_all(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, DeviceError> {
+        let Some(device) = &self.device else { return Ok(on_all_cores(self, texts)) };
+        let texts = self.read(texts);
+        let (x, lengths) = self.embedded(&texts);
+        let places: Vec<usize> = texts.iter().map(|ids| self.place(ids)).collect();
+        let speakers = device.forward(&x, &lengths, self.reading.causal, Keep::One(&places))?;
+        let some = speakers.par_chunks(PROJECTED_AT_A_TIME * self.dim);
+        Ok(some.flat_map_iter(|speakers| self.finished(speakers.to_vec())).collect())
     }
 }
 

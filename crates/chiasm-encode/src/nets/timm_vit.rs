@@ -133,7 +133,7 @@ impl TimmVit {
             Kind::Clip | Kind::Mci => Pooling::Class(norm),
         };
         let blocks = vision_transformer::blocks(w, &|i| names(at, i), self.n_blocks, self.shape)?;
-        Ok(VisionTransformer { stem, patches, class, positions, norm_before, blocks, pooling, projection, dim })
+        Ok(VisionTransformer { stem, patches, class, positions, norm_before, blocks, pooling, projection, dim, device: None })
     }
 
     /// The pooling by attention.

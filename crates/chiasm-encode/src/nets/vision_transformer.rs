@@ -1,12 +1,14 @@
 //! The vision transformer of CLIP, SigLIP and their kin: patches and positions to one vector. Checkpoints differ in what they call
 //! its parts and in how the patches' states become one; both are said by who loads it.
 
+use chiasm_nn::cuda::{Device, DeviceError, DevicePictures, Keep};
 use chiasm_nn::{
     Activation, AttentionScratch, Block, BlockNames, BlockShape, CrossAttention, FeatureMap, LayerNorm, Linear, Mask, Weights,
     WeightsError,
 };
+use rayon::prelude::*;
 
-use crate::net::{Net, Watch, run};
+use crate::net::{Net, Watch, on_all_cores, run};
 use crate::nets::clip::projected;
 use crate::nets::patches::Patches;
 
@@ -24,7 +26,12 @@ pub(crate) struct VisionTransformer {
     pub(crate) pooling: Pooling,
     pub(crate) projection: Option<Linear>,
     pub(crate) dim: usize,
+    /// Patches and blocks on a GPU, where they were brought there.
+    pub(crate) device: Option<DevicePictures>,
 }
+
+/// Pictures of which the states are pooled together by one thread.
+const POOLED_AT_A_TIME: usize = 8;
 
 /// How the states after the last block become one vector; each with its normalisation.
 pub(crate) enum Pooling {
@@ -79,7 +86,53 @@ impl Net<FeatureMap> for VisionTransformer {
         }
         let lengths = vec![n; pictures.len()];
         run(&self.blocks, &mut x, &lengths, Mask::None, watch);
-        let pooled = self.pooling.forward(x, &lengths, self.dim, usize::from(self.class.is_some()));
+        self.pooled(x, &lengths)
+    }
+
+    fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
+        if !self.stem.is_empty() {
+            return Ok(false);
+        }
+        let parts = self.patches.parts(self.class.as_deref(), &self.positions, self.norm_before.as_ref());
+        self.device = Some(DevicePictures::new(device, parts, &self.blocks)?);
+        Ok(true)
+    }
+
+    fn embed_all(&self, pictures: &[FeatureMap]) -> Result<Vec<Vec<f32>>, DeviceError> {
+        let Some(device) = &self.device else { return Ok(on_all_cores(self, pictures)) };
+        let (keep, n) = match self.pooling {
+            Pooling::Class(_) => (Keep::First, 1),
+            Pooling::MeanOfNormed(_) | Pooling::NormedMean(_) | Pooling::Probe(..) | Pooling::Queries(_) => {
+                (Keep::All, usize::from(self.class.is_some()) + self.positions.len() / self.dim)
+            }
+        };
+        Ok(self.pooled_on_all_cores(&device.forward(pictures, keep)?, n))
+    }
+}
+
+impl VisionTransformer {
+    /// Brings pictures to the GPU that the network was brought to, for [`Self::embed_uploaded`].
+    #[cfg(all(test, feature = "cuda"))]
+    pub(crate) fn upload(&self, pictures: &[FeatureMap]) -> Result<chiasm_nn::cuda::Uploaded, DeviceError> {
+        self.device.as_ref().expect("it was brought there").upload(pictures)
+    }
+
+    /// As [`Net::embed_all`], for pictures that are there, and pooling by the class token.
+    #[cfg(all(test, feature = "cuda"))]
+    pub(crate) fn embed_uploaded(&self, pictures: &chiasm_nn::cuda::Uploaded) -> Result<Vec<Vec<f32>>, DeviceError> {
+        let device = self.device.as_ref().expect("it was brought there");
+        Ok(self.pooled_on_all_cores(&device.forward_uploaded(pictures, Keep::First)?, 1))
+    }
+
+    /// Embeddings from the states of pictures, `n` of each.
+    fn pooled_on_all_cores(&self, states: &[f32], n: usize) -> Vec<Vec<f32>> {
+        let some = states.par_chunks(POOLED_AT_A_TIME * n * self.dim);
+        some.flat_map_iter(|states| self.pooled(states.to_vec(), &vec![n; states.len() / (n * self.dim)])).collect()
+    }
+
+    /// Embeddings from the states of pictures, or from the class tokens' alone where no others count.
+    fn pooled(&self, states: Vec<f32>, lengths: &[usize]) -> Vec<Vec<f32>> {
+        let pooled = self.pooling.forward(states, lengths, self.dim, usize::from(self.class.is_some()));
         match &self.projection {
             Some(projection) => projected(projection, &pooled),
             None => pooled.chunks_exact(self.pooling.dim(self.dim)).map(<[f32]>::to_vec).collect(),

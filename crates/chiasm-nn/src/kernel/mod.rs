@@ -180,6 +180,42 @@ impl Packed {
         self.n_out
     }
 
+    /// How it multiplies.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn precision(&self) -> Precision {
+        self.encoding.precision()
+    }
+
+    /// What is added to every row, `[n_out]`.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn bias(&self) -> &[f32] {
+        &self.bias[..self.n_out]
+    }
+
+    /// What is applied after that.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn activation(&self) -> Activation {
+        self.activation
+    }
+
+    /// The weight as it was stored, `[n_out, n_in]`, with the roundings of its precision; not of 8-bit integers, which are refused before.
+    #[cfg(feature = "cuda")]
+    pub(crate) fn unpacked(&self) -> Vec<f32> {
+        assert!(self.encoding.is_direct(), "integers do not go back");
+        let (width, words) = (self.kernel.columns, self.words.as_slice());
+        let mut stored = vec![0.0; self.n_in * self.n_out];
+        stored.par_chunks_mut(self.n_in.max(1)).enumerate().for_each(|(o, row)| {
+            let words = words[o / width * self.steps * width + o % width..].iter().step_by(width);
+            if self.kernel.word.elements() == 1 {
+                row.iter_mut().zip(words).for_each(|(to, word)| *to = f32::from_bits(*word));
+            } else {
+                let numbers = words.flat_map(|word| [word << 16, word & 0xffff_0000]);
+                row.iter_mut().zip(numbers).for_each(|(to, bits)| *to = f32::from_bits(bits));
+            }
+        });
+        stored
+    }
+
     /// `x W`, finished, for the rows of `x`, `[n, n_in]`, normalised first if so asked, to `out`, `[n, n_out]`, or added to it.
     pub(crate) fn multiply(&self, x: &[f32], norm: Option<&LayerNorm>, add: bool, out: &mut [f32]) {
         let n = out.len().checked_div(self.n_out).unwrap_or(0);

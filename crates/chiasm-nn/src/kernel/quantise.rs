@@ -27,6 +27,16 @@ impl Encoding {
         Self { word: kernel.word, rounded: precision == Precision::Bf16 && kernel.word == Word::F32 }
     }
 
+    /// What was asked for.
+    #[cfg(feature = "cuda")]
+    pub(super) fn precision(self) -> Precision {
+        match self.word {
+            Word::F32 if !self.rounded => Precision::F32,
+            Word::F32 | Word::Bf16 => Precision::Bf16,
+            Word::I16 | Word::I8 => Precision::Int8,
+        }
+    }
+
     /// Whether words can be made of numbers one by one, without a scale for the row.
     pub(super) fn is_direct(self) -> bool {
         matches!(self.word, Word::F32 | Word::Bf16)

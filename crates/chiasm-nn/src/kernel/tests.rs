@@ -155,3 +155,25 @@ fn panels_multiply_with_and_without_turning() {
         }
     }
 }
+
+#[cfg(feature = "cuda")]
+#[test]
+fn a_weight_comes_back_as_it_was_stored() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        for kernel in isa::all(precision) {
+            for (n_in, n_out) in [(1, 1), (33, 21), (64, 96), (7, 130)] {
+                let stored = numbers(n_in * n_out, 3);
+                let rounded: Vec<f32> = stored.iter().map(|v| half::bf16::from_f32(*v).to_f32()).collect();
+                let packed = Packed::for_kernel(&stored, vec![0.5; n_out], n_in, Activation::None, precision, kernel);
+                assert_eq!((packed.precision(), packed.bias()), (precision, [0.5].repeat(n_out).as_slice()));
+                let back = packed.unpacked();
+                assert_eq!(
+                    back,
+                    if precision == Precision::F32 { stored } else { rounded },
+                    "{}: {n_in} to {n_out}",
+                    kernel.name
+                );
+            }
+        }
+    }
+}
