@@ -66,6 +66,12 @@ pub trait Encoder: Send + Sync {
     /// # Errors
     /// [`EncodeError`], naming the item of the batch at fault.
     fn encode(&self, batch: &[Media]) -> Result<Vectors, EncodeError>;
+
+    /// All that it looks at of a medium, where that is less than the medium: it has the same embedding, to the last bit. A large
+    /// picture is let go this way before its turn to be encoded. `None` where that is not less, or not known.
+    fn reduced(&self, _media: &Media) -> Option<Media> {
+        None
+    }
 }
 
 /// Why embeddings could not be projected.

@@ -199,6 +199,13 @@ impl Encoder for TowerEncoder {
         self.finished(&mut rows);
         batch::vectors(self, &rows)
     }
+
+    fn reduced(&self, media: &Media) -> Option<Media> {
+        match (&self.tower, media) {
+            (Tower::Image(processor, _), Media::Image(image)) => processor.reduced(image).map(Media::Image),
+            _ => None,
+        }
+    }
 }
 
 /// Embeddings of inputs on all cores.
@@ -213,9 +220,12 @@ pub(crate) fn on_all_cores<I: Sync, N: Net<I> + ?Sized>(net: &N, inputs: &[I]) -
 
 /// Ranges of consecutive inputs of about as many rows, each for one thread at a time.
 pub(crate) fn groups_for_threads(rows: &[usize]) -> Vec<std::ops::Range<usize>> {
-    let n_rows: usize = rows.iter().sum();
-    let n_groups = rayon::current_num_threads().max(n_rows.div_ceil(ROWS_AT_A_TIME));
-    groups(rows, n_rows.div_ceil(n_groups))
+    groups(rows, rows_for_threads(rows.iter().sum(), rayon::current_num_threads()))
+}
+
+/// Rows of a group: as many groups for each thread as for any other, for three groups keep two threads as long as four do.
+fn rows_for_threads(n_rows: usize, n_threads: usize) -> usize {
+    n_rows.div_ceil(n_rows.div_ceil(ROWS_AT_A_TIME).max(1).next_multiple_of(n_threads.max(1)))
 }
 
 /// Ranges of consecutive inputs, each closed once it has `at_a_time` rows.
@@ -247,5 +257,16 @@ mod tests {
             assert_eq!(together, [0, 1, 2, 3, 4]);
         }
         assert_eq!(groups(&rows, 8), [0..2, 2..3, 3..5]);
+    }
+
+    #[test]
+    fn every_thread_has_as_many_groups_as_any_other() {
+        // 32 pictures of 50 patches: 512 rows at a time would be three groups, of 11, 11 and 10.
+        let sizes: Vec<usize> = groups(&[50; 32], rows_for_threads(1600, 2)).iter().map(ExactSizeIterator::len).collect();
+        assert_eq!(sizes, [8; 4]);
+        for (n_rows, n_threads) in [(0, 2), (1, 16), (50, 1), (512, 1), (513, 2), (6304, 5)] {
+            let rows = rows_for_threads(n_rows, n_threads);
+            assert!(rows <= ROWS_AT_A_TIME, "{n_rows} rows, {n_threads} threads: {rows}");
+        }
     }
 }

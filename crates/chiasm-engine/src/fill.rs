@@ -132,7 +132,7 @@ impl Run<'_> {
         let paths: Vec<&Path> = wanted.iter().map(|w| w.path.as_path()).collect();
         let mut batches: BTreeMap<Modality, Vec<Filling>> = BTreeMap::new();
         let (cancel, options) = (self.cancel.clone(), self.options);
-        pipeline::run(&paths, &options.limits, options.max_waiting_bytes, &|_| false, |event, flow| {
+        pipeline::run(&paths, &options.limits, options.max_waiting_bytes, &|_| false, &|_| Vec::new(), |event, flow| {
             cancel.check()?;
             let (place, content) = match event {
                 Event::Full => {
@@ -143,6 +143,7 @@ impl Run<'_> {
                     }
                     return Ok(());
                 }
+                Event::Idle => return Ok(()),
                 Event::File(place, content) => (place, content),
             };
             let wanted = &wanted[place];

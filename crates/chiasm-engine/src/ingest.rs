@@ -2,7 +2,8 @@
 //!
 //! 1. *Look*: the walk finds files by name, size and time. A file whose path, size and time are known costs nothing more.
 //! 2. *Files*: the others are read and hashed on several threads (`pipeline.rs`). A known hash costs one row: the file was moved
-//!    or copied. A new one is decoded, cut, embedded in batches by modality and stored, one transaction per batch.
+//!    or copied. A new one is decoded, resized, cut, embedded in batches by modality and stored, one transaction per batch. All of
+//!    this goes on at once: while batches are embedded (`in_order.rs`), later files are decoded and earlier batches are stored.
 //! 3. *Captions*: texts beside media are embedded as text segments of the media's items.
 //! 4. *Gone*: paths under the roots that were not found, and items none of whose files is left, leave in one transaction.
 //! 5. *Lanes*: a lane that was added later gets the vectors it lacks (`fill.rs`). New files get those of all lanes at once, so that each is
@@ -12,9 +13,9 @@
 //! their size and time and are tried again when those change, when another version of the program runs, or when the cause may
 //! have passed (permissions, a file being written).
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use chiasm_core::{Cancel, EncodeError, Media, Modality, Progress, ProjectError, ShapeError, Span};
@@ -22,6 +23,7 @@ use chiasm_media::{Cut, Decoded, Limits, Metadata};
 use rusqlite::{Connection, OptionalExtension, params};
 use serde::Serialize;
 
+use crate::in_order::{self, InOrder};
 use crate::lane::{Lane, insert_gap, insert_vector};
 use crate::library::{below, remove_items_without_files};
 use crate::lock::WriteLock;
@@ -50,7 +52,7 @@ pub struct IndexOptions {
     pub wait: bool,
     /// Whether to read every file anew even when its size and time say that it has not changed.
     pub reread: bool,
-    /// Bytes of decoded media that may wait for the encoder at any moment. Default 256 MiB.
+    /// Bytes of decoded media that may wait for the encoder at any moment; a larger file waits beside at most half of that. Default 256 MiB.
     pub max_waiting_bytes: usize,
 }
 
@@ -125,7 +127,7 @@ pub struct IndexReport {
     pub refused: Vec<Refusal>,
     /// Files that were left out on purpose.
     pub skipped: Vec<Skipped>,
-    /// What a user should know of files that were taken in: path and note.
+    /// What a user should know of files that were taken in: path and note, in byte order of the paths.
     pub notes: Vec<Refusal>,
     /// Whether the run was stopped on request; what it had finished is stored.
     pub cancelled: bool,
@@ -198,6 +200,7 @@ impl Library {
             self.refresh()?;
         }
         report.refused.sort_by_key(|r| path_bytes(&r.path));
+        report.notes.sort_by_key(|r| path_bytes(&r.path));
         report.wall_s = started.elapsed().as_secs_f64();
         Ok(report)
     }
@@ -290,22 +293,73 @@ struct Lies {
     settled: bool,
 }
 
-/// A new content on its way to the encoder.
+/// A new content on its way to the encoder and to the disk.
 struct Pending {
     hash: [u8; 32],
-    media: Media,
+    parts: Arc<Parts>,
     metadata: Metadata,
     size: u64,
-    spans: Vec<Span>,
     lies: Vec<(Lies, Fate)>,
     n_bytes: usize,
 }
+
+/// What of a content is embedded.
+struct Parts {
+    /// What the lanes look at, one for each that knows its kind or one for all.
+    media: Vec<Media>,
+    spans: Vec<Span>,
+}
+
+impl Parts {
+    fn modality(&self) -> Modality {
+        self.media[0].modality()
+    }
+
+    /// What a lane embeds, by its place among those that know the kind.
+    fn of(&self, place: usize) -> (&Media, &[Span]) {
+        (self.media.get(place).unwrap_or(&self.media[0]), &self.spans)
+    }
+}
+
+/// Batches whose vectors are made on other threads.
+type Encoding<'a> = InOrder<'a, Vec<Arc<Parts>>, Result<Vec<Result<InLanes, String>>>>;
 
 /// What waits for the next transaction.
 #[derive(Default)]
 struct Waiting {
     lies: Vec<(Lies, i64, Fate)>,
     refused: Vec<(PathBuf, Stat, Refused)>,
+}
+
+/// New contents between the decoder and the disk.
+#[derive(Default)]
+struct OnTheirWay {
+    /// Those that gather, by kind.
+    batches: BTreeMap<Modality, Vec<Pending>>,
+    /// Those whose vectors are being made, oldest first.
+    encoded: VecDeque<Vec<Pending>>,
+    /// Those that no encoder could make anything of, and why.
+    failed: HashMap<[u8; 32], String>,
+    /// What needs no encoder.
+    waiting: Waiting,
+}
+
+impl OnTheirWay {
+    fn find(&mut self, hash: &[u8; 32]) -> Option<&mut Pending> {
+        self.encoded.iter_mut().flatten().chain(self.batches.values_mut().flatten()).find(|p| p.hash == *hash)
+    }
+
+    /// Bytes of media that gather.
+    fn n_bytes(&self) -> usize {
+        self.batches.values().flatten().map(|p| p.n_bytes).sum()
+    }
+
+    /// Takes the batch out that holds most.
+    fn fullest(&mut self) -> Option<Vec<Pending>> {
+        let n_bytes = |batch: &[Pending]| batch.iter().map(|p| p.n_bytes).sum::<usize>();
+        let kind = self.batches.iter().max_by_key(|(_, batch)| n_bytes(batch)).map(|(kind, _)| *kind)?;
+        self.batches.remove(&kind)
+    }
 }
 
 impl Waiting {
@@ -414,23 +468,49 @@ impl Run<'_> {
     }
 
     fn files(&mut self, files: &[&File]) -> Result<()> {
+        let lanes = self.lanes;
+        in_order::run(
+            |batch: Vec<Arc<Parts>>| embed_in_lanes(lanes, &batch),
+            |encoding| {
+                let mut way = OnTheirWay::default();
+                let done = self.files_beside(files, encoding, &mut way);
+                if let Err(EngineError::Cancelled(_)) = done {
+                    // What was begun is finished, and what waits without need of the encoder; the rest is left to the next run.
+                    encoding.stop();
+                    while let (Some(batch), Some(made)) = (way.encoded.pop_front(), encoding.take()) {
+                        self.store_batch(batch, made?, &mut way)?;
+                    }
+                    self.store_waiting(&mut way.waiting, true)?;
+                }
+                done
+            },
+        )
+    }
+
+    /// Takes files in while `encoding` goes on. How files are put together to batches depends on the files alone, not on who is faster,
+    /// so the same folder always gives the same library.
+    fn files_beside(&mut self, files: &[&File], encoding: &mut Encoding<'_>, way: &mut OnTheirWay) -> Result<()> {
         let paths: Vec<&Path> = files.iter().map(|f| f.path.as_path()).collect();
         // Hashes that need no decoding: the catalogue's, and those on their way. What happened to those is decided in order.
         let no_decoding: Mutex<HashSet<[u8; 32]>> = Mutex::new(self.known.items.keys().copied().collect());
         let known = |hash: &[u8; 32]| no_decoding.lock().unwrap_or_else(|e| e.into_inner()).contains(hash);
-        let mut batches: BTreeMap<Modality, Vec<Pending>> = BTreeMap::new();
-        let mut failed: HashMap<[u8; 32], String> = HashMap::new();
-        let mut waiting = Waiting::default();
         let max_batch_bytes = self.options.max_waiting_bytes / 4;
-        let cancel = self.cancel.clone();
-        let done = pipeline::run(&paths, &self.options.limits, self.options.max_waiting_bytes, &known, |event, flow| {
+        let (lanes, cancel) = (self.lanes, self.cancel.clone());
+        let reduce = |media: &Media| reduced_for(lanes, media);
+        let (limits, max_waiting) = (&self.options.limits, self.options.max_waiting_bytes);
+        pipeline::run(&paths, limits, max_waiting, &known, &reduce, |event, flow| {
             cancel.check()?;
+            while let Some(made) = encoding.try_take() {
+                flow.give_back(self.store_oldest(made?, way)?);
+            }
             let (place, content) = match event {
+                Event::Idle => return Ok(()),
                 Event::Full => {
-                    let fullest =
-                        batches.iter().max_by_key(|(_, b)| b.iter().map(|p| p.n_bytes).sum::<usize>()).map(|(m, _)| *m);
-                    if let Some(batch) = fullest.and_then(|m| batches.remove(&m)) {
-                        self.store_batch(batch, &mut waiting, &mut failed, flow)?;
+                    // What is encoded gives memory back by itself. What gathers is at most half, so the next file is large; it must not
+                    // end a batch before it is looked at, for whether a copy was decoded is chance.
+                    match encoding.take() {
+                        Some(made) => flow.give_back(self.store_oldest(made?, way)?),
+                        None => flow.let_pass(),
                     }
                     return Ok(());
                 }
@@ -439,90 +519,98 @@ impl Run<'_> {
             let path = files[place].path.as_path();
             let full = match content {
                 Err(refused) => {
-                    waiting.refused.push((path.to_owned(), files[place].stat, refused));
+                    way.waiting.refused.push((path.to_owned(), files[place].stat, refused));
                     None
                 }
-                Ok(content) => self.sort_in(path, content, &mut batches, &failed, &mut waiting, flow, |hash| {
+                Ok(content) => self.sort_in(path, content, way, flow, |hash| {
                     no_decoding.lock().unwrap_or_else(|e| e.into_inner()).insert(hash);
                 }),
             };
             let is_full = |batch: &Vec<Pending>| {
-                batch.iter().map(|p| p.spans.len()).sum::<usize>() >= ENCODE_PARTS
+                batch.iter().map(|p| p.parts.spans.len()).sum::<usize>() >= ENCODE_PARTS
                     || batch.iter().map(|p| p.n_bytes).sum::<usize>() >= max_batch_bytes
             };
-            if let Some(kind) = full.filter(|kind| batches.get(kind).is_some_and(is_full)) {
-                let batch = batches.remove(&kind).unwrap_or_default();
-                self.store_batch(batch, &mut waiting, &mut failed, flow)?;
+            if let Some(kind) = full.filter(|kind| way.batches.get(kind).is_some_and(is_full)) {
+                let batch = way.batches.remove(&kind).unwrap_or_default();
+                flow.give_back(self.encode(batch, encoding, way)?);
             }
-            if waiting.n() >= STORE_FILES {
-                self.store_waiting(&mut waiting, true)?;
+            while way.n_bytes() > max_waiting / 2
+                && let Some(batch) = way.fullest()
+            {
+                flow.give_back(self.encode(batch, encoding, way)?);
+            }
+            if way.waiting.n() >= STORE_FILES {
+                self.store_waiting(&mut way.waiting, true)?;
             }
             Ok(())
-        });
-        match done {
-            // What waits without need of the encoder is finished; what was not embedded is left to the next run.
-            Err(EngineError::Cancelled(stop)) => {
-                self.store_waiting(&mut waiting, true)?;
-                return Err(EngineError::Cancelled(stop));
-            }
-            other => other?,
+        })?;
+        for (_, batch) in std::mem::take(&mut way.batches) {
+            self.encode(batch, encoding, way)?;
         }
-        let no_flow = |_| ();
-        for (_, batch) in batches {
-            if self.cancel.is_cancelled() {
-                break;
-            }
-            self.store_batch_with(batch, &mut waiting, &mut failed, no_flow)?;
+        while let Some(made) = encoding.take() {
+            self.store_oldest(made?, way)?;
+            self.cancel.check()?;
         }
-        self.store_waiting(&mut waiting, true)?;
+        self.store_waiting(&mut way.waiting, true)?;
         Ok(self.cancel.check()?)
     }
 
+    /// Gives a batch to the encoders, after waiting for room among them; gives the bytes of what was stored meanwhile.
+    fn encode(&mut self, batch: Vec<Pending>, encoding: &mut Encoding<'_>, way: &mut OnTheirWay) -> Result<usize> {
+        let mut n_bytes = 0;
+        while !encoding.has_room() {
+            if let Some(made) = encoding.take() {
+                n_bytes += self.store_oldest(made?, way)?;
+            }
+            self.cancel.check()?;
+        }
+        encoding.give(batch.iter().map(|p| Arc::clone(&p.parts)).collect());
+        way.encoded.push_back(batch);
+        Ok(n_bytes)
+    }
+
     /// Decides what a file's content is to the library. Gives the modality whose batch grew.
-    #[expect(clippy::too_many_arguments, reason = "the parts of one loop, lent one by one")]
     fn sort_in(
         &mut self,
         path: &Path,
         content: Content,
-        batches: &mut BTreeMap<Modality, Vec<Pending>>,
-        failed: &HashMap<[u8; 32], String>,
-        waiting: &mut Waiting,
+        way: &mut OnTheirWay,
         flow: &Flow,
         decode_no_more: impl FnOnce([u8; 32]),
     ) -> Option<Modality> {
-        let Content { hash, stat, settled, decoded } = content;
-        let give_back = |decoded: &Option<Decoded>| flow.give_back(decoded.as_ref().map_or(0, |d| media_bytes(&d.media)));
+        let n_bytes = content.waiting_bytes();
+        let Content { hash, stat, settled, decoded, further } = content;
         let lies = Lies { path: path_bytes(path), stat, settled };
         let before = self.known.paths.get(&lies.path).map(|k| k.item);
         if let Some(id) = self.known.items.get(&hash).copied() {
-            give_back(&decoded);
+            flow.give_back(n_bytes);
             let fate = match before {
                 Some(item) if item == id => Fate::Unchanged,
                 Some(_) => Fate::Updated,
                 None if self.known.displaced.contains(&id) => Fate::Moved,
                 None => Fate::Copy,
             };
-            waiting.lies.push((lies, id, fate));
+            way.waiting.lies.push((lies, id, fate));
             return None;
         }
-        if let Some(pending) = batches.values_mut().flatten().find(|p| p.hash == hash) {
-            give_back(&decoded);
-            pending.lies.push((lies, Fate::Copy));
+        if let Some(pending) = way.find(&hash) {
+            flow.give_back(n_bytes);
+            // As above: whether its twin is stored yet is chance.
+            pending.lies.push((lies, if before.is_some() { Fate::Updated } else { Fate::Copy }));
             return None;
         }
         let mut refuse = |reason: String| {
-            waiting.refused.push((path.to_owned(), stat, Refused { reason, lasting: true }));
+            way.waiting.refused.push((path.to_owned(), stat, Refused { reason, lasting: true }));
             None
         };
-        if let Some(reason) = failed.get(&hash) {
-            give_back(&decoded);
+        if let Some(reason) = way.failed.get(&hash) {
+            flow.give_back(n_bytes);
             return refuse(reason.clone());
         }
         let Some(Decoded { media, metadata }) = decoded else {
             // Its twin was taken for decoded, yet is nowhere: it was refused for a reason that is not its content's.
             return refuse("could not be taken in together with its copy: index again".to_owned());
         };
-        let n_bytes = media_bytes(&media);
         let kind = media.modality();
         if !self.lanes.iter().any(|lane| lane.knows(kind)) {
             flow.give_back(n_bytes);
@@ -540,47 +628,42 @@ impl Run<'_> {
         }
         decode_no_more(hash);
         let fate = if before.is_some() { Fate::Updated } else { Fate::New };
-        let pending = Pending { hash, media, metadata, size: stat.size, spans: cut.spans, lies: vec![(lies, fate)], n_bytes };
-        batches.entry(kind).or_default().push(pending);
+        let media = std::iter::once(media).chain(further).collect();
+        let parts = Arc::new(Parts { media, spans: cut.spans });
+        let pending = Pending { hash, parts, metadata, size: stat.size, lies: vec![(lies, fate)], n_bytes };
+        way.batches.entry(kind).or_default().push(pending);
         Some(kind)
     }
 
+    /// Stores the batch that was given to the encoders first, of which they made this; gives the bytes its media took.
+    fn store_oldest(&mut self, made: Vec<Result<InLanes, String>>, way: &mut OnTheirWay) -> Result<usize> {
+        let batch = way.encoded.pop_front().unwrap_or_default();
+        self.store_batch(batch, made, way)
+    }
+
+    /// Stores a batch of one modality, together with all that waits.
     fn store_batch(
         &mut self,
         batch: Vec<Pending>,
-        waiting: &mut Waiting,
-        failed: &mut HashMap<[u8; 32], String>,
-        flow: &Flow,
-    ) -> Result<()> {
-        self.store_batch_with(batch, waiting, failed, |n| flow.give_back(n))
-    }
-
-    /// Embeds and stores a batch of one modality, together with all that waits.
-    fn store_batch_with(
-        &mut self,
-        batch: Vec<Pending>,
-        waiting: &mut Waiting,
-        failed: &mut HashMap<[u8; 32], String>,
-        give_back: impl FnOnce(usize),
-    ) -> Result<()> {
-        let parts: Vec<(&Media, &[Span])> = batch.iter().map(|p| (&p.media, p.spans.as_slice())).collect();
-        let embedded = embed_in_lanes(self.lanes, &parts)?;
+        embedded: Vec<Result<InLanes, String>>,
+        way: &mut OnTheirWay,
+    ) -> Result<usize> {
         let mut sound = Vec::new();
         for (pending, embedded) in batch.iter().zip(embedded) {
             match embedded {
                 Ok(in_lanes) => sound.push((pending, in_lanes)),
                 Err(reason) => {
-                    failed.insert(pending.hash, reason.clone());
+                    way.failed.insert(pending.hash, reason.clone());
                     for (lies, _) in &pending.lies {
                         let refused = Refused { reason: reason.clone(), lasting: true };
-                        waiting.refused.push((path_of(lies.path.clone()), lies.stat, refused));
+                        way.waiting.refused.push((path_of(lies.path.clone()), lies.stat, refused));
                     }
                 }
             }
         }
         let ids = self.known.writer.batch(|tx| {
             let ids = sound.iter().map(|(p, in_lanes)| add_item(tx, p, in_lanes)).collect::<rusqlite::Result<Vec<i64>>>()?;
-            store(tx, waiting).map(|()| ids)
+            store(tx, &way.waiting).map(|()| ids)
         })?;
         for ((pending, in_lanes), id) in sound.iter().zip(ids) {
             self.known.items.insert(pending.hash, id);
@@ -589,9 +672,8 @@ impl Run<'_> {
             pending.lies.iter().for_each(|(_, fate)| self.count(*fate));
             self.progress.advance(pending.lies.len() as u64);
         }
-        self.stored(waiting, true);
-        give_back(batch.iter().map(|p| p.n_bytes).sum());
-        Ok(())
+        self.stored(&mut way.waiting, true);
+        Ok(batch.iter().map(|p| p.n_bytes).sum())
     }
 
     fn store_waiting(&mut self, waiting: &mut Waiting, counted: bool) -> Result<()> {
@@ -679,13 +761,12 @@ impl Run<'_> {
             caption: &'a Caption,
             item: i64,
             content: Content,
-            media: Media,
-            spans: Vec<Span>,
+            parts: Arc<Parts>,
         }
         let (mut read, mut same, mut waiting) = (Vec::new(), Vec::new(), Waiting::default());
         let err = EngineError::store("cannot read captions", Path::new(""));
         for (caption, item) in batch {
-            match pipeline::prepare(&caption.path, &self.options.limits, |_| false) {
+            match pipeline::prepare(&caption.path, &self.options.limits, |_| false, &|_| Vec::new()) {
                 Err(refused) => waiting.refused.push((caption.path.clone(), caption.stat, refused)),
                 Ok(mut content) => match content.decoded.take().map(|d| d.media) {
                     Some(media @ Media::Text(_)) => {
@@ -698,7 +779,8 @@ impl Run<'_> {
                             Some(id) => same.push((*caption, id, content)),
                             None => {
                                 let spans = chiasm_media::spans(&media, &self.options.cut).spans;
-                                read.push(Read { caption, item: *item, content, media, spans });
+                                let parts = Arc::new(Parts { media: vec![media], spans });
+                                read.push(Read { caption, item: *item, content, parts });
                             }
                         }
                     }
@@ -712,7 +794,7 @@ impl Run<'_> {
                 },
             }
         }
-        let parts: Vec<(&Media, &[Span])> = read.iter().map(|r| (&r.media, r.spans.as_slice())).collect();
+        let parts: Vec<Arc<Parts>> = read.iter().map(|r| Arc::clone(&r.parts)).collect();
         let mut sound = Vec::new();
         for (read, embedded) in read.iter().zip(embed_in_lanes(self.lanes, &parts)?) {
             match embedded {
@@ -743,7 +825,7 @@ impl Run<'_> {
                 let values = params![read.item, &path, size as i64, mtime_ns, read.content.settled, read.content.hash];
                 tx.prepare_cached(sql)?.execute(values)?;
                 let id = tx.last_insert_rowid();
-                add_segments(tx, read.item, Some(id), &read.media, &read.spans, in_lanes)?;
+                add_segments(tx, read.item, Some(id), &read.parts, in_lanes)?;
                 forget_refusal(tx, &path)?;
             }
             store(tx, &waiting)
@@ -836,13 +918,29 @@ pub(crate) fn shown(path: &Path) -> String {
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
 }
 
+/// All that the lanes look at of a picture, where that is less than the picture: one for each lane that knows pictures, or one for all.
+fn reduced_for(lanes: &[Lane], media: &Media) -> Vec<Media> {
+    let Media::Image(image) = media else { return Vec::new() };
+    let knowing = lanes.iter().filter(|lane| lane.knows(Modality::Image));
+    let mut reduced: Vec<Media> = knowing.map_while(|lane| lane.space().reduced(media)).collect();
+    let n_knowing = lanes.iter().filter(|lane| lane.knows(Modality::Image)).count();
+    if reduced.len() < n_knowing || reduced.iter().map(media_bytes).sum::<usize>() >= image.rgb.len() {
+        return Vec::new();
+    }
+    if reduced.iter().all(|other| *other == reduced[0]) {
+        reduced.truncate(1);
+    }
+    reduced
+}
+
 /// Vectors of the parts of media of one modality in every lane that knows it, or why a medium has none in any.
-fn embed_in_lanes(lanes: &[Lane], media: &[(&Media, &[Span])]) -> Result<Vec<Result<InLanes, String>>> {
-    let Some((first, _)) = media.first() else { return Ok(Vec::new()) };
+fn embed_in_lanes(lanes: &[Lane], batch: &[Arc<Parts>]) -> Result<Vec<Result<InLanes, String>>> {
+    let Some(first) = batch.first() else { return Ok(Vec::new()) };
     let knowing: Vec<&Lane> = lanes.iter().filter(|lane| lane.knows(first.modality())).collect();
-    let mut of_media: Vec<InLanes> = media.iter().map(|_| Vec::with_capacity(knowing.len())).collect();
-    for lane in &knowing {
-        let embedded = embed(lane.space(), media)?;
+    let mut of_media: Vec<InLanes> = batch.iter().map(|_| Vec::with_capacity(knowing.len())).collect();
+    for (place, lane) in knowing.iter().enumerate() {
+        let media: Vec<(&Media, &[Span])> = batch.iter().map(|parts| parts.of(place)).collect();
+        let embedded = embed(lane.space(), &media)?;
         of_media.iter_mut().zip(embedded).for_each(|(in_lanes, embedded)| in_lanes.push((lane.id, embedded)));
     }
     let judge = |in_lanes: InLanes| {
@@ -910,13 +1008,13 @@ fn add_item(tx: &Connection, pending: &Pending, in_lanes: &InLanes) -> rusqlite:
     let m = &pending.metadata;
     let sql = "INSERT INTO items (hash, kind, format, size, width, height, duration_s, taken, latitude, longitude)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-    let kind = pending.media.modality();
+    let kind = pending.parts.modality();
     let (format, size) = (&m.format, pending.size as i64);
     let values =
         params![pending.hash, kind.as_str(), format, size, m.width, m.height, m.duration_s, m.taken, m.latitude, m.longitude];
     tx.prepare_cached(sql)?.execute(values)?;
     let id = tx.last_insert_rowid();
-    add_segments(tx, id, None, &pending.media, &pending.spans, in_lanes)?;
+    add_segments(tx, id, None, &pending.parts, in_lanes)?;
     pending.lies.iter().try_for_each(|(lies, _)| add_path(tx, lies, id))?;
     Ok(id)
 }
@@ -947,14 +1045,8 @@ pub(crate) fn insert_path(
 }
 
 /// Adds the parts of media with their vectors in each lane, and their words when they are text.
-fn add_segments(
-    tx: &Connection,
-    item: i64,
-    caption: Option<i64>,
-    media: &Media,
-    spans: &[Span],
-    in_lanes: &InLanes,
-) -> rusqlite::Result<()> {
+fn add_segments(tx: &Connection, item: i64, caption: Option<i64>, parts: &Parts, in_lanes: &InLanes) -> rusqlite::Result<()> {
+    let (media, spans) = parts.of(0);
     for (at, span) in spans.iter().enumerate() {
         let (unit, start, end) = match span {
             Span::Whole => (None, None, None),

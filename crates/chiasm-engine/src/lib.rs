@@ -29,6 +29,7 @@ mod fill;
 mod filter;
 mod fit;
 mod import;
+mod in_order;
 mod info;
 mod ingest;
 mod lane;

@@ -310,6 +310,11 @@ impl Space {
         self.encoder(self.view_of(modality)?).map(|_| ())
     }
 
+    /// All that the encoder of a medium looks at of it, where that is less; see [`Encoder::reduced`].
+    pub(crate) fn reduced(&self, media: &Media) -> Option<Media> {
+        self.encoder(self.view_of(media.modality()).ok()?).ok()?.reduced(media)
+    }
+
     /// Takes an encoder that is open already.
     pub(crate) fn adopt(&self, view: usize, encoder: Arc<dyn Encoder>) {
         *self.encoders[view].lock().unwrap_or_else(|e| e.into_inner()) = Some(encoder);

@@ -98,6 +98,17 @@ enum Target {
     Longest(u32),
 }
 
+impl Target {
+    /// Height and width that a picture gets.
+    fn of(self, image: &Image) -> (u32, u32) {
+        match self {
+            Target::Box(height, width) => (height, width),
+            Target::Shortest(edge) => in_proportion(image, edge),
+            Target::Longest(edge) => within(image, edge),
+        }
+    }
+}
+
 /// Which middle is cut out where one row or column is left over, and what surrounds a picture that is smaller than the cut.
 #[derive(Clone, Copy, Debug)]
 enum Middle {
@@ -264,14 +275,21 @@ impl ImageProcessor {
         Ok(Self { resize: None, crop: None, middle: Middle::UpperLeft, sampled: Some([side; 2]), scale, shift })
     }
 
+    /// The picture resized and cut, where that is smaller and what would be made of it again: itself.
+    pub(crate) fn reduced(&self, image: &Image) -> Option<Image> {
+        let [height, width] = self.shape();
+        let cut = |rgb: Vec<u8>| Image { width, height, rgb };
+        // A cut that leaves a rim away, as the middle 224 of 256, would be enlarged and cut again.
+        let again = self.resize.map_or((height, width), |(target, _)| target.of(&cut(Vec::new())));
+        let smaller = u64::from(height) * u64::from(width) < u64::from(image.height) * u64::from(image.width);
+        // What lies between pixels cannot be brought back to bytes.
+        (smaller && again == (height, width) && self.sampled.is_none()).then(|| self.cut(image))
+    }
+
     /// The resized and cut picture, still in bytes.
     pub(crate) fn cut(&self, image: &Image) -> Image {
         let resized = self.resize.map(|(target, filter)| {
-            let (height, width) = match target {
-                Target::Box(height, width) => (height, width),
-                Target::Shortest(edge) => in_proportion(image, edge),
-                Target::Longest(edge) => within(image, edge),
-            };
+            let (height, width) = target.of(image);
             resize_with(image, width, height, filter)
         });
         match (self.crop, resized) {
@@ -402,6 +420,37 @@ mod tests {
         assert_eq!(middle(&ramp(2, 4), 4, 4, Middle::Even(9)).rgb[..6], [9, 9, 9, 0, 0, 7]);
         assert_eq!(within(&ramp(8, 3), 4), (2, 4));
         assert_eq!(within(&ramp(1, 200), 4), (4, 1));
+    }
+
+    #[test]
+    fn a_reduced_picture_is_what_the_network_sees_of_the_whole() {
+        let of = |resize, crop, middle| ImageProcessor {
+            resize,
+            crop,
+            middle,
+            sampled: None,
+            scale: [0.1, 0.2, 0.3],
+            shift: [1.0; 3],
+        };
+        let cubic = |target| Some((target, Filter::Bicubic));
+        let reduces = [
+            of(cubic(Target::Shortest(16)), Some([16, 16]), Middle::UpperLeft),
+            of(cubic(Target::Longest(16)), Some([16, 16]), Middle::Even(127)),
+            of(cubic(Target::Box(12, 16)), None, Middle::UpperLeft),
+            of(None, Some([16, 16]), Middle::UpperLeft),
+        ];
+        for picture in [ramp(64, 48), ramp(31, 200), ramp(17, 17)] {
+            for processor in &reduces {
+                let reduced = processor.reduced(&picture).unwrap();
+                assert!(reduced.rgb.len() < picture.rgb.len());
+                assert_eq!(processor.pixels(&reduced).data, processor.pixels(&picture).data, "{processor:?}");
+            }
+            // The middle of something larger, what is enlarged, and what is mixed from pixels.
+            let mixed = ImageProcessor { sampled: Some([8; 2]), ..of(None, None, Middle::UpperLeft) };
+            assert!(mixed.reduced(&picture).is_none());
+            assert!(of(cubic(Target::Shortest(18)), Some([16, 16]), Middle::UpperLeft).reduced(&picture).is_none());
+            assert!(of(cubic(Target::Box(200, 200)), None, Middle::UpperLeft).reduced(&picture).is_none());
+        }
     }
 
     #[test]
