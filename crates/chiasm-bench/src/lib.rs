@@ -2,7 +2,7 @@
 //!
 //! A [`Task`] is a set with its split; [`plan`](plan::plan) says which methods run on it; [`run`](protocol::run) fits one method
 //! on the training part and judges it on the rest; [`markdown`] and [`plot`] show the outcome. `align` times fits beside
-//! reference implementations, [`encode`] encoders beside other runtimes.
+//! reference implementations, [`encode`] encoders beside other runtimes, [`index`] whole folders beside other programs.
 //!
 //! # Protocol
 //! Hyper-parameters are either those a paper states, and then named, or chosen by cross-validation on the training part. The test
@@ -15,6 +15,7 @@ pub mod align;
 pub mod data;
 pub mod encode;
 mod error;
+pub mod index;
 pub mod markdown;
 pub mod measure;
 pub mod plan;

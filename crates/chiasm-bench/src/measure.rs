@@ -39,11 +39,21 @@ pub fn status_mib(field: &str) -> Option<f64> {
 
 /// User and system time of this process so far. The kernel counts in hundredths of a second.
 pub fn cpu_s() -> Option<f64> {
+    times_s(11)
+}
+
+/// User and system time of the processes that this one started and that have ended, with those that they waited for.
+pub fn children_cpu_s() -> Option<f64> {
+    times_s(13)
+}
+
+/// The sum of two neighbouring times of this process, by the place of the first.
+fn times_s(first: usize) -> Option<f64> {
     let text = fs::read_to_string("/proc/self/stat").ok()?;
     // The name in brackets may hold anything; the fields follow it.
     let fields: Vec<&str> = text.rsplit_once(')')?.1.split_whitespace().collect();
     let ticks = |i: usize| fields.get(i)?.parse::<f64>().ok();
-    Some((ticks(11)? + ticks(12)?) / 100.0)
+    Some((ticks(first)? + ticks(first + 1)?) / 100.0)
 }
 
 #[cfg(test)]

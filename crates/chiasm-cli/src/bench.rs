@@ -26,6 +26,8 @@ pub(crate) enum BenchCommand {
     Align(AlignArgs),
     /// How fast encoders run beside onnxruntime, OpenVINO and torch on the same weights
     Encode(EncodeArgs),
+    /// How fast a folder of photos is indexed beside rclip, clip-retrieval and open_clip, from the files to what is stored
+    Index(IndexArgs),
     /// A contestant of `bench encode`, which starts it
     #[command(hide = true)]
     EncodeWorker(EncodeWorkerArgs),
@@ -47,6 +49,35 @@ pub(crate) struct EncodeArgs {
     #[arg(long, value_name = "N", default_value_t = 3)]
     turns: usize,
     /// Folder for the models while they are needed, up to 4 GB [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// File for the document [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Arguments of `chiasm bench index`.
+#[derive(Args)]
+pub(crate) struct IndexArgs {
+    /// Folder of JPEG photos, of which the files are made
+    #[arg(long, value_name = "DIR")]
+    photos: PathBuf,
+    /// Python that makes the model and has the rivals; `reference/bench_index_rivals.py` says which
+    #[arg(long, value_name = "PYTHON")]
+    python: PathBuf,
+    /// Different files to index
+    #[arg(long, value_name = "N", default_value_t = 2000)]
+    files: usize,
+    /// Enlarge the photos to so many pixels along the longer edge
+    #[arg(long, value_name = "PIXELS", default_value_t = 0)]
+    side: u32,
+    /// Deviation of the noise that enlarged photos get, as a camera's have
+    #[arg(long, value_name = "STEPS", default_value_t = 0.0)]
+    noise: f64,
+    /// Turns of each contestant; the least of them is shown
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    turns: usize,
+    /// Folder for model, files and libraries while they are needed, 2 GB and the files [default: the system's]
     #[arg(long, value_name = "DIR")]
     scratch: Option<PathBuf>,
     /// File for the document [default: stdout]
@@ -125,6 +156,7 @@ pub(crate) fn run(command: &BenchCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
         BenchCommand::Tables(args) => tables(args, ui),
         BenchCommand::Align(args) => align(args, ui),
         BenchCommand::Encode(args) => encode(args, ui),
+        BenchCommand::Index(args) => index(args, ui),
         BenchCommand::EncodeWorker(args) => {
             chiasm_bench::encode::serve(
                 &args.folder,
@@ -135,6 +167,45 @@ pub(crate) fn run(command: &BenchCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
     }
+}
+
+fn index(args: &IndexArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    use chiasm_bench::index::{Plan, document, run};
+
+    if args.turns == 0 || args.files <= 32 {
+        return Err(usage("turns begin at 1 and files at 33: 32 tell what starting takes".to_owned()));
+    }
+    let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
+    let folder = base.join(format!("chiasm-bench-index-{}", std::process::id()));
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let plan = Plan {
+        photos: args.photos.clone(),
+        n_files: args.files,
+        side: args.side,
+        noise: args.noise,
+        turns: args.turns,
+        python: args.python.clone(),
+        program: std::env::current_exe().context("cannot find this program's own file")?,
+    };
+    let timed = run(&plan, &folder, ui, &ui.cancel);
+    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    let timings = timed?;
+    if ui.json {
+        ui.print_json(&timings)?;
+    }
+    let given = |name: &str, value: f64| if value == 0.0 { String::new() } else { format!(" --{name} {value}") };
+    let sizes = [given("side", f64::from(args.side)), given("noise", args.noise)].concat();
+    let command = format!(
+        "chiasm bench index --photos DIR --python PYTHON --files {}{sizes} --turns {} --output FILE",
+        args.files, args.turns
+    );
+    let document = document(&timings, &plan, &command);
+    match &args.output {
+        Some(path) => fs::write(path, document).with_context(|| format!("cannot write {}", path.display()))?,
+        None if !ui.json => ui.print(document)?,
+        None => {}
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 fn encode(args: &EncodeArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
