@@ -8,8 +8,11 @@ use chiasm_core::{Cancel, Modality, NoProgress};
 use chiasm_engine::{IndexOptions, IndexReport, Library};
 use common::{set, space, write_gif, write_png};
 
+/// The number of an item, its hash, a name, the number of a part and its vector.
+type Row = (i64, Vec<u8>, String, i64, Vec<u8>);
+
 /// All that a library holds of contents: numbers, hashes, names, parts and vectors.
-fn held(library: &Library) -> Vec<(i64, Vec<u8>, String, i64, Vec<u8>)> {
+fn held(library: &Library) -> Vec<Row> {
     let db = rusqlite::Connection::open(library.dir().join("library.db")).unwrap();
     let sql = "SELECT i.id, i.hash, p.name, s.id, v.vector FROM items i JOIN paths p ON p.item = i.id JOIN segments s ON s.item = i.id
         JOIN vectors v ON v.segment = s.id ORDER BY s.id, p.path";
