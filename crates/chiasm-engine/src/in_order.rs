@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn results_come_in_order_whoever_is_first() {
         let slow_first = |n: u64| {
-            std::thread::sleep(Duration::from_millis(if n % 2 == 0 { 8 } else { 0 }));
+            std::thread::sleep(Duration::from_millis(if n.is_multiple_of(2) { 8 } else { 0 }));
             n * n
         };
         let all = run(slow_first, |line| {

@@ -336,9 +336,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let paths = texts(dir.path(), 40, 10_000);
         let paths: Vec<&Path> = paths.iter().map(|p| p.as_path()).collect();
-        let words = |media: &Media| match media {
-            Media::Text(text) => [3, 5].map(|n| Media::Text(text[..n].to_owned())).into(),
-            _ => Vec::new(),
+        let words = |media: &Media| {
+            let Media::Text(text) = media else { return Vec::new() };
+            [3, 5].map(|n| Media::Text(text[..n].to_owned())).into()
         };
         let mut n = 0;
         // All 40 whole would be 400,000 bytes; nothing is given back.
