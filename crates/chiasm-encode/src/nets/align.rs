@@ -26,7 +26,7 @@ use crate::error::OpenError;
 use crate::input::{Defaults, ImageProcessor, TextTokenizer};
 use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted};
-use crate::nets::bert::{self, Bert, Positions, Projected};
+use crate::nets::bert::{self, Bert, Headed, Positions, Projected};
 use crate::nets::efficientnet::{self, EfficientNet, Stored};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
@@ -60,7 +60,7 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
         w.skip_prefix("vision_model.");
         w.skip("temperature");
         w.finish()?;
-        Tower::Text(tokenizer, Box::new(Projected { bert, projection }))
+        Tower::Text(tokenizer, Box::new(Headed { bert, head: Projected(projection) }))
     } else {
         let processor = ImageProcessor::open(files, Defaults::EFFICIENTNET)?;
         let mut w = files.weights()?;

@@ -225,18 +225,6 @@ impl Bert {
         Ok(true)
     }
 
-    /// [`Net::embed_all`] of a network that makes embeddings of the encoder's states by `pooled`.
-    pub(crate) fn embed_all(
-        &self,
-        net: &impl Net<Vec<u32>>,
-        texts: &[Vec<u32>],
-        pooled: impl FnOnce(&[f32]) -> Vec<Vec<f32>>,
-    ) -> Result<Vec<Vec<f32>>, DeviceError> {
-        let Some(device) = &self.device else { return Ok(on_all_cores(net, texts)) };
-        let (x, lengths) = self.embedded(texts);
-        Ok(pooled(&device.forward(&x, &lengths, false, Keep::All)?))
-    }
-
     /// The states that go into the first block, and how many there are of each text.
     fn embedded(&self, texts: &[Vec<u32>]) -> (Vec<f32>, Vec<usize>) {
         let (dim, lengths): (_, Vec<usize>) = (self.dim, texts.iter().map(Vec::len).collect());
@@ -306,59 +294,38 @@ impl Pooling {
     }
 }
 
-/// The encoder with the pooling that is used where a checkpoint states none.
-struct Pooled(Bert);
-
 /// Opens the model.
 pub(crate) fn open(files: &mut Checkpoint, _: Wanted) -> Result<Opened, OpenError> {
     let (path, config): (_, Config) = files.json("config.json")?;
     let positions = config.positions(&path)?;
     let tokenizer = TextTokenizer::open(files, config.max_tokens(&path, positions)?, config.vocab_size)?;
-    let net = Bert::load_whole(files.weights()?, &path, &config, positions)?;
-    Ok(Opened { tower: Tower::Text(tokenizer, Box::new(Pooled(net))), finish: Finish::UnitLength, arithmetic: ARITHMETIC })
+    let bert = Bert::load_whole(files.weights()?, &path, &config, positions)?;
+    // The pooling that is used where a checkpoint states none.
+    let net = Headed { bert, head: Pooled { pooling: Pooling::Mean, unit_length: false } };
+    Ok(Opened { tower: Tower::Text(tokenizer, Box::new(net)), finish: Finish::UnitLength, arithmetic: ARITHMETIC })
 }
 
 /// What the three types take.
 pub(crate) const MODALITIES: &[Modality] = &[Modality::Text];
 
-impl Net<Vec<u32>> for Pooled {
-    fn dim(&self) -> usize {
-        self.0.dim
-    }
+/// What makes embeddings of the encoder's states.
+pub(crate) trait Head: Send + Sync {
+    /// Numbers per embedding, where a state has `dim`.
+    fn dim(&self, dim: usize) -> usize;
 
-    fn rows(&self, ids: &Vec<u32>) -> usize {
-        ids.len()
-    }
-
-    fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        self.pooled(&self.0.states(texts, watch), texts)
-    }
-
-    fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
-        self.0.move_to(device)
-    }
-
-    fn embed_all(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, DeviceError> {
-        self.0.embed_all(self, texts, |states| self.pooled(states, texts))
-    }
+    /// One embedding per text from the states of all tokens, `dim` numbers each.
+    fn embeddings(&self, states: &[f32], texts: &[Vec<u32>], dim: usize) -> Vec<Vec<f32>>;
 }
 
-impl Pooled {
-    /// Embeddings from the states of texts.
-    fn pooled(&self, states: &[f32], texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
-        Pooling::Mean.each(states, texts, self.0.dim, false)
-    }
-}
-
-/// The first token's state, projected: the text tower of Chinese CLIP and ALIGN.
-pub(crate) struct Projected {
+/// The encoder and what makes embeddings of its states: a text tower.
+pub(crate) struct Headed<H> {
     pub(crate) bert: Bert,
-    pub(crate) projection: Linear,
+    pub(crate) head: H,
 }
 
-impl Net<Vec<u32>> for Projected {
+impl<H: Head> Net<Vec<u32>> for Headed<H> {
     fn dim(&self) -> usize {
-        self.projection.n_out()
+        self.head.dim(self.bert.dim)
     }
 
     fn rows(&self, ids: &Vec<u32>) -> usize {
@@ -366,7 +333,7 @@ impl Net<Vec<u32>> for Projected {
     }
 
     fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        self.pooled(&self.bert.states(texts, watch), texts)
+        self.head.embeddings(&self.bert.states(texts, watch), texts, self.bert.dim)
     }
 
     fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
@@ -374,14 +341,38 @@ impl Net<Vec<u32>> for Projected {
     }
 
     fn embed_all(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, DeviceError> {
-        self.bert.embed_all(self, texts, |states| self.pooled(states, texts))
+        let Some(device) = &self.bert.device else { return Ok(on_all_cores(self, texts)) };
+        let (x, lengths) = self.bert.embedded(texts);
+        Ok(self.head.embeddings(&device.forward(&x, &lengths, false, Keep::All)?, texts, self.bert.dim))
     }
 }
 
-impl Projected {
-    /// Embeddings from the states of texts.
-    fn pooled(&self, states: &[f32], texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
-        let firsts = Pooling::First.each(states, texts, self.bert.dim(), false);
-        projected(&self.projection, &firsts.concat())
+/// The states of a text as one.
+pub(crate) struct Pooled {
+    pub(crate) pooling: Pooling,
+    /// Whether it is brought to unit length.
+    pub(crate) unit_length: bool,
+}
+
+impl Head for Pooled {
+    fn dim(&self, dim: usize) -> usize {
+        dim
+    }
+
+    fn embeddings(&self, states: &[f32], texts: &[Vec<u32>], dim: usize) -> Vec<Vec<f32>> {
+        self.pooling.each(states, texts, dim, self.unit_length)
+    }
+}
+
+/// The first token's state, projected: the text tower of Chinese CLIP and ALIGN.
+pub(crate) struct Projected(pub(crate) Linear);
+
+impl Head for Projected {
+    fn dim(&self, _: usize) -> usize {
+        self.0.n_out()
+    }
+
+    fn embeddings(&self, states: &[f32], texts: &[Vec<u32>], dim: usize) -> Vec<Vec<f32>> {
+        projected(&self.0, &Pooling::First.each(states, texts, dim, false).concat())
     }
 }

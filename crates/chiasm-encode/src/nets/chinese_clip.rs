@@ -24,7 +24,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::input::TextTokenizer;
 use crate::net::{Finish, Opened, Tower, Wanted};
-use crate::nets::bert::{self, Bert, Positions, Projected};
+use crate::nets::bert::{self, Bert, Headed, Positions, Projected};
 use crate::nets::clip;
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
@@ -52,7 +52,7 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
         w.skip_prefix("visual_projection.");
         w.skip("logit_scale");
         w.finish()?;
-        Tower::Text(tokenizer, Box::new(Projected { bert, projection }))
+        Tower::Text(tokenizer, Box::new(Headed { bert, head: Projected(projection) }))
     } else {
         clip::open_vision(files, &path, &config.vision_config, config.projection_dim)?
     };

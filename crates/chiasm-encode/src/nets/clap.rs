@@ -23,7 +23,6 @@
 use std::path::Path;
 
 use chiasm_core::Modality;
-use chiasm_nn::cuda::{Device, DeviceError};
 use chiasm_nn::{
     Activation, BatchNorm, Conv2d, ConvShape, FeatureMap, Filters, LayerNorm, Linear, Padding, Weights, WeightsError, Window,
     sigmoid,
@@ -36,7 +35,7 @@ use crate::error::OpenError;
 use crate::input::{SoundProcessor, TextTokenizer};
 use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch};
-use crate::nets::bert::{self, Bert, Pooling};
+use crate::nets::bert::{self, Bert, Head, Headed, Pooling};
 use crate::nets::class_token::cubic;
 use crate::nets::swin::Sides;
 use crate::nets::windows::{Naming, Sizes, Stages, means};
@@ -149,7 +148,7 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
         w.skip_prefix("audio_model.");
         w.skip_prefix("audio_projection.");
         finish(w)?;
-        Tower::Text(tokenizer, Box::new(Text { bert, pooler, projection }))
+        Tower::Text(tokenizer, Box::new(Headed { bert, head: TextHead { pooler, projection } }))
     } else {
         let c = &config.audio_config;
         let (fold, sizes) = c.sizes(&path)?;
@@ -202,39 +201,19 @@ impl Projection {
     }
 }
 
-/// The text tower: the state of the first token through one more layer, projected.
-struct Text {
-    bert: Bert,
+/// The text tower behind the encoder: the state of the first token through one more layer, projected.
+struct TextHead {
     pooler: Linear,
     projection: Projection,
 }
 
-impl Net<Vec<u32>> for Text {
-    fn dim(&self) -> usize {
+impl Head for TextHead {
+    fn dim(&self, _: usize) -> usize {
         self.projection.second.n_out()
     }
 
-    fn rows(&self, ids: &Vec<u32>) -> usize {
-        ids.len()
-    }
-
-    fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        self.pooled(&self.bert.states(texts, watch), texts)
-    }
-
-    fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
-        self.bert.move_to(device)
-    }
-
-    fn embed_all(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, DeviceError> {
-        self.bert.embed_all(self, texts, |states| self.pooled(states, texts))
-    }
-}
-
-impl Text {
-    /// Embeddings from the states of texts.
-    fn pooled(&self, states: &[f32], texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
-        let first = Pooling::First.each(states, texts, self.bert.dim(), false).concat();
+    fn embeddings(&self, states: &[f32], texts: &[Vec<u32>], dim: usize) -> Vec<Vec<f32>> {
+        let first = Pooling::First.each(states, texts, dim, false).concat();
         let mut pooled = Vec::new();
         self.pooler.forward(&first, &mut pooled);
         self.projection.each(&pooled)

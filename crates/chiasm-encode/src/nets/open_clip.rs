@@ -32,7 +32,6 @@
 use std::path::Path;
 
 use chiasm_core::Modality;
-use chiasm_nn::cuda::{Device, DeviceError};
 use chiasm_nn::{
     Activation, BlockNames, BlockShape, CrossAttention, FeatureMap, LayerNorm, Linear, Order, Qkv, Weights, WeightsError,
 };
@@ -43,7 +42,7 @@ use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::input::{Cleaning, ImageProcessor, OpenClipPreprocess, TextTokenizer};
 use crate::model::{self, Output};
-use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch};
+use crate::net::{Finish, Net, Opened, Tower, Wanted};
 use crate::nets::bert::{self, Bert};
 use crate::nets::clip::projected;
 use crate::nets::clip_resnet::{self, ClipResNet};
@@ -788,43 +787,23 @@ fn open_hf_text(files: &mut Checkpoint, path: &Path, c: &Config, name: &str) -> 
     };
     finish_text(w)?;
     let layers = pooler.into_iter().chain(projection).collect();
-    Ok(Tower::Text(tokenizer, Box::new(HfText { bert, pooling, layers, embed_dim })))
+    Ok(Tower::Text(tokenizer, Box::new(bert::Headed { bert, head: HfHead { pooling, layers, embed_dim } })))
 }
 
-/// BERT or one of its kin, a way of pooling, and the dense layers after it.
-struct HfText {
-    bert: Bert,
+/// What stands behind BERT or one of its kin: a way of pooling, and the dense layers after it.
+struct HfHead {
     pooling: bert::Pooling,
     layers: Vec<Linear>,
     embed_dim: usize,
 }
 
-impl Net<Vec<u32>> for HfText {
-    fn dim(&self) -> usize {
+impl bert::Head for HfHead {
+    fn dim(&self, _: usize) -> usize {
         self.embed_dim
     }
 
-    fn rows(&self, ids: &Vec<u32>) -> usize {
-        ids.len()
-    }
-
-    fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        self.pooled(&self.bert.states(texts, watch), texts)
-    }
-
-    fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
-        self.bert.move_to(device)
-    }
-
-    fn embed_all(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, DeviceError> {
-        self.bert.embed_all(self, texts, |states| self.pooled(states, texts))
-    }
-}
-
-impl HfText {
-    /// Embeddings from the states of texts.
-    fn pooled(&self, states: &[f32], texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
-        let pooled = self.pooling.each(states, texts, self.bert.dim(), false);
+    fn embeddings(&self, states: &[f32], texts: &[Vec<u32>], dim: usize) -> Vec<Vec<f32>> {
+        let pooled = self.pooling.each(states, texts, dim, false);
         self.layers.iter().fold(pooled, |rows, layer| projected(layer, &rows.concat()))
     }
 }

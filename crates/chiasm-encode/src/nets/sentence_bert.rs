@@ -18,15 +18,14 @@
 //! # Errors
 //! [`OpenError`] when the files are not such a model; a text with no words in it cannot be encoded.
 
-use chiasm_nn::cuda::{Device, DeviceError};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
 use crate::input::TextTokenizer;
 use crate::model;
-use crate::net::{Finish, Net, Opened, Tower, Watch};
-use crate::nets::bert::{Bert, Config, Pooling};
+use crate::net::{Finish, Opened, Tower};
+use crate::nets::bert::{Bert, Config, Headed, Pooled, Pooling};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "sentence_bert 1";
@@ -80,13 +79,6 @@ impl PoolingConfig {
     }
 }
 
-/// The network and the pooling.
-struct SentenceBert {
-    bert: Bert,
-    pooling: Pooling,
-    unit_length: bool,
-}
-
 /// Opens the model.
 pub(crate) fn open(files: &mut Checkpoint) -> Result<Opened, OpenError> {
     let (path, modules): (_, Vec<Module>) = files.json("modules.json")?;
@@ -120,37 +112,8 @@ pub(crate) fn open(files: &mut Checkpoint) -> Result<Opened, OpenError> {
     model::expect(&of_config, c.hidden_size == stated.word_embedding_dimension, || {
         format!("hidden_size is {}, the pooling expects {}", c.hidden_size, stated.word_embedding_dimension)
     })?;
-    let net = SentenceBert { bert, pooling, unit_length };
+    let net = Headed { bert, head: Pooled { pooling, unit_length } };
     Ok(Opened { tower: Tower::Text(tokenizer, Box::new(net)), finish: Finish::AsIs, arithmetic: ARITHMETIC })
-}
-
-impl Net<Vec<u32>> for SentenceBert {
-    fn dim(&self) -> usize {
-        self.bert.dim()
-    }
-
-    fn rows(&self, ids: &Vec<u32>) -> usize {
-        ids.len()
-    }
-
-    fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        self.pooled(&self.bert.states(texts, watch), texts)
-    }
-
-    fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
-        self.bert.move_to(device)
-    }
-
-    fn embed_all(&self, texts: &[Vec<u32>]) -> Result<Vec<Vec<f32>>, DeviceError> {
-        self.bert.embed_all(self, texts, |states| self.pooled(states, texts))
-    }
-}
-
-impl SentenceBert {
-    /// Embeddings from the states of texts.
-    fn pooled(&self, states: &[f32], texts: &[Vec<u32>]) -> Vec<Vec<f32>> {
-        self.pooling.each(states, texts, self.bert.dim(), self.unit_length)
-    }
 }
 
 #[cfg(test)]
