@@ -13,31 +13,39 @@
 //! their size and time and are tried again when those change, when another version of the program runs, or when the cause may
 //! have passed (permissions, a file being written).
 
+mod captions;
+mod embed;
+mod known;
+mod rows;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
-use chiasm_core::{Cancel, EncodeError, Media, Modality, Progress, ProjectError, ShapeError, Span};
+use chiasm_core::{Cancel, Media, Modality, Progress, Span};
 use chiasm_media::{Cut, Decoded, Limits, Metadata};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::Connection;
 use serde::Serialize;
 
+pub(crate) use self::embed::{Embedded, embed};
+use self::embed::{InLanes, embed_in_lanes, reduced_for};
+use self::known::Known;
+use self::rows::{add_item, forget_refusal, store};
+pub(crate) use self::rows::{add_segment, insert_path};
 use crate::in_order::{self, InOrder};
-use crate::lane::{Lane, insert_gap, insert_vector};
-use crate::library::{below, remove_items_without_files};
+use crate::lane::Lane;
+use crate::library::remove_items_without_files;
 use crate::lock::WriteLock;
-use crate::pipeline::{self, Content, Event, Flow, Refused, media_bytes};
-use crate::store::{Writer, path_bytes, path_of};
-use crate::walk::{self, Caption, File, Stat, Walked};
-use crate::{EngineError, Library, Result, Space};
+use crate::pipeline::{self, Content, Event, Flow, Refused};
+use crate::store::{path_bytes, path_of};
+use crate::walk::{self, File, Stat, Walked};
+use crate::{EngineError, Library, Result};
 
 /// Parts that are embedded in one call of an encoder.
 pub(crate) const ENCODE_PARTS: usize = 32;
 /// Files without anything to embed that make a transaction.
 const STORE_FILES: usize = 512;
-/// Captions that make a transaction.
-const STORE_CAPTIONS: usize = 64;
 
 /// How folders are taken in.
 #[derive(Clone, Debug)]
@@ -206,76 +214,6 @@ impl Library {
     }
 }
 
-/// What the catalogue knew before the run.
-pub(crate) struct Known {
-    pub(crate) writer: Writer,
-    paths: HashMap<Vec<u8>, KnownPath>,
-    items: HashMap<[u8; 32], i64>,
-    refusals: HashMap<Vec<u8>, KnownRefusal>,
-    /// Items one of whose files is no longer where it was.
-    displaced: HashSet<i64>,
-}
-
-struct KnownPath {
-    stat: Stat,
-    settled: bool,
-    item: i64,
-}
-
-struct KnownRefusal {
-    reason: String,
-    stat: Stat,
-    lasting: bool,
-    program: String,
-}
-
-fn stat_at(row: &rusqlite::Row<'_>, at: usize) -> rusqlite::Result<Stat> {
-    Ok(Stat { size: row.get::<_, i64>(at)? as u64, mtime_ns: row.get(at + 1)? })
-}
-
-impl Known {
-    fn read(writer: Writer, err: &dyn Fn(rusqlite::Error) -> EngineError, roots: &[PathBuf], walked: &Walked) -> Result<Known> {
-        let read = |db: &Connection| -> rusqlite::Result<_> {
-            let mut paths = HashMap::new();
-            let mut refusals = HashMap::new();
-            let mut of_paths = db.prepare(
-                "SELECT path, size, mtime_ns, settled, item FROM paths WHERE path = ?1 OR (path >= ?2 AND path < ?3)",
-            )?;
-            let mut of_refusals =
-                db.prepare("SELECT path, size, mtime_ns, reason, lasting, program FROM refusals WHERE path = ?1 OR (path >= ?2 AND path < ?3)")?;
-            for root in roots {
-                let (low, high) = below(root);
-                let mut rows = of_paths.query((path_bytes(root), &low, &high))?;
-                while let Some(row) = rows.next()? {
-                    let known = KnownPath { stat: stat_at(row, 1)?, settled: row.get(3)?, item: row.get(4)? };
-                    paths.insert(row.get::<_, Vec<u8>>(0)?, known);
-                }
-                let mut rows = of_refusals.query((path_bytes(root), &low, &high))?;
-                while let Some(row) = rows.next()? {
-                    let known = KnownRefusal {
-                        stat: stat_at(row, 1)?,
-                        reason: row.get(3)?,
-                        lasting: row.get(4)?,
-                        program: row.get(5)?,
-                    };
-                    refusals.insert(row.get::<_, Vec<u8>>(0)?, known);
-                }
-            }
-            let mut items = HashMap::new();
-            let mut statement = db.prepare("SELECT hash, id FROM items")?;
-            let mut rows = statement.query([])?;
-            while let Some(row) = rows.next()? {
-                items.insert(row.get::<_, [u8; 32]>(0)?, row.get(1)?);
-            }
-            Ok((paths, refusals, items))
-        };
-        let (paths, refusals, items) = read(writer.connection()).map_err(err)?;
-        let found: HashSet<Vec<u8>> = walked.files.iter().map(|f| path_bytes(&f.path)).collect();
-        let displaced = paths.iter().filter(|(path, _)| !found.contains(*path)).map(|(_, known)| known.item).collect();
-        Ok(Known { writer, paths, items, refusals, displaced })
-    }
-}
-
 /// Why a file that was taken in is counted as it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Fate {
@@ -367,12 +305,6 @@ impl Waiting {
         self.lies.len() + self.refused.len()
     }
 }
-
-/// Vectors of a file's parts, or why it has none.
-pub(crate) type Embedded = Result<Vec<Vec<f32>>, String>;
-
-/// What each lane that knows a file's kind made of it, by the lane's number.
-type InLanes = Vec<(i64, Embedded)>;
 
 pub(crate) struct Run<'a> {
     pub(crate) lanes: &'a [Lane],
@@ -706,166 +638,6 @@ impl Run<'_> {
         *counter += 1;
     }
 
-    /// Attaches texts to the items they lie beside, and detaches those that no longer do.
-    fn captions(&mut self, roots: &[PathBuf], walked: &Walked) -> Result<()> {
-        let mut due: Vec<(&Caption, i64)> = Vec::new();
-        let mut present: HashSet<(i64, Vec<u8>)> = HashSet::new();
-        let err = EngineError::store("cannot read captions", Path::new(""));
-        for caption in &walked.captions {
-            let mut items = BTreeSet::new();
-            for path in &caption.of {
-                let db = self.known.writer.connection();
-                let sql = "SELECT item FROM paths WHERE path = ?1";
-                let found = db
-                    .prepare_cached(sql)
-                    .and_then(|mut s| s.query_row([path_bytes(path)], |row| row.get::<_, i64>(0)).optional());
-                items.extend(found.map_err(&err)?);
-            }
-            let mut fresh = true;
-            for item in items {
-                present.insert((item, path_bytes(&caption.path)));
-                if !self.options.reread && self.caption_is_known(caption, item).map_err(&err)? {
-                    continue;
-                }
-                fresh = false;
-                due.push((caption, item));
-            }
-            if fresh {
-                self.report.n_captions += 1;
-                self.progress.advance(1);
-            }
-        }
-        if !due.is_empty() {
-            self.warm_up(Modality::Text)?;
-        }
-        for batch in due.chunks(STORE_CAPTIONS) {
-            self.cancel.check()?;
-            self.store_captions(batch)?;
-        }
-        self.detach(roots, walked, &present)
-    }
-
-    fn caption_is_known(&self, caption: &Caption, item: i64) -> rusqlite::Result<bool> {
-        let sql = "SELECT 1 FROM captions WHERE item = ?1 AND path = ?2 AND size = ?3 AND mtime_ns = ?4 AND settled = 1";
-        let Stat { size, mtime_ns } = caption.stat;
-        self.known.writer.connection().prepare_cached(sql)?.exists(params![
-            item,
-            path_bytes(&caption.path),
-            size as i64,
-            mtime_ns
-        ])
-    }
-
-    fn store_captions(&mut self, batch: &[(&Caption, i64)]) -> Result<()> {
-        struct Read<'a> {
-            caption: &'a Caption,
-            item: i64,
-            content: Content,
-            parts: Arc<Parts>,
-        }
-        let (mut read, mut same, mut waiting) = (Vec::new(), Vec::new(), Waiting::default());
-        let err = EngineError::store("cannot read captions", Path::new(""));
-        for (caption, item) in batch {
-            match pipeline::prepare(&caption.path, &self.options.limits, |_| false, &|_| Vec::new()) {
-                Err(refused) => waiting.refused.push((caption.path.clone(), caption.stat, refused)),
-                Ok(mut content) => match content.decoded.take().map(|d| d.media) {
-                    Some(media @ Media::Text(_)) => {
-                        let known = "SELECT id FROM captions WHERE item = ?1 AND hash = ?2";
-                        let db = self.known.writer.connection();
-                        let found = db
-                            .prepare_cached(known)
-                            .and_then(|mut s| s.query_row((item, content.hash), |row| row.get::<_, i64>(0)).optional());
-                        match found.map_err(&err)? {
-                            Some(id) => same.push((*caption, id, content)),
-                            None => {
-                                let spans = chiasm_media::spans(&media, &self.options.cut).spans;
-                                let parts = Arc::new(Parts { media: vec![media], spans });
-                                read.push(Read { caption, item: *item, content, parts });
-                            }
-                        }
-                    }
-                    _ => {
-                        let refused = Refused {
-                            reason: "lies beside media as their caption, but holds no text".to_owned(),
-                            lasting: true,
-                        };
-                        waiting.refused.push((caption.path.clone(), caption.stat, refused));
-                    }
-                },
-            }
-        }
-        let parts: Vec<Arc<Parts>> = read.iter().map(|r| Arc::clone(&r.parts)).collect();
-        let mut sound = Vec::new();
-        for (read, embedded) in read.iter().zip(embed_in_lanes(self.lanes, &parts)?) {
-            match embedded {
-                Ok(in_lanes) => sound.push((read, in_lanes)),
-                Err(reason) => {
-                    waiting.refused.push((read.caption.path.clone(), read.caption.stat, Refused { reason, lasting: true }))
-                }
-            }
-        }
-        self.known.writer.batch(|tx| {
-            for (caption, id, content) in &same {
-                let sql = "UPDATE OR REPLACE captions SET path = ?1, size = ?2, mtime_ns = ?3, settled = ?4 WHERE id = ?5";
-                let Stat { size, mtime_ns } = content.stat;
-                tx.prepare_cached(sql)?.execute(params![
-                    path_bytes(&caption.path),
-                    size as i64,
-                    mtime_ns,
-                    content.settled,
-                    id
-                ])?;
-                forget_refusal(tx, &path_bytes(&caption.path))?;
-            }
-            for (read, in_lanes) in &sound {
-                let path = path_bytes(&read.caption.path);
-                tx.prepare_cached("DELETE FROM captions WHERE item = ?1 AND path = ?2")?.execute((read.item, &path))?;
-                let sql = "INSERT INTO captions (item, path, size, mtime_ns, settled, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-                let Stat { size, mtime_ns } = read.content.stat;
-                let values = params![read.item, &path, size as i64, mtime_ns, read.content.settled, read.content.hash];
-                tx.prepare_cached(sql)?.execute(values)?;
-                let id = tx.last_insert_rowid();
-                add_segments(tx, read.item, Some(id), &read.parts, in_lanes)?;
-                forget_refusal(tx, &path)?;
-            }
-            store(tx, &waiting)
-        })?;
-        sound.iter().for_each(|(read, in_lanes)| self.tell(&read.caption.path, in_lanes));
-        // A caption of several items is one file.
-        let taken: BTreeSet<&Path> =
-            same.iter().map(|(c, ..)| c.path.as_path()).chain(sound.iter().map(|(r, _)| r.caption.path.as_path())).collect();
-        self.report.n_captions += taken.len();
-        self.progress.advance(taken.len() as u64);
-        self.stored(&mut waiting, true);
-        Ok(())
-    }
-
-    fn detach(&mut self, roots: &[PathBuf], walked: &Walked, present: &HashSet<(i64, Vec<u8>)>) -> Result<()> {
-        let err = EngineError::store("cannot read captions", Path::new(""));
-        let list = |db: &Connection| -> rusqlite::Result<Vec<i64>> {
-            let mut gone = Vec::new();
-            let mut statement = db.prepare("SELECT id, item, path FROM captions WHERE path >= ?1 AND path < ?2")?;
-            for root in roots {
-                let mut rows = statement.query(below(root))?;
-                while let Some(row) = rows.next()? {
-                    let key = (row.get::<_, i64>(1)?, row.get::<_, Vec<u8>>(2)?);
-                    if !present.contains(&key) && !lies_unseen(&key.1, walked) {
-                        gone.push(row.get(0)?);
-                    }
-                }
-            }
-            Ok(gone)
-        };
-        let gone = list(self.known.writer.connection()).map_err(&err)?;
-        if gone.is_empty() {
-            return Ok(());
-        }
-        self.known.writer.batch(|tx| {
-            let mut statement = tx.prepare_cached("DELETE FROM captions WHERE id = ?1")?;
-            gone.iter().try_for_each(|id| statement.execute([id]).map(|_| ()))
-        })
-    }
-
     /// Takes out what is no longer there.
     fn gone(&mut self, walked: &Walked) -> Result<()> {
         self.cancel.check()?;
@@ -916,200 +688,4 @@ fn lies_unseen(path: &[u8], walked: &Walked) -> bool {
 pub(crate) fn shown(path: &Path) -> String {
     let text = path.to_string_lossy();
     text.chars().map(|c| if c.is_control() { c.escape_default().to_string() } else { c.to_string() }).collect()
-}
-
-/// All that the lanes look at of a picture, where that is less than the picture: one for each lane that knows pictures, or one for all.
-fn reduced_for(lanes: &[Lane], media: &Media) -> Vec<Media> {
-    let Media::Image(image) = media else { return Vec::new() };
-    let knowing = lanes.iter().filter(|lane| lane.knows(Modality::Image));
-    let mut reduced: Vec<Media> = knowing.map_while(|lane| lane.space().reduced(media)).collect();
-    let n_knowing = lanes.iter().filter(|lane| lane.knows(Modality::Image)).count();
-    if reduced.len() < n_knowing || reduced.iter().map(media_bytes).sum::<usize>() >= image.rgb.len() {
-        return Vec::new();
-    }
-    if reduced.iter().all(|other| *other == reduced[0]) {
-        reduced.truncate(1);
-    }
-    reduced
-}
-
-/// Vectors of the parts of media of one modality in every lane that knows it, or why a medium has none in any.
-fn embed_in_lanes(lanes: &[Lane], batch: &[Arc<Parts>]) -> Result<Vec<Result<InLanes, String>>> {
-    let Some(first) = batch.first() else { return Ok(Vec::new()) };
-    let knowing: Vec<&Lane> = lanes.iter().filter(|lane| lane.knows(first.modality())).collect();
-    let mut of_media: Vec<InLanes> = batch.iter().map(|_| Vec::with_capacity(knowing.len())).collect();
-    for (place, lane) in knowing.iter().enumerate() {
-        let media: Vec<(&Media, &[Span])> = batch.iter().map(|parts| parts.of(place)).collect();
-        let embedded = embed(lane.space(), &media)?;
-        of_media.iter_mut().zip(embedded).for_each(|(in_lanes, embedded)| in_lanes.push((lane.id, embedded)));
-    }
-    let judge = |in_lanes: InLanes| {
-        if in_lanes.iter().any(|(_, embedded)| embedded.is_ok()) {
-            return Ok(in_lanes);
-        }
-        let mut reasons: Vec<String> = in_lanes.into_iter().filter_map(|(_, embedded)| embedded.err()).collect();
-        reasons.dedup();
-        Err(reasons.join("; "))
-    };
-    Ok(of_media.into_iter().map(judge).collect())
-}
-
-/// Vectors of the parts of media of one modality; what cannot be encoded is told by item and costs the others nothing.
-pub(crate) fn embed(space: &Space, media: &[(&Media, &[Span])]) -> Result<Vec<Embedded>> {
-    let mut out: Vec<Embedded> = media.iter().map(|_| Ok(Vec::new())).collect();
-    let parts: Vec<(usize, Span)> =
-        media.iter().enumerate().flat_map(|(i, (_, spans))| spans.iter().map(move |span| (i, *span))).collect();
-    for chunk in parts.chunks(ENCODE_PARTS) {
-        let mut chunk: Vec<(usize, Span)> = chunk.iter().filter(|(i, _)| out[*i].is_ok()).copied().collect();
-        while !chunk.is_empty() {
-            let batch: Vec<Media> = chunk.iter().map(|(i, span)| part(media[*i].0, *span)).collect();
-            let error = match space.embed(&batch) {
-                Ok(vectors) => {
-                    for ((i, _), row) in chunk.iter().zip(vectors.rows()) {
-                        if let Ok(rows) = &mut out[*i] {
-                            rows.push(row.to_vec());
-                        }
-                    }
-                    break;
-                }
-                Err(error) => error,
-            };
-            let Some((item, _)) = at_fault(&error).and_then(|at| chunk.get(at)).copied() else {
-                return Err(error);
-            };
-            let reason = if let EngineError::Encode(EncodeError::Unencodable { encoder, reason, .. }) = error {
-                format!("cannot be encoded by {encoder}: {reason}")
-            } else {
-                format!("cannot be encoded: {error}")
-            };
-            out[item] = Err(reason);
-            chunk.retain(|(i, _)| *i != item);
-        }
-    }
-    Ok(out)
-}
-
-/// Place in the batch of the one item that an error speaks of.
-#[expect(clippy::wildcard_enum_match_arm, reason = "every other error, present or future, is of the whole batch")]
-fn at_fault(error: &EngineError) -> Option<usize> {
-    match error {
-        EngineError::Encode(EncodeError::Unencodable { item, .. }) => Some(*item),
-        EngineError::Encode(EncodeError::NotFinite { cause: ShapeError::NotFinite { row, .. }, .. })
-        | EngineError::Project(ProjectError::Shape(ShapeError::NotFinite { row, .. })) => Some(*row),
-        _ => None,
-    }
-}
-
-fn part(media: &Media, span: Span) -> Media {
-    if span == Span::Whole { media.clone() } else { chiasm_media::part(media, span) }
-}
-
-fn add_item(tx: &Connection, pending: &Pending, in_lanes: &InLanes) -> rusqlite::Result<i64> {
-    let m = &pending.metadata;
-    let sql = "INSERT INTO items (hash, kind, format, size, width, height, duration_s, taken, latitude, longitude)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-    let kind = pending.parts.modality();
-    let (format, size) = (&m.format, pending.size as i64);
-    let values =
-        params![pending.hash, kind.as_str(), format, size, m.width, m.height, m.duration_s, m.taken, m.latitude, m.longitude];
-    tx.prepare_cached(sql)?.execute(values)?;
-    let id = tx.last_insert_rowid();
-    add_segments(tx, id, None, &pending.parts, in_lanes)?;
-    pending.lies.iter().try_for_each(|(lies, _)| add_path(tx, lies, id))?;
-    Ok(id)
-}
-
-fn add_path(tx: &Connection, lies: &Lies, item: i64) -> rusqlite::Result<()> {
-    let Stat { size, mtime_ns } = lies.stat;
-    insert_path(tx, &lies.path, size, mtime_ns, lies.settled, item)?;
-    forget_refusal(tx, &lies.path)
-}
-
-/// Adds a path, or says that it now leads elsewhere.
-pub(crate) fn insert_path(
-    tx: &Connection,
-    path: &[u8],
-    size: u64,
-    mtime_ns: i64,
-    settled: bool,
-    item: i64,
-) -> rusqlite::Result<()> {
-    let text = path_of(path.to_vec());
-    // With a slash at its end, so that a pattern can tell where a folder's name ends.
-    let folder = text.parent().map_or_else(String::new, |f| format!("{}/", f.to_string_lossy().trim_end_matches('/')));
-    let name = text.file_name().unwrap_or_default().to_string_lossy();
-    let sql =
-        "INSERT OR REPLACE INTO paths (path, folder, name, size, mtime_ns, settled, item) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
-    tx.prepare_cached(sql)?.execute(params![path, folder, name, size as i64, mtime_ns, settled, item])?;
-    Ok(())
-}
-
-/// Adds the parts of media with their vectors in each lane, and their words when they are text.
-fn add_segments(tx: &Connection, item: i64, caption: Option<i64>, parts: &Parts, in_lanes: &InLanes) -> rusqlite::Result<()> {
-    let (media, spans) = parts.of(0);
-    for (at, span) in spans.iter().enumerate() {
-        let (unit, start, end) = match span {
-            Span::Whole => (None, None, None),
-            Span::Time { start_s, end_s } => (Some("s"), Some(*start_s), Some(*end_s)),
-            Span::Bytes { start, end } => (Some("byte"), Some(*start as f64), Some(*end as f64)),
-        };
-        let body = part_text(media, *span);
-        let id = add_segment(tx, item, caption, media.modality(), (unit, start, end), body.as_deref())?;
-        for (lane, embedded) in in_lanes {
-            match embedded {
-                Ok(vectors) => insert_vector(tx, *lane, id, &vectors[at])?,
-                Err(reason) => insert_gap(tx, *lane, id, reason)?,
-            }
-        }
-    }
-    Ok(())
-}
-
-fn part_text(media: &Media, span: Span) -> Option<String> {
-    match media {
-        Media::Text(_) => match part(media, span) {
-            Media::Text(text) => Some(text),
-            Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) => None,
-        },
-        Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) => None,
-    }
-}
-
-/// Adds one part, without a vector; gives its number.
-pub(crate) fn add_segment(
-    tx: &Connection,
-    item: i64,
-    caption: Option<i64>,
-    modality: Modality,
-    span: (Option<&str>, Option<f64>, Option<f64>),
-    body: Option<&str>,
-) -> rusqlite::Result<i64> {
-    let sql = "INSERT INTO segments (item, caption, modality, span_unit, span_start, span_end) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-    tx.prepare_cached(sql)?.execute(params![item, caption, modality.as_str(), span.0, span.1, span.2])?;
-    let id = tx.last_insert_rowid();
-    if let Some(body) = body {
-        tx.prepare_cached("INSERT INTO texts (segment, body) VALUES (?1, ?2)")?.execute(params![id, body])?;
-    }
-    Ok(id)
-}
-
-/// Stores what waits: paths of known contents, and refusals. A file whose content can no longer be read as media leaves the
-/// catalogue; one that could only not be read just now stays.
-fn store(tx: &Connection, waiting: &Waiting) -> rusqlite::Result<()> {
-    waiting.lies.iter().try_for_each(|(lies, item, _)| add_path(tx, lies, *item))?;
-    for (path, stat, refused) in &waiting.refused {
-        let path = path_bytes(path);
-        let sql =
-            "INSERT OR REPLACE INTO refusals (path, reason, size, mtime_ns, lasting, program) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
-        let values = params![path, refused.reason, stat.size as i64, stat.mtime_ns, refused.lasting, program()];
-        tx.prepare_cached(sql)?.execute(values)?;
-        if refused.lasting {
-            tx.prepare_cached("DELETE FROM paths WHERE path = ?1")?.execute([&path])?;
-        }
-    }
-    Ok(())
-}
-
-fn forget_refusal(tx: &Connection, path: &[u8]) -> rusqlite::Result<()> {
-    tx.prepare_cached("DELETE FROM refusals WHERE path = ?1")?.execute([path]).map(|_| ())
 }
