@@ -175,9 +175,6 @@ fn index(args: &IndexArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     if args.turns == 0 || args.files <= 32 {
         return Err(usage("turns begin at 1 and files at 33: 32 tell what starting takes".to_owned()));
     }
-    let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
-    let folder = base.join(format!("chiasm-bench-index-{}", std::process::id()));
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let plan = Plan {
         photos: args.photos.clone(),
         n_files: args.files,
@@ -187,9 +184,7 @@ fn index(args: &IndexArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         python: args.python.clone(),
         program: std::env::current_exe().context("cannot find this program's own file")?,
     };
-    let timed = run(&plan, &folder, ui, &ui.cancel);
-    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    let timings = timed?;
+    let timings = in_scratch(args.scratch.as_deref(), "index", |folder| run(&plan, folder, ui, &ui.cancel))??;
     if ui.json {
         ui.print_json(&timings)?;
     }
@@ -199,12 +194,7 @@ fn index(args: &IndexArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         "chiasm bench index --photos DIR --python PYTHON --files {}{sizes} --turns {} --output FILE",
         args.files, args.turns
     );
-    let document = document(&timings, &plan, &command);
-    match &args.output {
-        Some(path) => fs::write(path, document).with_context(|| format!("cannot write {}", path.display()))?,
-        None if !ui.json => ui.print(document)?,
-        None => {}
-    }
+    give(document(&timings, &plan, &command), args.output.as_deref(), ui)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -217,9 +207,6 @@ fn encode(args: &EncodeArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     if args.turns == 0 || args.threads.contains(&0) {
         return Err(usage("turns and threads begin at 1".to_owned()));
     }
-    let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
-    let folder = base.join(format!("chiasm-bench-encode-{}", std::process::id()));
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
     let plan = Plan {
         models: MODELS.iter().copied().filter(|m| args.models.is_empty() || args.models.iter().any(|word| word == m)).collect(),
         threads: args.threads.clone(),
@@ -227,18 +214,11 @@ fn encode(args: &EncodeArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         python: args.python.clone(),
         program: std::env::current_exe().context("cannot find this program's own file")?,
     };
-    let timed = run(&plan, &folder, ui, &ui.cancel);
-    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    let timings = timed?;
+    let timings = in_scratch(args.scratch.as_deref(), "encode", |folder| run(&plan, folder, ui, &ui.cancel))??;
     if ui.json {
         ui.print_json(&timings)?;
     }
-    let document = document(&timings, "chiasm bench encode --python PYTHON --output docs/bench-encode.md");
-    match &args.output {
-        Some(path) => fs::write(path, document).with_context(|| format!("cannot write {}", path.display()))?,
-        None if !ui.json => ui.print(document)?,
-        None => {}
-    }
+    give(document(&timings, "chiasm bench encode --python PYTHON --output docs/bench-encode.md"), args.output.as_deref(), ui)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -249,32 +229,41 @@ fn align(args: &AlignArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         return Err(usage(format!("`{unknown}` is not timed: expected some of cca, gcca, kcca, scm-seq, cmfh")));
     }
     cases.retain(|case| args.methods.is_empty() || args.methods.iter().any(|word| word == case.method));
-    let base = args.scratch.clone().unwrap_or_else(std::env::temp_dir);
-    let folder = base.join(format!("chiasm-bench-align-{}", std::process::id()));
-    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
-    let timed = match &args.python {
-        None => Ok(None),
-        Some(python) => Rivals::start(python, &folder).map(Some),
-    }
-    .and_then(|rivals| align::run(&cases, &folder, rivals, ui, &ui.cancel));
-    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
-    let timings = timed?;
+    let timings = in_scratch(args.scratch.as_deref(), "align", |folder| {
+        let rivals = args.python.as_ref().map(|python| Rivals::start(python, folder)).transpose()?;
+        align::run(&cases, folder, rivals, ui, &ui.cancel)
+    })??;
     if ui.json {
         ui.print_json(&timings)?;
     }
-    let document = align::document(&timings, COMMAND);
-    match &args.output {
-        Some(path) => {
-            let name = "bench-align.svg";
-            let plot = path.with_file_name(name);
-            fs::write(&plot, align::plot(&timings)).with_context(|| format!("cannot write {}", plot.display()))?;
-            let document = format!("{document}\n![Time of a fit against rows]({name})\n");
-            fs::write(path, document).with_context(|| format!("cannot write {}", path.display()))?;
-        }
-        None if !ui.json => ui.print(document)?,
-        None => {}
+    let mut document = align::document(&timings, COMMAND);
+    if let Some(path) = &args.output {
+        let name = "bench-align.svg";
+        let plot = path.with_file_name(name);
+        fs::write(&plot, align::plot(&timings)).with_context(|| format!("cannot write {}", plot.display()))?;
+        document += &format!("\n![Time of a fit against rows]({name})\n");
     }
+    give(document, args.output.as_deref(), ui)?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Runs `work` with a folder of its own in `base` or the system's, which goes away when it is done.
+fn in_scratch<T>(base: Option<&Path>, what: &str, work: impl FnOnce(&Path) -> T) -> anyhow::Result<T> {
+    let base = base.map_or_else(std::env::temp_dir, Path::to_owned);
+    let folder = base.join(format!("chiasm-bench-{what}-{}", std::process::id()));
+    fs::create_dir_all(&folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    let done = work(&folder);
+    fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
+    Ok(done)
+}
+
+/// Writes a document to its file, or prints it, unless the answer is JSON.
+fn give(document: String, output: Option<&Path>, ui: &Ui) -> anyhow::Result<()> {
+    match output {
+        Some(path) => fs::write(path, document).with_context(|| format!("cannot write {}", path.display())),
+        None if !ui.json => Ok(ui.print(document)?),
+        None => Ok(()),
+    }
 }
 
 fn tables(args: &TablesArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
