@@ -37,8 +37,8 @@ pub(super) static AMX_INT8: Kernel = Kernel {
 const TILE: usize = 16;
 /// Columns of a panel, two tiles.
 const COLUMNS: usize = 32;
-/// Steps of a panel that stay in the first cache: 24 KB, so that only rows come from the second. Longer chunks would spare loads and
-/// stores of sums, which take a fifth of the time of so many products.
+/// Steps of a panel that stay in the first cache: 24 KB, so that only rows come from the second. Longer chunks would load and store sums
+/// less often.
 const CHUNK: usize = 192;
 
 /// Shapes of the eight tiles, as `ldtilecfg` reads them: palette, first row, then bytes per row and rows.

@@ -12,7 +12,7 @@ use super::LINE;
 struct Line([u32; LINE]);
 
 /// Words that begin on a cache line. Many of them lie in large pages, where the system has such: a product reads megabytes in order, and
-/// would look up a page for every few dozen lines; making them takes a tenth of the time as well.
+/// would look up a page for every few dozen lines; there are fewer of them to be made as well.
 #[derive(Debug)]
 pub(super) struct Words {
     place: Place,
