@@ -218,7 +218,11 @@ fn encode(args: &EncodeArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     if ui.json {
         ui.print_json(&timings)?;
     }
-    give(document(&timings, "chiasm bench encode --python PYTHON --output docs/bench-encode.md"), args.output.as_deref(), ui)?;
+    let models = if args.models.is_empty() { String::new() } else { format!(" --models {}", args.models.join(",")) };
+    let threads = args.threads.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let turns = args.turns;
+    let command = format!("chiasm bench encode --python PYTHON{models} --threads {threads} --turns {turns} --output FILE");
+    give(document(&timings, &command), args.output.as_deref(), ui)?;
     Ok(ExitCode::SUCCESS)
 }
 
