@@ -45,9 +45,9 @@ use memmap2::Mmap;
 
 use crate::exact::{BuildError, check_order};
 
-const MAGIC: [u8; 8] = *b"CHIASMIX";
-const VERSION: u32 = 1;
-const BYTE_ORDER: u32 = 0x0A0B_0C0D;
+pub(crate) const MAGIC: [u8; 8] = *b"CHIASMIX";
+pub(crate) const VERSION: u32 = 1;
+pub(crate) const BYTE_ORDER: u32 = 0x0A0B_0C0D;
 const KIND_EXACT: u32 = 1;
 const HEADER_LEN: usize = 192;
 /// What the header's checksum covers.
@@ -161,25 +161,10 @@ impl Header {
 
     /// Reads and checks a header; `file` holds all bytes there are.
     fn parse(file: &[u8], path: &Path) -> Result<Self, FileError> {
-        let path = || path.to_owned();
-        let damaged = |what| FileError::Damaged { path: path(), what };
-        // An empty or short file that begins rightly was cut; anything else is not ours.
-        let seen = &file[..file.len().min(MAGIC.len())];
-        if seen.is_empty() || !MAGIC.starts_with(seen) {
-            return Err(FileError::Foreign { path: path(), found: String::from_utf8_lossy(seen).into_owned() });
-        }
-        if file.len() < HEADER_LEN {
-            return Err(FileError::Length { path: path(), found: file.len() as u64, expected: HEADER_LEN as u64 });
-        }
+        let damaged = |what| FileError::Damaged { path: path.to_owned(), what };
+        check_beginning(file, path, HEADER_LEN)?;
         let u32_at = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes"));
         let u64_at = |at: usize| u64::from_le_bytes(file[at..at + 8].try_into().expect("eight bytes"));
-        // Order and version come before the checksum: a later version may sign other bytes.
-        if cfg!(target_endian = "big") || u32_at(12) == BYTE_ORDER.swap_bytes() {
-            return Err(FileError::ByteOrder { path: path() });
-        }
-        if u32_at(8) > VERSION {
-            return Err(FileError::NewerVersion { path: path(), found: u32_at(8) });
-        }
         if blake3::hash(&file[..SIGNED_LEN]).as_bytes() != &file[SIGNED_LEN..SIGNED_LEN + 32] {
             return Err(damaged("the header does not match its checksum"));
         }
@@ -196,13 +181,35 @@ impl Header {
             .ok_or_else(|| damaged("the header's sizes contradict each other"))?;
         header.payload.copy_from_slice(&file[96..128]);
         if file.len() as u64 != header.file_len {
-            return Err(FileError::Length { path: path(), found: file.len() as u64, expected: header.file_len });
+            return Err(FileError::Length { path: path.to_owned(), found: file.len() as u64, expected: header.file_len });
         }
         Ok(header)
     }
 }
 
-fn metric_code(metric: Metric) -> u32 {
+/// Checks what all index files begin with: magic, whole header, byte order and version.
+pub(crate) fn check_beginning(file: &[u8], path: &Path, header_len: usize) -> Result<(), FileError> {
+    let path = || path.to_owned();
+    // An empty or short file that begins rightly was cut; anything else is not ours.
+    let seen = &file[..file.len().min(MAGIC.len())];
+    if seen.is_empty() || !MAGIC.starts_with(seen) {
+        return Err(FileError::Foreign { path: path(), found: String::from_utf8_lossy(seen).into_owned() });
+    }
+    if file.len() < header_len {
+        return Err(FileError::Length { path: path(), found: file.len() as u64, expected: header_len as u64 });
+    }
+    let u32_at = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes"));
+    // Order and version come before the checksum: a later version may sign other bytes.
+    if cfg!(target_endian = "big") || u32_at(12) == BYTE_ORDER.swap_bytes() {
+        return Err(FileError::ByteOrder { path: path() });
+    }
+    if u32_at(8) > VERSION {
+        return Err(FileError::NewerVersion { path: path(), found: u32_at(8) });
+    }
+    Ok(())
+}
+
+pub(crate) fn metric_code(metric: Metric) -> u32 {
     match metric {
         Metric::Cosine => 1,
         Metric::InnerProduct => 2,
@@ -210,7 +217,7 @@ fn metric_code(metric: Metric) -> u32 {
     }
 }
 
-fn metric_of(code: u32) -> Option<Metric> {
+pub(crate) fn metric_of(code: u32) -> Option<Metric> {
     [Metric::Cosine, Metric::InnerProduct, Metric::L2].into_iter().find(|m| metric_code(*m) == code)
 }
 
@@ -279,7 +286,7 @@ impl IndexWriter {
     }
 }
 
-fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> FileError {
+pub(crate) fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Error) -> FileError {
     let path = path.to_owned();
     move |source| FileError::Io { path, action, source }
 }
@@ -338,13 +345,13 @@ impl<W: Write + Seek> Body<W> {
 }
 
 /// A file beside its target that goes away unless it is put there.
-struct Temporary {
+pub(crate) struct Temporary {
     path: PathBuf,
     placed: bool,
 }
 
 impl Temporary {
-    fn create(target: &Path) -> io::Result<(Self, File)> {
+    pub(crate) fn create(target: &Path) -> io::Result<(Self, File)> {
         static COUNTER: AtomicU64 = AtomicU64::new(0);
         let name = target.file_name().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "the path names no file"))?;
         let mut own = name.to_owned();
@@ -355,7 +362,7 @@ impl Temporary {
         Ok((Self { path, placed: false }, file))
     }
 
-    fn put_at(mut self, target: &Path) -> io::Result<()> {
+    pub(crate) fn put_at(mut self, target: &Path) -> io::Result<()> {
         std::fs::rename(&self.path, target)?;
         self.placed = true;
         #[cfg(unix)]

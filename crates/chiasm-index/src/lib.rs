@@ -3,6 +3,8 @@
 //!
 //! - [`ExactIndex`] scans every row. It is the truth that any approximate index is measured against, and fast enough to be the
 //!   only index of a library of some hundred thousand vectors.
+//! - [`CellIndex`] looks at a part of the rows and finds nearly all of what there is to find, for bases that take too long to scan and for
+//!   queries of another modality; it takes insertions and removals while others read it ([`SharedCells`]).
 //! - [`Kernel`] is the instruction set a scan runs on, chosen at run time. Every one gives the *same bits*: a score depends on
 //!   the two vectors alone, not on the machine, the number of threads, the size of the batch or the filter.
 //! - [`Codes`] packs signs into bits, and [`HammingIndex`] searches them by the number of bits that differ: the best `k`, full
@@ -10,9 +12,11 @@
 //! - [`fuse`] makes one ranking of several lists of hits, whichever searches they came from.
 //! - [`FileError`] says what is wrong with an index file. The file is derived data: who meets an error rebuilds it.
 //!
-//! Memory: `4 * dim + 8` bytes per vector and nothing else, in memory (built) or in the page cache (opened);
+//! Memory: `4 * dim + 8` bytes per vector and nothing else, in memory (built) or in the page cache (opened), for exact search; about
+//! `1.5 * dim + 80` in cells;
 //! `8 * ceil(n_bits / 64) + 8` per code.
 
+mod cells;
 mod codes;
 mod exact;
 mod file;
@@ -21,6 +25,7 @@ mod hamming;
 mod kernels;
 mod popcount;
 
+pub use cells::{CellBuildError, CellConfig, CellIndex, Effort, SharedCells, Tuning};
 pub use codes::{Codes, CodesError};
 pub use exact::{BuildError, ExactIndex};
 pub use file::{FileError, IndexWriter};

@@ -1,0 +1,227 @@
+//! Cells: centres by k-means, and which of them a vector belongs to.
+//!
+//! Lloyd's iterations over a sample, in the coordinates of [`ScoreMap`](super::map::ScoreMap), so that a cell holds vectors that score alike. A cell that lost all its
+//! rows takes half of the fullest one's. Many cells are made in two levels, first some, then the cells within each, and a vector
+//! then looks only into the nearest ones of the first: this costs `sqrt(cells)` per vector instead of `cells`.
+//!
+//! Sums are added in a fixed order, so neither threads nor chance decide; where to begin is drawn with the seed.
+
+use rand::seq::index::sample;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
+
+use crate::kernels::{Form, Kernel, LANES, PANEL_ROWS, Scorer, n_steps};
+
+/// Rows that one task assigns.
+const TASK_ROWS: usize = 512;
+
+/// Rows of the sample for each cell.
+const SAMPLE_PER_CELL: usize = 48;
+
+const ITERATIONS: usize = 8;
+
+/// From so many cells on there are two levels.
+const TWO_LEVELS_FROM: usize = 4096;
+
+/// First-level groups whose cells a vector is compared with.
+const GROUPS_PER_ROW: usize = 8;
+
+/// Centres of cells, `dims` numbers each.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Centres {
+    pub(crate) dims: usize,
+    pub(crate) rows: Vec<f32>,
+    /// With two levels: the centre of each group, and where its cells begin; cells of a group follow each other.
+    groups: Option<(Vec<f32>, Vec<usize>)>,
+}
+
+impl Centres {
+    /// Makes `n_cells` cells of rows of `dims` numbers; fewer when there are fewer rows.
+    pub(crate) fn fit(rows: &[f32], dims: usize, n_cells: usize, seed: u64) -> Self {
+        let n = rows.len() / dims;
+        let n_cells = n_cells.clamp(1, n.max(1));
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        let taken = n.min(n_cells * SAMPLE_PER_CELL);
+        let mut picked = sample(&mut random, n, taken).into_vec();
+        picked.sort_unstable();
+        let rows: Vec<f32> = picked.iter().flat_map(|r| &rows[r * dims..(r + 1) * dims]).copied().collect();
+        if n_cells < TWO_LEVELS_FROM {
+            return Self { dims, rows: lloyd(&rows, dims, n_cells, &mut random), groups: None };
+        }
+        let group_centres = lloyd(&rows, dims, (n_cells as f64).sqrt() as usize, &mut random);
+        let n_groups = group_centres.len() / dims;
+        let mut members = vec![Vec::new(); n_groups];
+        for (row, group) in rows.chunks_exact(dims).zip(nearest(&rows, dims, &group_centres)) {
+            members[group as usize].extend_from_slice(row);
+        }
+        // Each group gets cells by its share of the rows.
+        let seeds: Vec<u64> = members.iter().map(|_| random.random()).collect();
+        let parts: Vec<Vec<f32>> = members
+            .into_par_iter()
+            .zip(seeds)
+            .map(|(members, seed)| {
+                let share = (members.len() / dims * n_cells).div_ceil(taken.max(1)).max(1);
+                lloyd(&members, dims, share, &mut ChaCha8Rng::seed_from_u64(seed))
+            })
+            .collect();
+        let mut starts = vec![0];
+        let mut centres = Vec::new();
+        for part in parts {
+            centres.extend_from_slice(&part);
+            starts.push(centres.len() / dims);
+        }
+        Self { dims, rows: centres, groups: Some((group_centres, starts)) }
+    }
+
+    /// As they come from a file, in one level.
+    pub(crate) fn n(&self) -> usize {
+        self.rows.len() / self.dims
+    }
+
+    /// The cell whose centre is nearest, for each row.
+    pub(crate) fn assign(&self, rows: &[f32]) -> Vec<u32> {
+        let Some((group_centres, starts)) = &self.groups else {
+            return nearest(rows, self.dims, &self.rows);
+        };
+        let (dims, stride) = (self.dims, padded(self.dims));
+        let groups = Table::new(group_centres, dims);
+        let parts: Vec<Table> = starts.windows(2).map(|w| Table::new(&self.rows[w[0] * dims..w[1] * dims], dims)).collect();
+        rows.par_chunks(dims)
+            .map(|row| {
+                let mut query = vec![0.0; stride];
+                query[..dims].copy_from_slice(row);
+                let mut scores = groups.scores(&query);
+                let wanted = GROUPS_PER_ROW.min(scores.len());
+                let mut order: Vec<u32> = (0..scores.len() as u32).collect();
+                order.sort_unstable_by(|a, b| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b)));
+                let mut best = (f32::NEG_INFINITY, 0);
+                for group in &order[..wanted] {
+                    scores = parts[*group as usize].scores(&query);
+                    for (c, score) in scores.iter().enumerate() {
+                        let cell = (starts[*group as usize] + c) as u32;
+                        if *score > best.0 || (*score == best.0 && cell < best.1) {
+                            best = (*score, cell);
+                        }
+                    }
+                }
+                best.1
+            })
+            .collect()
+    }
+}
+
+fn padded(dims: usize) -> usize {
+    n_steps(dims) * LANES
+}
+
+/// Centres ready to be compared with one row: `y'c - |c|^2 / 2`, which is greatest where the distance is least.
+struct Table<'a> {
+    centres: &'a [f32],
+    dims: usize,
+    offsets: Vec<f32>,
+}
+
+impl<'a> Table<'a> {
+    fn new(centres: &'a [f32], dims: usize) -> Self {
+        Self { centres, dims, offsets: offsets(centres, dims) }
+    }
+
+    fn scores(&self, query: &[f32]) -> Vec<f32> {
+        let mut scorer = Scorer::new(Kernel::best(), Form::Product, self.dims, query);
+        let mut out = [[0.0; PANEL_ROWS]];
+        let mut scores = Vec::with_capacity(self.offsets.len());
+        for (panel, offsets) in self.centres.chunks(PANEL_ROWS * self.dims).zip(self.offsets.chunks(PANEL_ROWS)) {
+            let mut rows = [&panel[..self.dims]; PANEL_ROWS];
+            rows.iter_mut().zip(panel.chunks_exact(self.dims)).for_each(|(to, row)| *to = row);
+            scorer.score(&rows[..offsets.len()], &mut out);
+            scores.extend(out[0].iter().zip(offsets).map(|(score, offset)| score + offset));
+        }
+        scores
+    }
+}
+
+fn offsets(centres: &[f32], dims: usize) -> Vec<f32> {
+    centres.chunks_exact(dims).map(|c| -0.5 * c.iter().map(|v| v * v).sum::<f32>()).collect()
+}
+
+/// The nearest centre of each row; the first of equals.
+fn nearest(rows: &[f32], dims: usize, centres: &[f32]) -> Vec<u32> {
+    let stride = padded(dims);
+    let mut queries = vec![0.0; centres.len() / dims * stride];
+    for (to, centre) in queries.chunks_exact_mut(stride).zip(centres.chunks_exact(dims)) {
+        to[..dims].copy_from_slice(centre);
+    }
+    let offsets = offsets(centres, dims);
+    let mut cells = vec![0u32; rows.len() / dims];
+    cells.par_chunks_mut(TASK_ROWS).zip(rows.par_chunks(TASK_ROWS * dims)).for_each(|(cells, rows)| {
+        // Centres in parts that stay in the second cache while the rows pass.
+        const PART: usize = 256;
+        let mut best = vec![f32::NEG_INFINITY; cells.len()];
+        for (p, (queries, offsets)) in queries.chunks(PART * stride).zip(offsets.chunks(PART)).enumerate() {
+            let mut scorer = Scorer::new(Kernel::best(), Form::Product, dims, queries);
+            let mut scores = vec![[0.0f32; PANEL_ROWS]; offsets.len()];
+            for (panel, (best, cells)) in
+                rows.chunks(PANEL_ROWS * dims).zip(best.chunks_mut(PANEL_ROWS).zip(cells.chunks_mut(PANEL_ROWS)))
+            {
+                let mut of_panel = [&panel[..dims]; PANEL_ROWS];
+                of_panel.iter_mut().zip(panel.chunks_exact(dims)).for_each(|(to, row)| *to = row);
+                scorer.score(&of_panel[..best.len()], &mut scores);
+                // Over whole registers of rows: what stands behind the last one is not looked at afterwards.
+                let (mut most, mut at) = ([f32::NEG_INFINITY; PANEL_ROWS], [0u32; PANEL_ROWS]);
+                for (c, (scores, offset)) in scores.iter().zip(offsets).enumerate() {
+                    for r in 0..PANEL_ROWS {
+                        let score = scores[r] + offset;
+                        let better = score > most[r];
+                        most[r] = if better { score } else { most[r] };
+                        at[r] = if better { c as u32 } else { at[r] };
+                    }
+                }
+                for r in 0..best.len() {
+                    if most[r] > best[r] {
+                        (best[r], cells[r]) = (most[r], (p * PART) as u32 + at[r]);
+                    }
+                }
+            }
+        }
+    });
+    cells
+}
+
+/// Lloyd's iterations from rows drawn at random.
+fn lloyd(rows: &[f32], dims: usize, n_cells: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
+    let n = rows.len() / dims;
+    let n_cells = n_cells.min(n);
+    let mut first = sample(random, n, n_cells).into_vec();
+    first.sort_unstable();
+    let mut centres: Vec<f32> = first.iter().flat_map(|r| &rows[r * dims..(r + 1) * dims]).copied().collect();
+    for _ in 0..ITERATIONS {
+        let cells = nearest(rows, dims, &centres);
+        let mut sums = vec![0.0f64; n_cells * dims];
+        let mut counts = vec![0usize; n_cells];
+        for (row, cell) in rows.chunks_exact(dims).zip(&cells) {
+            counts[*cell as usize] += 1;
+            sums[*cell as usize * dims..][..dims].iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v));
+        }
+        for (c, centre) in centres.chunks_exact_mut(dims).enumerate() {
+            if counts[c] > 0 {
+                centre.iter_mut().zip(&sums[c * dims..]).for_each(|(to, sum)| *to = (sum / counts[c] as f64) as f32);
+            }
+        }
+        for c in 0..n_cells {
+            if counts[c] > 0 {
+                continue;
+            }
+            // Beside the centre of the fullest cell, on both sides of it by a hair.
+            let fullest = (0..n_cells).max_by_key(|c| (counts[*c], std::cmp::Reverse(*c))).unwrap_or(0);
+            for j in 0..dims {
+                let v = centres[fullest * dims + j];
+                let hair = 1e-4 * if j % 2 == 0 { 1.0 } else { -1.0 };
+                (centres[c * dims + j], centres[fullest * dims + j]) = (v * (1.0 + hair), v * (1.0 - hair));
+            }
+            counts[c] = counts[fullest] / 2;
+            counts[fullest] -= counts[c];
+        }
+    }
+    centres
+}
