@@ -382,7 +382,7 @@ impl<'a> Candidates<'a> {
     }
 }
 
-fn unit(vectors: &Vectors) -> Vectors {
+pub(crate) fn unit(vectors: &Vectors) -> Vectors {
     let mut vectors = vectors.clone();
     vectors.normalise();
     vectors

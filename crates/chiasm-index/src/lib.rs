@@ -3,12 +3,14 @@
 //!
 //! - [`ExactIndex`] scans every row. It is the truth that any approximate index is measured against, and fast enough to be the
 //!   only index of a library of some hundred thousand vectors.
+//! - [`RefinedIndex`] gives the same answers from a quarter of the memory: bytes first, and bounds that tell which rows need more.
 //! - [`CellIndex`] looks at a part of the rows and finds nearly all of what there is to find, for bases that take too long to scan and for
 //!   queries of another modality; it takes insertions and removals while others read it ([`SharedCells`]).
 //! - [`Kernel`] is the instruction set a scan runs on, chosen at run time. Every one gives the *same bits*: a score depends on
 //!   the two vectors alone, not on the machine, the number of threads, the size of the batch or the filter.
 //! - [`Codes`] packs signs into bits, and [`HammingIndex`] searches them by the number of bits that differ: the best `k`, full
 //!   rankings, and all within a radius. [`CodeKernel`] is to it what [`Kernel`] is to [`ExactIndex`].
+//! - [`search_items`] ranks items of several vectors, also by late interaction; [`within`] finds all rows above a score.
 //! - [`fuse`] makes one ranking of several lists of hits, whichever searches they came from.
 //! - [`FileError`] says what is wrong with an index file. The file is derived data: who meets an error rebuilds it.
 //!
@@ -23,13 +25,19 @@ mod file;
 mod fuse;
 mod hamming;
 mod kernels;
+mod late;
 mod popcount;
+mod range;
+mod refined;
 
-pub use cells::{CellBuildError, CellConfig, CellIndex, Effort, SharedCells, Tuning};
+pub use cells::{CellBuildError, CellConfig, CellIndex, Effort, SharedCells, Stamps, Tuning};
 pub use codes::{Codes, CodesError};
 pub use exact::{BuildError, ExactIndex};
 pub use file::{FileError, IndexWriter};
 pub use fuse::{FuseError, FusedHit, Fusion, Normalisation, fuse};
 pub use hamming::{CodeHit, HammingIndex};
 pub use kernels::Kernel;
+pub use late::{Interaction, search_items};
 pub use popcount::CodeKernel;
+pub use range::within;
+pub use refined::RefinedIndex;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use chiasm_core::{Hit, Metric, NoProgress, RowSet, SearchError, SearchOptions, VectorIndex, Vectors};
-use chiasm_index::{CellBuildError, CellConfig, CellIndex, Effort, ExactIndex, FileError, SharedCells};
+use chiasm_index::{CellBuildError, CellConfig, CellIndex, Effort, ExactIndex, FileError, SharedCells, Stamps};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -144,7 +144,7 @@ fn nothing_but_the_question_decides_the_answer() {
             pool.install(|| {
                 let index = build(&base, metric, Some(&queries));
                 let path = folder.path().join(format!("{threads}"));
-                index.write(&path, 1).unwrap();
+                index.write(&path, Stamps::default()).unwrap();
                 files.push(std::fs::read(&path).unwrap());
                 for index in index.on_every_kernel() {
                     answers.push(index.search(&queries, 10, &SearchOptions::default()).unwrap());
@@ -190,21 +190,30 @@ fn tuning_reaches_what_is_asked_and_measures_on_other_queries() {
         .map(|hits| hits.iter().map(|hit| hit.id).collect())
         .collect();
     let mut index = build(&base, Metric::Cosine, None);
-    assert_eq!(index.measured_recall(), None);
+    assert_eq!(index.tuning(), None);
     let mut last = 0;
     for wanted in [0.8, 0.95, 0.99] {
-        let tuning = index.tune(&queries, &truth, 10, wanted).unwrap();
-        assert!(tuning.reached && tuning.recall > wanted - 0.03 && tuning.measured_on == 100, "{wanted}: {tuning:?}");
+        let tuning = index.tune(&queries, &truth, 10, wanted, None).unwrap();
+        assert!(tuning.wanted == wanted && tuning.recall > wanted - 0.03 && tuning.measured_on == 100, "{wanted}: {tuning:?}");
         assert!(tuning.effort.probes >= last, "more recall takes more cells");
         last = tuning.effort.probes;
     }
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("cells");
-    index.write(&path, 5).unwrap();
-    let (opened, stamp) = CellIndex::open(&path).unwrap();
-    assert_eq!((opened.effort(), opened.measured_recall(), stamp), (index.effort(), index.measured_recall(), 5));
-    let tuning = index.tune(&queries, &truth, 10, 1.1).unwrap();
-    assert!(!tuning.reached, "no recall is above 1");
+    let written = Stamps { state: 5, owner: 6 };
+    index.write(&path, written).unwrap();
+    let (opened, stamps) = CellIndex::open(&path).unwrap();
+    assert_eq!((opened.effort(), opened.tuning(), stamps), (index.effort(), index.tuning(), written));
+    let tuning = index.tune(&queries, &truth, 10, 1.1, None).unwrap();
+    assert_eq!(tuning.effort.probes, index.n_cells(), "no recall is above 1: everything is looked at");
+    // Under a filter, against the truth under it.
+    let mut allow = RowSet::new(5000);
+    (0..5000).step_by(3).for_each(|row| allow.insert(row));
+    let options = SearchOptions { allow: Some(&allow) };
+    let truth: Vec<Vec<u64>> =
+        exact.search(&queries, 10, &options).unwrap().iter().map(|hits| hits.iter().map(|hit| hit.id).collect()).collect();
+    let tuning = index.tune(&queries, &truth, 10, 0.95, Some(&allow)).unwrap();
+    assert!(tuning.recall > 0.92, "{tuning:?}");
 }
 
 #[test]
@@ -214,10 +223,11 @@ fn a_file_is_what_was_written_or_is_refused() {
     let path = folder.path().join("cells");
     for metric in METRICS {
         let index = build(&base, metric, None);
-        index.write(&path, 77).unwrap();
-        let (opened, stamp) = CellIndex::open(&path).unwrap();
+        let written = Stamps { state: 77, owner: 3 };
+        index.write(&path, written).unwrap();
+        let (opened, stamps) = CellIndex::open(&path).unwrap();
         opened.verify(&path).unwrap();
-        assert_eq!(stamp, 77);
+        assert_eq!(stamps, written);
         let search = |index: &CellIndex| index.search(&queries, 10, &SearchOptions::default()).unwrap();
         assert_eq!(search(&opened), search(&index));
     }
@@ -255,7 +265,7 @@ fn a_file_is_what_was_written_or_is_refused() {
     }
     // A hostile writer signs what it wrote: sizes beyond the machine, cells that lead elsewhere.
     for (at, value) in
-        [(32, u64::MAX), (40, 1 << 40), (40, 0), (48, 1 << 30), (56, u64::MAX / 2), (56, 0), (64, u64::MAX), (72, 0), (96, 3)]
+        [(32, u64::MAX), (40, 1 << 40), (40, 0), (48, 1 << 30), (56, u64::MAX / 2), (56, 0), (64, u64::MAX), (72, 0), (120, 3)]
     {
         let mut bytes = whole.clone();
         bytes[at..at + 8].copy_from_slice(&value.to_le_bytes());

@@ -1,7 +1,7 @@
 //! Every index against a naive search: answers, filters, ties, edges, and that nothing but the question decides the answer.
 
-use chiasm_core::{Hit, Metric, RowSet, SearchError, SearchOptions, VectorIndex, Vectors};
-use chiasm_index::{BuildError, ExactIndex, Kernel};
+use chiasm_core::{Hit, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors};
+use chiasm_index::{BuildError, ExactIndex, Kernel, RefinedIndex, within};
 
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::InnerProduct, Metric::L2];
 
@@ -24,7 +24,7 @@ fn ids(n: usize) -> Vec<u64> {
 /// The list: how each index is made of ids, vectors and metric. `folder` is for those that live in a file.
 type Build = fn(&[u64], &Vectors, Metric, &std::path::Path) -> Box<dyn VectorIndex>;
 
-const INDEXES: [(&str, Build); 2] = [
+const INDEXES: [(&str, Build); 3] = [
     ("exact, in memory", |ids, vectors, metric, _| Box::new(ExactIndex::build(ids, vectors, metric).unwrap())),
     ("exact, mapped", |ids, vectors, metric, folder| {
         let path = folder.join("exact.idx");
@@ -32,6 +32,9 @@ const INDEXES: [(&str, Build); 2] = [
         let (index, _) = ExactIndex::open(&path).unwrap();
         index.verify().unwrap();
         Box::new(index)
+    }),
+    ("exact, by bytes first", |ids, vectors, metric, _| {
+        Box::new(RefinedIndex::new(ExactIndex::build(ids, vectors, metric).unwrap()))
     }),
 ];
 
@@ -191,6 +194,56 @@ fn equal_scores_come_by_id_and_zeros_score_zero() {
         if index.metric() == Metric::Cosine {
             assert_eq!(hits[1][0].score.get(), 0.0, "a vector of zeros");
         }
+    });
+}
+
+/// Bytes leave out only what cannot be among the best: the same hits, to the bit, for numbers of any size and shape.
+#[test]
+fn bytes_first_change_nothing() {
+    let mut state = 11u64;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 40) as f32 / (1 << 23) as f32 - 1.0
+    };
+    for (n, dim, size, offset) in
+        [(20_000, 40, 1.0, 0.0), (9_000, 33, 1e-12, 1e-12), (9_000, 64, 1e12, 3e12), (9_000, 8, 1.0, 500.0)]
+    {
+        let mut rows = |n: usize| Vectors::new((0..n * dim).map(|_| offset + size * next() * next()).collect(), dim).unwrap();
+        let (base, queries) = (rows(n), rows(37));
+        let mut allow = RowSet::new(n);
+        (0..n).filter(|r| r % 3 == 1).for_each(|r| allow.insert(r));
+        for metric in METRICS {
+            let exact = ExactIndex::build(&ids(n), &base, metric).unwrap();
+            let refined = RefinedIndex::new(ExactIndex::build(&ids(n), &base, metric).unwrap());
+            for options in [SearchOptions::default(), SearchOptions { allow: Some(&allow) }] {
+                for k in [1, 10, 700] {
+                    assert_eq!(
+                        refined.search(&queries, k, &options),
+                        exact.search(&queries, k, &options),
+                        "{metric}, {n} x {dim}, {k}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_range_is_all_that_scores_enough() {
+    let (base, queries) = (whole(3000, 6, 21), whole(9, 6, 22));
+    over_all(&base, |name, index| {
+        let all = index.search(&queries, 3000, &SearchOptions::default()).unwrap();
+        for at in [0, 63, 64, 65, 900, 2999] {
+            let least = all[0][at].score;
+            let found = within(index, &queries, least, usize::MAX, &SearchOptions::default()).unwrap();
+            for (found, all) in found.iter().zip(&all) {
+                let expected: Vec<Hit> = all.iter().copied().filter(|hit| hit.score >= least).collect();
+                assert_eq!(found, &expected, "{name}, from rank {at}");
+            }
+            assert!(within(index, &queries, least, 5, &SearchOptions::default()).unwrap().iter().all(|hits| hits.len() <= 5));
+        }
+        let none = within(index, &queries, Score::new(f32::INFINITY).unwrap(), usize::MAX, &SearchOptions::default()).unwrap();
+        assert!(none.iter().all(Vec::is_empty), "{name}");
     });
 }
 

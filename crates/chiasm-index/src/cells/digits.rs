@@ -24,21 +24,31 @@ pub(crate) struct Scale {
     pub(crate) offset: f32,
 }
 
-/// Writes the digits of a vector; `bytes` has `padded(dim)` places and `halves` half of that.
-pub(crate) fn encode(x: &[f32], mean: &[f32], bytes: &mut [i8], halves: &mut [u8], room: &mut Vec<u8>) -> f32 {
+/// The scale of a vector, and its first digits.
+pub(crate) fn round_to_bytes(x: &[f32], mean: &[f32], bytes: &mut [i8]) -> f32 {
     let most = x.iter().zip(mean).map(|(v, m)| (v - m).abs()).fold(0.0f32, f32::max);
     let scale = (most / 127.0).clamp(0.0, f32::MAX);
     let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
     bytes.fill(0);
+    for (byte, (v, m)) in bytes.iter_mut().zip(x.iter().zip(mean)) {
+        *byte = whole((v - m) * inverse).clamp(-127.0, 127.0) as i8;
+    }
+    scale
+}
+
+/// Writes the digits of a vector; `bytes` has `padded(dim)` places and `halves` half of that.
+pub(crate) fn encode(x: &[f32], mean: &[f32], bytes: &mut [i8], halves: &mut [u8], room: &mut Vec<u8>) -> f32 {
+    let scale = round_to_bytes(x, mean, bytes);
+    let inverse = if scale > 0.0 { 1.0 / scale } else { 0.0 };
     room.clear();
+    room.extend(
+        x.iter()
+            .zip(mean)
+            .zip(bytes.iter())
+            .map(|((v, m), byte)| (((v - m) * inverse - f32::from(*byte) + 0.5) * 16.0).floor().clamp(0.0, 15.0) as u8),
+    );
     // What stands behind the vector meets zeros in the query.
     room.resize(bytes.len(), 0);
-    for (i, (v, m)) in x.iter().zip(mean).enumerate() {
-        let wanted = (v - m) * inverse;
-        let byte = whole(wanted).clamp(-127.0, 127.0);
-        bytes[i] = byte as i8;
-        room[i] = ((wanted - byte + 0.5) * 16.0).floor().clamp(0.0, 15.0) as u8;
-    }
     pack_halves(room, halves);
     scale
 }
@@ -86,11 +96,23 @@ impl DigitQuery {
         self.with_mean = sums.iter().sum();
     }
 
+    /// Length of what rounding took away from the query.
+    pub(crate) fn error(&self, query: &[f32]) -> f64 {
+        let parts = query.iter().zip(&self.numbers).map(|(q, n)| (f64::from(*q) - self.unit * f64::from(*n)).powi(2));
+        parts.sum::<f64>().sqrt()
+    }
+
     /// Score from the bytes alone.
     #[inline]
-    pub(crate) fn first(&self, kernel: IntegerKernel, bytes: &[i8], scale: Scale) -> f64 {
+    pub(crate) fn by_bytes(&self, kernel: IntegerKernel, bytes: &[i8], scale: f32, offset: f32) -> f64 {
         let sum = kernel.bytes(bytes, &self.numbers);
-        self.with_mean + f64::from(scale.offset) + f64::from(scale.scale) * self.unit * f64::from(sum)
+        self.with_mean + f64::from(offset) + f64::from(scale) * self.unit * f64::from(sum)
+    }
+
+    /// Score from the bytes of a record.
+    #[inline]
+    pub(crate) fn first(&self, kernel: IntegerKernel, bytes: &[i8], scale: Scale) -> f64 {
+        self.by_bytes(kernel, bytes, scale.scale, scale.offset)
     }
 
     /// What the half bytes add to the score.

@@ -8,11 +8,13 @@
 //! | --- | --- |
 //! | 0..8 | magic `CHIASMIX` |
 //! | 8..24 | u32 version 1, u32 byte-order mark `0x0A0B0C0D`, u32 kind 2, u32 metric |
-//! | 24..32 | u64 stamp, the caller's |
+//! | 24..32 | u64 stamp, the caller's: the state of what it was made from |
 //! | 32..72 | u64 `n` vectors, `dim`, `dims` of the codes, `cells`, `blocks` |
-//! | 72..96 | u64 probes and rerank of a plain search, f64 their recall as it was measured, or NaN |
-//! | 96..104 | u64 length of the file |
-//! | 104..160 | zeros |
+//! | 72..88 | u64 probes and rerank of a plain search |
+//! | 88..112 | f64 recall that was asked for and that was measured (NaN: none was), u64 queries it was measured on |
+//! | 112..120 | u64 owner, the caller's: what it was made from, in whatever state |
+//! | 120..128 | u64 length of the file |
+//! | 128..160 | zeros |
 //! | 160..192 | BLAKE3 of bytes 256 to the end |
 //! | 192..224 | BLAKE3 of bytes 0..192 |
 //! | 224..256 | zeros |
@@ -178,8 +180,21 @@ pub(crate) fn numbers_mut<T: Plain>(bytes: &mut [u8]) -> &mut [T] {
 pub(crate) struct Tuned {
     pub(crate) probes: usize,
     pub(crate) rerank: usize,
-    /// Recall that was measured with it; NaN when none was.
-    pub(crate) recall: f64,
+    /// Recall that was asked for; NaN when none was.
+    pub(crate) wanted: f64,
+    /// Recall that was measured; NaN when none was.
+    pub(crate) measured: f64,
+    /// Queries that it was measured on.
+    pub(crate) measured_on: usize,
+}
+
+/// Two numbers of the caller's that a file carries.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stamps {
+    /// The state of what the index was made from: by it a stale file is known.
+    pub state: u64,
+    /// What the index was made from, in whatever state: a stale file of the same owner can be brought up to date.
+    pub owner: u64,
 }
 
 enum Bytes {
@@ -305,10 +320,10 @@ impl Image {
     ///
     /// # Errors
     /// [`FileError::Io`]; a file that stood at `path` is then untouched.
-    pub(crate) fn write(&self, path: &Path, stamp: u64, tuned: Tuned) -> Result<(), FileError> {
+    pub(crate) fn write(&self, path: &Path, stamps: Stamps, tuned: Tuned) -> Result<(), FileError> {
         let (temporary, file) = Temporary::create(path).map_err(io_error(path, "create"))?;
         let payload = blake3::hash(&self.bytes()[HEADER_LEN..]);
-        let header = self.header(stamp, tuned, payload.as_bytes());
+        let header = self.header(stamps, tuned, payload.as_bytes());
         let mut out = BufWriter::with_capacity(1 << 20, file);
         out.write_all(&header).and_then(|()| out.write_all(&self.bytes()[HEADER_LEN..])).map_err(io_error(path, "write"))?;
         let file = out.into_inner().map_err(|e| io_error(path, "write")(e.into_error()))?;
@@ -317,7 +332,7 @@ impl Image {
         temporary.put_at(path).map_err(io_error(path, "rename to"))
     }
 
-    fn header(&self, stamp: u64, tuned: Tuned, payload: &[u8; 32]) -> [u8; HEADER_LEN] {
+    fn header(&self, stamps: Stamps, tuned: Tuned, payload: &[u8; 32]) -> [u8; HEADER_LEN] {
         let mut bytes = [0; HEADER_LEN];
         let mut put = |at: usize, part: &[u8]| bytes[at..at + part.len()].copy_from_slice(part);
         put(0, &MAGIC);
@@ -326,25 +341,28 @@ impl Image {
         }
         let s = &self.shape;
         let whole = [s.n, s.dim, s.dims, s.cells, s.blocks, tuned.probes, tuned.rerank];
-        put(24, &stamp.to_le_bytes());
+        put(24, &stamps.state.to_le_bytes());
         whole.into_iter().enumerate().for_each(|(i, number)| put(32 + 8 * i, &(number as u64).to_le_bytes()));
-        put(88, &tuned.recall.to_le_bytes());
-        put(96, &(self.layout.len() as u64).to_le_bytes());
+        put(88, &tuned.wanted.to_le_bytes());
+        put(96, &tuned.measured.to_le_bytes());
+        for (at, number) in [(104, tuned.measured_on as u64), (112, stamps.owner), (120, self.layout.len() as u64)] {
+            put(at, &number.to_le_bytes());
+        }
         put(160, payload);
         let signature = blake3::hash(&bytes[..SIGNED_LEN]);
         bytes[SIGNED_LEN..SIGNED_LEN + 32].copy_from_slice(signature.as_bytes());
         bytes
     }
 
-    /// Maps a file and gives the stamp it was written with and how it is searched.
+    /// Maps a file and gives the stamps it was written with and how it is searched.
     ///
     /// # Errors
     /// [`FileError`], one variant for each way in which a file is not what it should be.
-    pub(crate) fn open(path: &Path) -> Result<(Self, u64, Tuned), FileError> {
+    pub(crate) fn open(path: &Path) -> Result<(Self, Stamps, Tuned), FileError> {
         let file = File::open(path).map_err(io_error(path, "open"))?;
         // SAFETY: as for the exact index: nothing writes into a finished file, a new version is renamed over it.
         let map = unsafe { Mmap::map(&file) }.map_err(io_error(path, "map"))?;
-        let (shape, tuned, layout, stamp) = parse(&map, path)?;
+        let (shape, tuned, layout, stamps) = parse(&map, path)?;
         let image = Self { shape, layout, bytes: Bytes::Opened(map) };
         let (slots, blocks) = image.starts();
         let fits = |starts: &[u64], n: usize| starts[0] == 0 && starts.is_sorted() && starts[shape.cells] == n as u64;
@@ -355,7 +373,7 @@ impl Image {
         {
             return Err(FileError::Damaged { path: path.to_owned(), what: "the cells do not follow each other" });
         }
-        Ok((image, stamp, tuned))
+        Ok((image, stamps, tuned))
     }
 
     /// Reads everything and compares it with its checksum; nothing is to be done for one that was built here.
@@ -374,7 +392,7 @@ impl Image {
 }
 
 /// Reads and checks a header; `file` holds all bytes there are.
-fn parse(file: &[u8], path: &Path) -> Result<(Shape, Tuned, Layout, u64), FileError> {
+fn parse(file: &[u8], path: &Path) -> Result<(Shape, Tuned, Layout, Stamps), FileError> {
     let damaged = |what| FileError::Damaged { path: path.to_owned(), what };
     crate::file::check_beginning(file, path, HEADER_LEN)?;
     let u32_at = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes"));
@@ -389,13 +407,15 @@ fn parse(file: &[u8], path: &Path) -> Result<(Shape, Tuned, Layout, u64), FileEr
     let contradict = || damaged("the header's sizes contradict each other");
     let whole = |at: usize| usize::try_from(u64_at(at)).map_err(|_| contradict());
     let shape = Shape { metric, n: whole(32)?, dim: whole(40)?, dims: whole(48)?, cells: whole(56)?, blocks: whole(64)? };
-    let tuned = Tuned { probes: whole(72)?, rerank: whole(80)?, recall: f64::from_bits(u64_at(88)) };
+    let (wanted, measured) = (f64::from_bits(u64_at(88)), f64::from_bits(u64_at(96)));
+    let tuned = Tuned { probes: whole(72)?, rerank: whole(80)?, wanted, measured, measured_on: whole(104)? };
+    let stamps = Stamps { state: u64_at(24), owner: u64_at(112) };
     if shape.dim == 0 || shape.dims == 0 || shape.dims > shape.width() || shape.cells == 0 || tuned.probes == 0 {
         return Err(contradict());
     }
-    let layout = Layout::new(&shape).filter(|layout| layout.len() as u64 == u64_at(96)).ok_or_else(contradict)?;
+    let layout = Layout::new(&shape).filter(|layout| layout.len() as u64 == u64_at(120)).ok_or_else(contradict)?;
     if file.len() != layout.len() {
         return Err(FileError::Length { path: path.to_owned(), found: file.len() as u64, expected: layout.len() as u64 });
     }
-    Ok((shape, tuned, layout, u64_at(24)))
+    Ok((shape, tuned, layout, stamps))
 }

@@ -48,11 +48,14 @@ use std::sync::Arc;
 
 use chiasm_core::{Hit, Metric, Progress, SearchError, SearchOptions, VectorIndex, Vectors};
 
-use crate::exact::BuildError;
+use crate::exact::{BuildError, unit};
 use crate::file::FileError;
 use cell::CellRef;
+pub(crate) use digits::{DigitQuery, padded as rounded, round_to_bytes};
+pub use image::Stamps;
 use image::{Image, Shape, Tuned};
-use kernel::{BLOCK_SLOTS, IntegerKernel, put_code};
+pub(crate) use kernel::IntegerKernel;
+use kernel::{BLOCK_SLOTS, put_code};
 use map::ScoreMap;
 pub use tune::Tuning;
 use update::Changes;
@@ -160,13 +163,6 @@ impl Coarse {
     }
 }
 
-/// Vectors at unit length.
-fn unit(vectors: &Vectors) -> Vectors {
-    let mut vectors = vectors.clone();
-    vectors.normalise();
-    vectors
-}
-
 impl CellIndex {
     /// Builds an index in memory: row `i` of `vectors` is known as `ids[i]`. `sample` are queries like those that will come, of any modality; some
     /// thousands are enough.
@@ -186,7 +182,13 @@ impl CellIndex {
         } else {
             build::build(ids, vectors, metric, sample, config, progress)?
         };
-        let tuned = Tuned { probes: image.shape.cells.div_ceil(PLAIN_PROBES), rerank: PLAIN_RERANK, recall: f64::NAN };
+        let tuned = Tuned {
+            probes: image.shape.cells.div_ceil(PLAIN_PROBES),
+            rerank: PLAIN_RERANK,
+            wanted: f64::NAN,
+            measured: f64::NAN,
+            measured_on: 0,
+        };
         Ok(Self::of_image(image, tuned))
     }
 
@@ -202,16 +204,16 @@ impl CellIndex {
     }
 
     /// Writes the index to `path`: whole or not at all, whatever happens meanwhile. What was changed since it was made is compacted
-    /// first. `stamp` is a number of the caller's, given back by [`CellIndex::open`].
+    /// first. The stamps are given back by [`CellIndex::open`].
     ///
     /// # Errors
     /// [`FileError::Io`], disk full and no memory among its causes; a file that stood at `path` is then untouched.
-    pub fn write(&self, path: &Path, stamp: u64) -> Result<(), FileError> {
+    pub fn write(&self, path: &Path, stamps: Stamps) -> Result<(), FileError> {
         if self.changes.is_empty() {
-            return self.image.write(path, stamp, self.tuned);
+            return self.image.write(path, stamps, self.tuned);
         }
         match self.compact() {
-            Ok(whole) => whole.image.write(path, stamp, self.tuned),
+            Ok(whole) => whole.image.write(path, stamps, self.tuned),
             Err(CellBuildError::Memory(source)) => {
                 Err(FileError::Io { path: path.to_owned(), action: "make room for", source })
             }
@@ -219,14 +221,14 @@ impl CellIndex {
         }
     }
 
-    /// Opens a file by mapping it and gives the stamp it was written with. Only the centres are read, so this takes about a millisecond
+    /// Opens a file by mapping it and gives the stamps it was written with. Only the centres are read, so this takes about a millisecond
     /// whatever the size.
     ///
     /// # Errors
     /// [`FileError`], one variant for each way in which a file is not what it should be.
-    pub fn open(path: &Path) -> Result<(Self, u64), FileError> {
-        let (image, stamp, tuned) = Image::open(path)?;
-        Ok((Self::of_image(image, tuned), stamp))
+    pub fn open(path: &Path) -> Result<(Self, Stamps), FileError> {
+        let (image, stamps, tuned) = Image::open(path)?;
+        Ok((Self::of_image(image, tuned), stamps))
     }
 
     /// Reads an opened file to its end and compares it with its checksum; an index that was built here has nothing to verify.

@@ -70,10 +70,9 @@ impl CellIndex {
         if k == 0 || self.is_empty() || queries.n() == 0 {
             return Ok(vec![Vec::new(); queries.n()]);
         }
-        let mut unit;
+        let unit;
         let queries = if self.metric() == Metric::Cosine {
-            unit = queries.clone();
-            unit.normalise();
+            unit = crate::exact::unit(queries);
             &unit
         } else {
             queries

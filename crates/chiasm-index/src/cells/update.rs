@@ -139,6 +139,11 @@ impl CellIndex {
         self.image.shape.n + self.changes.n_new()
     }
 
+    /// The ids that are here, in the order of their rows: ascending, those inserted since the index was made behind them.
+    pub fn ids(&self) -> impl Iterator<Item = u64> {
+        (0..self.n_rows() as u32).filter(|row| !self.changes.is_dead(*row)).filter_map(|row| self.id(row))
+    }
+
     /// The row of an id that is here.
     pub fn row_of(&self, id: u64) -> Option<usize> {
         let new = self.changes.rows.get(&id).copied();
@@ -175,7 +180,7 @@ impl CellIndex {
         }
         let unit;
         let vectors = if self.metric() == Metric::Cosine {
-            unit = super::unit(vectors);
+            unit = crate::exact::unit(vectors);
             &unit
         } else {
             vectors

@@ -1,0 +1,255 @@
+//! Exact search that reads a quarter of the memory: every vector is looked at by its bytes, and only those that could still be among the
+//! best are looked at as they are.
+//!
+//! # Why the answer is exact
+//! A vector is `x = mean + scale c + r`, `c` being signed bytes and `r` what rounding left. For a query `q`, rounded to `q' = q - e`, the
+//! score by bytes `q'mean + scale q'c` differs from `q'x` by at most
+//!
+//! `|q| |r| + |e| |scale c|`
+//!
+//! (Cauchy and Schwarz), and both norms of a vector are known from when it was rounded. So each vector has a least and a greatest score it can have. Whoever's greatest is
+//! below the `k`-th greatest of the least ones is out, whatever the rest; all others are scored by [`ExactIndex`], with its bits, its
+//! order and its ties. A bound for the rounding of the sums themselves is added to both sides.
+//!
+//! # Cost
+//! `dim + 16` bytes per vector beside the exact index, which may stay in its file: of it a search reads the rows that are left, some hundred of a
+//! hundred thousand for vectors of 512 numbers at unit length. Where vectors are few, or so alike that most stay, a plain scan is as good;
+//! the answer is the same.
+
+use chiasm_core::{Hit, Metric, RowSet, SearchError, SearchOptions, VectorIndex, Vectors};
+use rayon::prelude::*;
+
+use crate::cells::{DigitQuery, IntegerKernel, round_to_bytes, rounded};
+use crate::exact::ExactIndex;
+
+/// Rows that one task scans.
+const TASK_ROWS: usize = 8192;
+
+/// Queries that share a pass.
+const QUERY_BLOCK: usize = 16;
+
+/// The rounding of a sum of `d` products in single precision, per dimension and unit of the sum of absolute products; see `kernels.rs`.
+const ROUNDING: f64 = 1.0 / (1 << 24) as f64;
+
+/// An exact index with bytes before it.
+pub struct RefinedIndex {
+    exact: ExactIndex,
+    kernel: IntegerKernel,
+    mean: Vec<f32>,
+    /// `width` bytes per row.
+    bytes: Vec<i8>,
+    width: usize,
+    rows: Vec<Row>,
+}
+
+/// What is known of a row beside its bytes.
+#[derive(Clone, Copy, Default)]
+struct Row {
+    scale: f32,
+    /// For L2 `-|x|^2 / 2`, else 0.
+    offset: f32,
+    /// `|r|`, rounded up.
+    left: f32,
+    /// `|scale c|`, rounded up.
+    length: f32,
+}
+
+impl RefinedIndex {
+    /// Puts bytes before an exact index, however that came to be.
+    pub fn new(exact: ExactIndex) -> Self {
+        let (n, dim) = (exact.len(), exact.dim());
+        let width = rounded(dim);
+        let mut sums = vec![0.0f64; dim];
+        for row in 0..n {
+            sums.iter_mut().zip(exact.vector(row)).for_each(|(sum, v)| *sum += f64::from(*v));
+        }
+        let mean: Vec<f32> = sums.iter().map(|sum| (sum / n.max(1) as f64) as f32).collect();
+        let mut bytes = vec![0i8; n * width];
+        let mut rows = vec![Row::default(); n];
+        bytes.par_chunks_exact_mut(width).zip(&mut rows).enumerate().for_each(|(r, (bytes, row))| {
+            let x = exact.vector(r);
+            let scale = round_to_bytes(x, &mean, bytes);
+            let (mut left, mut length) = (0.0f64, 0.0f64);
+            for ((v, m), byte) in x.iter().zip(&mean).zip(bytes.iter()) {
+                let part = f64::from(scale) * f64::from(*byte);
+                length += part * part;
+                left += (f64::from(*v) - f64::from(*m) - part).powi(2);
+            }
+            let offset = if exact.metric() == Metric::L2 {
+                (x.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>() / -2.0) as f32
+            } else {
+                0.0
+            };
+            *row = Row { scale, offset, left: up(left.sqrt()), length: up(length.sqrt()) };
+        });
+        Self { exact, kernel: IntegerKernel::best(), mean, bytes, width, rows }
+    }
+
+    /// The exact index behind it.
+    pub fn exact(&self) -> &ExactIndex {
+        &self.exact
+    }
+
+    /// Bytes beside the exact index.
+    pub fn memory_bytes(&self) -> usize {
+        self.bytes.len() + std::mem::size_of::<Row>() * self.rows.len() + 4 * self.mean.len()
+    }
+
+    /// The rows that could be among the best `k` of each query of a block.
+    fn candidates(&self, queries: &[&[f32]], k: usize, allow: Option<&RowSet>) -> Vec<RowSet> {
+        let asked: Vec<Asked> = queries.iter().map(|query| Asked::new(query, &self.mean)).collect();
+        let n = self.rows.len();
+        // Least and greatest score of each row that was not yet out when it was seen, part by part.
+        let parts: Vec<Vec<Open>> = (0..n.div_ceil(TASK_ROWS))
+            .into_par_iter()
+            .map(|part| {
+                let mut open: Vec<Open> = asked.iter().map(|_| Open::new(k)).collect();
+                for r in part * TASK_ROWS..n.min((part + 1) * TASK_ROWS) {
+                    if allow.is_some_and(|allow| !allow.contains(r)) {
+                        continue;
+                    }
+                    let (row, bytes) = (&self.rows[r], &self.bytes[r * self.width..(r + 1) * self.width]);
+                    for (asked, open) in asked.iter().zip(&mut open) {
+                        let (score, bound) = asked.score(self.kernel, row, bytes);
+                        open.offer(score, bound, r as u32);
+                    }
+                }
+                open
+            })
+            .collect();
+        (0..asked.len())
+            .map(|q| {
+                let mut leasts: Vec<f64> = parts.iter().flat_map(|part| part[q].leasts.iter().copied()).collect();
+                leasts.sort_unstable_by(|a, b| b.total_cmp(a));
+                let floor = leasts.get(k - 1).copied().unwrap_or(f64::NEG_INFINITY);
+                let mut rows = RowSet::new(n);
+                for (greatest, row) in parts.iter().flat_map(|part| &part[q].rows) {
+                    // Not `<`: what is no number stays in.
+                    if !matches!(greatest.partial_cmp(&floor), Some(std::cmp::Ordering::Less)) {
+                        rows.insert(*row as usize);
+                    }
+                }
+                rows
+            })
+            .collect()
+    }
+}
+
+fn up(v: f64) -> f32 {
+    ((v * (1.0 + 1e-6)) as f32).next_up()
+}
+
+/// A query as bytes meet it.
+struct Asked {
+    query: DigitQuery,
+    /// `|q|` and `|e|`.
+    length: f64,
+    rounded_away: f64,
+    /// The bound of what sums in single precision may be off, per unit of `|q| |x|`.
+    sums: f64,
+    /// `|mean|`.
+    mean: f64,
+}
+
+impl Asked {
+    fn new(query: &[f32], mean: &[f32]) -> Self {
+        let norm = |v: &[f32]| v.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
+        let mut asked = DigitQuery::default();
+        asked.set(query, mean);
+        let rounded_away = asked.error(query);
+        let sums = (query.len() as f64 + 8.0) * ROUNDING;
+        Self { query: asked, length: norm(query), rounded_away, sums, mean: norm(mean) }
+    }
+
+    /// The score by bytes, and how far from it the score may be.
+    #[inline]
+    fn score(&self, kernel: IntegerKernel, row: &Row, bytes: &[i8]) -> (f64, f64) {
+        let score = self.query.by_bytes(kernel, bytes, row.scale, row.offset);
+        let (left, length) = (f64::from(row.left), f64::from(row.length));
+        let exact = self.length * left + self.rounded_away * length;
+        let sums =
+            self.sums * (self.length * (self.mean + length + left) + f64::from(row.offset).abs() + self.length * self.length);
+        (score, exact + 2.0 * sums)
+    }
+}
+
+/// Rows that are not out yet, of one part and one query.
+struct Open {
+    k: usize,
+    /// The `k` greatest of the least scores, in a heap with the least on top.
+    leasts: Vec<f64>,
+    floor: f64,
+    /// Greatest score and row.
+    rows: Vec<(f64, u32)>,
+}
+
+impl Open {
+    fn new(k: usize) -> Self {
+        Self { k, leasts: Vec::new(), floor: f64::NEG_INFINITY, rows: Vec::new() }
+    }
+
+    #[inline]
+    fn offer(&mut self, score: f64, bound: f64, row: u32) {
+        let (least, greatest) = (score - bound, score + bound);
+        if greatest < self.floor {
+            return;
+        }
+        self.rows.push((greatest, row));
+        if least > self.floor || self.leasts.len() < self.k {
+            self.leasts.push(if least.is_nan() { f64::NEG_INFINITY } else { least });
+            // Every so often, so that a row costs little: the floor may lag behind, it is only for leaving out early.
+            if self.leasts.len() >= 2 * self.k + 16 {
+                self.leasts.select_nth_unstable_by(self.k - 1, |a, b| b.total_cmp(a));
+                self.leasts.truncate(self.k);
+                self.floor = self.leasts[self.k - 1];
+                let floor = self.floor;
+                self.rows.retain(|(greatest, _)| !matches!(greatest.partial_cmp(&floor), Some(std::cmp::Ordering::Less)));
+            }
+        }
+    }
+}
+
+impl std::fmt::Debug for RefinedIndex {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RefinedIndex({:?})", self.exact)
+    }
+}
+
+impl VectorIndex for RefinedIndex {
+    fn metric(&self) -> Metric {
+        self.exact.metric()
+    }
+
+    fn dim(&self) -> usize {
+        self.exact.dim()
+    }
+
+    fn len(&self) -> usize {
+        self.exact.len()
+    }
+
+    fn search(&self, queries: &Vectors, k: usize, options: &SearchOptions<'_>) -> Result<Vec<Vec<Hit>>, SearchError> {
+        let n = self.len();
+        // What is wrong with a question, and questions that bytes do not help with, are the exact index's.
+        let fits = queries.dim() == self.dim() && options.allow.is_none_or(|allow| allow.n_rows() == n);
+        if !fits || k == 0 || k >= n || queries.n() == 0 {
+            return self.exact.search(queries, k, options);
+        }
+        let unit;
+        let prepared = if self.metric() == Metric::Cosine {
+            unit = crate::exact::unit(queries);
+            &unit
+        } else {
+            queries
+        };
+        let rows: Vec<&[f32]> = prepared.rows().collect();
+        let mut answers = Vec::with_capacity(queries.n());
+        for (block, queries) in rows.chunks(QUERY_BLOCK).zip(queries.data().chunks(QUERY_BLOCK * queries.dim())) {
+            for (query, candidates) in queries.chunks_exact(self.dim()).zip(self.candidates(block, k, options.allow)) {
+                let query = Vectors::new(query.to_vec(), self.dim()).expect("a row of checked vectors");
+                answers.append(&mut self.exact.search(&query, k, &SearchOptions { allow: Some(&candidates) })?);
+            }
+        }
+        Ok(answers)
+    }
+}
