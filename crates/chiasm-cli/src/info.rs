@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use chiasm_engine::LibraryInfo;
+use chiasm_engine::{LaneInfo, LibraryInfo};
 use clap::Args;
 
 use crate::locate::LibraryArg;
@@ -51,13 +51,14 @@ fn describe(info: &LibraryInfo, ui: &Ui) -> String {
     let index = info.index_bytes.map_or_else(|| "to be built at the next search".to_owned(), size);
     text += &format!("on disk      database {}, index {index}\n", size(info.database_bytes));
     text += &format!("format       {}, generation {}\n", info.format, info.generation);
-    if let [_] = info.lanes.as_slice() {
-        return text + &space::describe(&info.space, ui);
+    if let [lane] = info.lanes.as_slice() {
+        return text + &searches(lane) + &space::describe(&info.space, ui);
     }
     for lane in &info.lanes {
         text += &format!("\nlane         {}\n", ui.paint(Paint::Bold, &escape(&lane.name)));
         let index = lane.index_bytes.map_or_else(|| "to be built".to_owned(), size);
         text += &format!("holds        {}, index {index}\n", count(lane.n_vectors, "vector"));
+        text += &searches(lane);
         if lane.n_lacking > 0 {
             text += &format!("lacks        {}, made by the next `chiasm index`\n", count(lane.n_lacking, "vector"));
         }
@@ -67,4 +68,21 @@ fn describe(info: &LibraryInfo, ui: &Ui) -> String {
         text += &space::describe(&lane.space, ui);
     }
     text
+}
+
+/// How a lane is searched.
+fn searches(lane: &LaneInfo) -> String {
+    let Some(cells) = &lane.cells else {
+        return "search       exact: every vector is looked at\n".to_owned();
+    };
+    let recall = match (cells.recall, cells.wanted_recall) {
+        (Some(recall), Some(wanted)) => {
+            format!(
+                "recall {recall:.3} of the ten nearest, measured on {}; {wanted} was asked for",
+                count(cells.measured_on, "query")
+            )
+        }
+        _ => "recall not measured".to_owned(),
+    };
+    format!("search       in {} of {}, {}; {recall}\n", cells.probes, count(cells.cells, "cell"), size(cells.bytes))
 }

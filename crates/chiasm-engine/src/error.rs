@@ -171,6 +171,12 @@ pub enum EngineError {
     /// Embeddings could not be projected.
     #[error(transparent)]
     Project(#[from] ProjectError),
+    /// The index of cells could not be made; what is stored is whole, and searches scan.
+    #[error("cannot make the cells of the index: {reason}")]
+    Cells {
+        /// What is wrong.
+        reason: String,
+    },
     /// Numbers that are no matrix of finite values.
     #[error("{what}: {source}")]
     Numbers {

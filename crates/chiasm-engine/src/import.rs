@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use chiasm_align::{About, PipelineSpace, View as PipelineView};
-use chiasm_core::{Metric, Modality, Vectors};
+use chiasm_core::{Metric, Modality, NoProgress, Vectors};
 use chiasm_encode::ModelDirs;
 use rusqlite::Connection;
 
@@ -98,6 +98,7 @@ impl Library {
         }
         drop(writer);
         library.refresh()?;
+        library.refresh_cells(None, &NoProgress)?;
         Ok(library)
     }
 }

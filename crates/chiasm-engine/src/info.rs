@@ -6,6 +6,7 @@ use chiasm_core::Modality;
 use rusqlite::Connection;
 use serde::Serialize;
 
+use crate::cells::CellsInfo;
 use crate::ingest::Refusal;
 use crate::lane::Lane;
 use crate::live::modality_at;
@@ -39,6 +40,8 @@ pub struct LaneInfo {
     pub n_gaps: usize,
     /// Bytes of its derived index, when it is there.
     pub index_bytes: Option<u64>,
+    /// Its cells, when it has any: then a search looks at a part of the vectors.
+    pub cells: Option<CellsInfo>,
 }
 
 /// What a library holds.
@@ -146,5 +149,6 @@ fn lane_info(tx: &Connection, lane: &Lane, dir: &Path) -> rusqlite::Result<LaneI
         n_lacking,
         n_gaps,
         index_bytes: std::fs::metadata(lane.index_path(dir)).ok().map(|m| m.len()),
+        cells: CellsInfo::read(&lane.cells_path(dir)),
     })
 }

@@ -65,6 +65,14 @@ impl Lane {
         })
     }
 
+    /// Where its cells lie, if it has any.
+    pub(crate) fn cells_path(&self, library: &Path) -> PathBuf {
+        library.join(match self.id {
+            FIRST => "cells.idx".to_owned(),
+            _ => format!("cells-{}.idx", self.space.fingerprint()),
+        })
+    }
+
     /// The name of the file that holds its space.
     pub(crate) fn space_file(&self) -> String {
         space_file(self.id, self.space.fingerprint())

@@ -20,6 +20,7 @@
 
 mod calibrate;
 mod catalogue;
+mod cells;
 mod classify;
 pub mod container;
 mod crowding;
@@ -49,6 +50,7 @@ mod verify;
 mod walk;
 
 pub use catalogue::{Item, ItemMetadata};
+pub use cells::{CELLS_FROM, CELLS_NEED, CellsInfo, DEFAULT_RECALL};
 pub use chiasm_encode::ModelDirs;
 pub use chiasm_media::{Cut, Limits};
 pub use classify::{Classifier, LabelScore, Logits, Squash};

@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use chiasm_core::{Modality, RowSet, VectorIndex, Vectors};
-use chiasm_index::{ExactIndex, IndexWriter};
+use chiasm_index::{CellIndex, ExactIndex, IndexWriter};
 use rusqlite::Connection;
 
 use crate::calibrate::PairScores;
@@ -39,6 +39,8 @@ const PATIENCE_MIN: Duration = Duration::from_millis(500);
 pub(crate) struct Live {
     pub(crate) generation: i64,
     pub(crate) index: ExactIndex,
+    /// The same vectors in cells, where there is a file of this state.
+    pub(crate) cells: Option<CellIndex>,
     /// Item of each row.
     pub(crate) items: Vec<i64>,
     /// Rows by modality, none empty; a caption's rows are text.
@@ -77,6 +79,7 @@ impl Live {
             Some(index) => index,
             None => make(&tx, &path, stamp, &ids, &modalities, lane, store)?,
         };
+        let cells = crate::cells::open(&lane.cells_path(store.library()), stamp, &index);
         let mut by_modality: BTreeMap<Modality, RowSet> = BTreeMap::new();
         for (row, modality) in modalities.iter().enumerate() {
             by_modality.entry(*modality).or_insert_with(|| RowSet::new(ids.len())).insert(row);
@@ -93,7 +96,7 @@ impl Live {
         let kinds = Modality::ALL.into_iter().flat_map(|q| Modality::ALL.map(|i| (q, i)));
         let calibration = kinds.map(|pair| (pair, OnceLock::new())).collect();
         let took = started.elapsed();
-        Ok(Live { generation, index, items, by_modality, by_kind, calibration, made: Instant::now(), took })
+        Ok(Live { generation, index, cells, items, by_modality, by_kind, calibration, made: Instant::now(), took })
     }
 
     /// Scores of unrelated pairs of a query of one modality and rows of another, measured when first asked for.
@@ -126,7 +129,7 @@ impl Live {
     }
 
     /// Items and vectors of at most `n` rows of a modality, evenly spread.
-    fn sample(&self, modality: Modality, n: usize) -> (Vec<i64>, Vec<f32>) {
+    pub(crate) fn sample(&self, modality: Modality, n: usize) -> (Vec<i64>, Vec<f32>) {
         let Some(rows) = self.by_modality.get(&modality) else {
             return (Vec::new(), Vec::new());
         };

@@ -20,7 +20,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use chiasm_core::{Hit, Media, Metric, Modality, RowSet, Score, SearchOptions, Span, VectorIndex, Vectors};
+use chiasm_core::{Hit, Media, Metric, Modality, RowSet, Score, Span, Vectors};
 use chiasm_index::{Fusion, Normalisation, fuse};
 use chiasm_media::Limits;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
@@ -611,11 +611,10 @@ impl<'a> Weighed<'a> {
     fn best_items(&self, live: &Live, rows: &RowSet, n_rows: usize, k: usize, own: &BTreeSet<i64>) -> Result<Vec<Candidate>> {
         let query = Vectors::new(self.combined.clone(), self.combined.len());
         let query = query.map_err(|source| EngineError::Numbers { what: "the query's vector".to_owned(), source })?;
-        let options = SearchOptions { allow: Some(rows) };
         // Items have one row as a rule; where the best rows belong to few items, more are asked for.
         let mut n_asked = k.saturating_add(own.len()).min(n_rows);
         loop {
-            let hits = live.index.search(&query, n_asked, &options)?.pop().unwrap_or_default();
+            let hits = live.search(&query, n_asked, rows)?;
             let mut seen: HashSet<i64> = own.iter().copied().collect();
             let mut rows = hits.iter().filter_map(|hit| live.index.row_of(hit.id).map(|row| (row, hit.score.get())));
             let firsts: Vec<(usize, f32)> = rows.by_ref().filter(|(row, _)| seen.insert(live.items[*row])).take(k).collect();

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use chiasm_core::Metric;
-use chiasm_index::ExactIndex;
+use chiasm_index::{CellIndex, ExactIndex};
 use rusqlite::Connection;
 use serde::Serialize;
 
@@ -123,6 +123,12 @@ fn derived(db: &Connection, lane: &Lane, told: &str, dir: &Path, report: &mut Ve
     if written != own {
         let what = format!("{told}the library was written in the space {written}, its {} is {own}", lane.space_file());
         report.add(what, "put the original space file back");
+    }
+    let cells = lane.cells_path(dir);
+    if cells.exists()
+        && let Err(e) = CellIndex::open(&cells).and_then(|(index, _)| index.verify(&cells))
+    {
+        report.add(e.to_string(), "delete the file: searches scan all vectors until `chiasm index` makes it anew");
     }
     let path = lane.index_path(dir);
     if !path.exists() {

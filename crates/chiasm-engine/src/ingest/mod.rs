@@ -62,6 +62,9 @@ pub struct IndexOptions {
     pub reread: bool,
     /// Bytes of decoded media that may wait for the encoder at any moment; a larger file waits beside at most half of that. Default 256 MiB.
     pub max_waiting_bytes: usize,
+    /// The recall that searches are tuned for, from now on; see [`crate::CellsInfo`]. `None` leaves it as it is: a library of many vectors
+    /// has what it was tuned for last, or [`crate::DEFAULT_RECALL`], one of few is exact.
+    pub recall: Option<f64>,
 }
 
 impl Default for IndexOptions {
@@ -73,6 +76,7 @@ impl Default for IndexOptions {
             wait: false,
             reread: false,
             max_waiting_bytes: 256 << 20,
+            recall: None,
         }
     }
 }
@@ -206,6 +210,7 @@ impl Library {
         // Left to the next question when stopped: who stops wants to stop now.
         if !report.cancelled {
             self.refresh()?;
+            self.refresh_cells(options.recall, progress)?;
         }
         report.refused.sort_by_key(|r| path_bytes(&r.path));
         report.notes.sort_by_key(|r| path_bytes(&r.path));

@@ -142,6 +142,8 @@ struct Coarse {
     codes: Vec<u8>,
     /// Each centre's code, one number a byte.
     plain: Vec<u8>,
+    /// Half the squared length of each centre, as its code stands for it.
+    squares: Vec<f32>,
 }
 
 impl Coarse {
@@ -153,7 +155,13 @@ impl Coarse {
             codes::encode(centre, steps, &mut code[..dims]);
             put_code(&mut codes, shape.codes_len(), c, code);
         }
-        Self { n, codes, plain }
+        let mut coarse = Self { n, codes, plain, squares: Vec::with_capacity(n) };
+        let mut decoded = vec![0.0; dims];
+        for cell in 0..n {
+            coarse.decode(cell, steps, &mut decoded);
+            coarse.squares.push(decoded.iter().map(|v| v * v).sum::<f32>() / 2.0);
+        }
+        coarse
     }
 
     /// What the code of a centre stands for.

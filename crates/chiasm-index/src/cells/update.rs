@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use chiasm_core::{Metric, VectorIndex as _, Vectors};
 
 use super::cell::{CellRef, Entry, Writer, put_row};
+use super::codes::CodeQuery;
 use super::image::{Image, Shape};
 use super::kernel::BLOCK_SLOTS;
 use super::kmeans::Centres;
@@ -23,6 +24,9 @@ use super::{CellBuildError, CellIndex, Coarse, digits};
 
 /// A cell is parted when it has so many times the vectors of an average one.
 const TOO_FULL: usize = 4;
+
+/// Cells that are compared exactly before a vector is put into one.
+const NEAR_CELLS: usize = 8;
 
 /// No cell is parted below so many vectors.
 const PARTED_FROM: usize = 128;
@@ -209,18 +213,26 @@ impl CellIndex {
         self.changes.centres.as_ref().map_or(self.image.centres(), |centres| centres)
     }
 
-    /// The cell whose centre, as its code stands for it, is nearest.
+    /// The cell whose centre, as its code stands for it, is nearest: the best by code, of which the nearest is taken.
     fn nearest_cell(&self, mapped: &[f32]) -> usize {
-        let dims = self.image.shape.dims;
-        let distance = |centre: &[f32]| centre.iter().zip(mapped).map(|(a, b)| (a - b) * (a - b)).sum::<f32>();
-        let mut best = (f32::INFINITY, 0);
-        for (c, centre) in self.centres().chunks_exact(dims).enumerate() {
-            let d = distance(centre);
-            if d < best.0 {
-                best = (d, c);
-            }
+        let (shape, steps) = (&self.image.shape, self.image.steps().1);
+        let mut query = CodeQuery::default();
+        query.set(mapped, steps, shape.code_width());
+        // `|y - c|^2` is least where `y c - |c|^2 / 2` is greatest.
+        let mut best: Vec<(f32, usize)> = Vec::with_capacity(self.coarse.n);
+        self.kernel.scan(&self.coarse.codes, shape.codes_len(), &query.weights, self.coarse.n, i32::MIN, |cell, sum| {
+            best.push((query.score(sum) - self.coarse.squares[cell], cell));
+        });
+        if best.len() > NEAR_CELLS {
+            best.select_nth_unstable_by(NEAR_CELLS - 1, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+            best.truncate(NEAR_CELLS);
         }
-        best.1
+        let mut centre = vec![0.0; shape.dims];
+        let distance = |(_, cell): (f32, usize)| {
+            self.coarse.decode(cell, steps, &mut centre);
+            (centre.iter().zip(mapped).map(|(a, b)| (a - b) * (a - b)).sum::<f32>(), cell)
+        };
+        best.into_iter().map(distance).min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map_or(0, |(_, cell)| cell)
     }
 
     /// The cell, copied out of the image if need be.
