@@ -430,7 +430,12 @@ pub fn plot(timings: &[Timing]) -> String {
         lines.push(Line { name: format!("{method} {width}"), points: ours, beside: false });
         lines.push(Line { name: "fastest rival".to_owned(), points: theirs, beside: true });
     }
-    let axes =
-        Axes { title: "Time of a fit against rows".to_owned(), x: "rows".to_owned(), y: "seconds".to_owned(), log_y: true };
+    let axes = Axes {
+        title: "Time of a fit against rows".to_owned(),
+        x: "rows".to_owned(),
+        x_ticks: Vec::new(),
+        y: "seconds".to_owned(),
+        log_y: true,
+    };
     plot::svg(&axes, &lines)
 }

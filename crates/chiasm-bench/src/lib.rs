@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 pub mod align;
+pub mod ann;
 pub mod data;
 pub mod encode;
 mod error;

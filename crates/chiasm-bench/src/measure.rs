@@ -42,6 +42,17 @@ pub fn cpu_s() -> Option<f64> {
     times_s(11)
 }
 
+/// Time of the threads that this process has now, exact to a few milliseconds; what ended threads took is not in it. [`cpu_s`] where the
+/// system does not tell it of each thread.
+pub fn threads_cpu_s() -> Option<f64> {
+    let of = |task: fs::DirEntry| {
+        let text = fs::read_to_string(task.path().join("schedstat")).ok()?;
+        text.split_whitespace().next()?.parse::<f64>().ok()
+    };
+    let tasks: Option<f64> = fs::read_dir("/proc/self/task").ok()?.map(|task| of(task.ok()?)).sum();
+    tasks.filter(|ns| *ns > 0.0).map(|ns| ns / 1e9).or_else(cpu_s)
+}
+
 /// User and system time of the processes that this one started and that have ended, with those that they waited for.
 pub fn children_cpu_s() -> Option<f64> {
     times_s(13)
@@ -68,5 +79,17 @@ mod tests {
         });
         assert!(sum > 0 && cost.wall_s > 0.0);
         assert!(cost.extra_mib.is_none_or(|m| m > 30.0), "{cost:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn the_time_of_threads_grows_with_work() {
+        let before = threads_cpu_s().unwrap();
+        let start = Instant::now();
+        while start.elapsed().as_millis() < 100 {
+            std::hint::black_box((0..10_000u64).fold(0, u64::wrapping_add));
+        }
+        let took = threads_cpu_s().unwrap() - before;
+        assert!(took > 0.005, "{took} s");
     }
 }

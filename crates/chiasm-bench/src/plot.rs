@@ -18,6 +18,8 @@ pub struct Axes {
     pub title: String,
     /// Below the horizontal axis, whose scale is logarithmic.
     pub x: String,
+    /// Where that axis is marked, and with what; at every point's place when there are none.
+    pub x_ticks: Vec<(f64, String)>,
     /// Beside the vertical axis.
     pub y: String,
     /// Whether the vertical scale is logarithmic too.
@@ -61,15 +63,20 @@ pub fn svg(axes: &Axes, lines: &[Line]) -> String {
         SIZE.1,
         escape(&axes.title)
     );
-    let mut xs: Vec<f64> = points().map(|p| p.0).collect();
-    xs.sort_by(f64::total_cmp);
-    xs.dedup();
-    for x in xs {
-        let (at, _) = place(x, 1.0);
+    let mut ticks = axes.x_ticks.clone();
+    if ticks.is_empty() {
+        let mut xs: Vec<f64> = points().map(|p| p.0).collect();
+        xs.sort_by(f64::total_cmp);
+        xs.dedup();
+        ticks = xs.into_iter().map(|x| (x, x.to_string())).collect();
+    }
+    for (x, mark) in ticks.iter().filter(|(x, _)| (x0..=x1).contains(&x.log10())) {
+        let (at, _) = place(*x, 1.0);
         let _ = writeln!(
             out,
-            "<line x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{BOTTOM}\" stroke=\"#eee\"/><text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{x}</text>",
-            BOTTOM + 18.0
+            "<line x1=\"{at:.1}\" y1=\"{TOP}\" x2=\"{at:.1}\" y2=\"{BOTTOM}\" stroke=\"#eee\"/><text x=\"{at:.1}\" y=\"{:.1}\" text-anchor=\"middle\">{}</text>",
+            BOTTOM + 18.0,
+            escape(mark)
         );
     }
     for tick in 0..=5 {
@@ -141,12 +148,18 @@ mod tests {
 
     #[test]
     fn a_plot_has_its_lines_and_names() {
-        let axes = Axes { title: "MAP & bits".to_owned(), x: "bits".to_owned(), y: "MAP".to_owned(), log_y: false };
+        let word = str::to_owned;
+        let mut axes = Axes { title: word("MAP & bits"), x: word("bits"), x_ticks: Vec::new(), y: word("MAP"), log_y: false };
         let line = |name: &str, beside| Line { name: name.to_owned(), points: vec![(16.0, 0.2), (32.0, 0.3)], beside };
         let drawn = svg(&axes, &[line("a<b", false), line("c", true)]);
         assert!(drawn.contains("MAP &amp; bits") && drawn.contains("a&lt;b") && drawn.contains("<polyline"));
         assert_eq!((drawn.matches("<circle").count(), drawn.matches("dasharray").count()), (4, 2));
         assert!(!drawn.contains(COLOURS[1]));
+        assert!(drawn.contains(">16</text>") && drawn.contains(">32</text>"));
+        // Marks that are given stand for those of the points, and those outside the field are left out.
+        axes.x_ticks = vec![(20.0, "twenty".to_owned()), (64.0, "beyond".to_owned())];
+        let marked = svg(&axes, &[line("a", false)]);
+        assert!(marked.contains(">twenty</text>") && !marked.contains(">16</text>") && !marked.contains("beyond"));
         assert!(!svg(&axes, &[]).contains("NaN"));
     }
 }

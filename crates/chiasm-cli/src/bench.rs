@@ -28,9 +28,71 @@ pub(crate) enum BenchCommand {
     Encode(EncodeArgs),
     /// How fast a folder of photos is indexed beside rclip, clip-retrieval and open_clip, from the files to what is stored
     Index(IndexArgs),
+    /// How fast nearest neighbours are found at which recall, beside faiss, hnswlib, usearch, ScaNN and SVS
+    Ann(AnnArgs),
     /// A contestant of `bench encode`, which starts it
     #[command(hide = true)]
     EncodeWorker(EncodeWorkerArgs),
+    /// A contestant of `bench ann`, which starts it
+    #[command(hide = true)]
+    AnnWorker(AnnWorkerArgs),
+}
+
+/// Arguments of `chiasm bench ann`.
+#[derive(Args)]
+pub(crate) struct AnnArgs {
+    /// Folder with base.f32, query_ood.f32, query_id.f32 and perhaps train.f32, gt_ood.i32, gt_id.i32; may be given again [default: vectors
+    /// are made]
+    #[arg(long, value_name = "DIR")]
+    data: Vec<PathBuf>,
+    /// Numbers per vector in these folders
+    #[arg(long, value_name = "N", default_value_t = chiasm_bench::ann::world::DIM)]
+    dim: usize,
+    /// Vectors to make, a section of the table each
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "50000,200000", conflicts_with = "data")]
+    rows: Vec<usize>,
+    /// Decides the made vectors
+    #[arg(long, value_name = "N", default_value_t = 7, conflicts_with = "data")]
+    seed: u64,
+    /// Python that has the peers [default: ours alone]; `reference/bench_ann_rivals.py` says which
+    #[arg(long, value_name = "PYTHON")]
+    python: Option<PathBuf>,
+    /// Only these peers: a library (faiss, hnswlib, usearch, scann, svs) or one of its indexes, as the table calls it [default: all]
+    #[arg(long, value_name = "PEER", value_delimiter = ',')]
+    rivals: Vec<String>,
+    /// Threads of searches; indexes are built with the first
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,2")]
+    threads: Vec<usize>,
+    /// Turns of each contestant; the least of them is shown
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    turns: usize,
+    /// Recalls at which speeds are shown
+    #[arg(long, value_name = "RECALL", value_delimiter = ',', default_value = "0.9,0.95,0.99")]
+    recalls: Vec<f64>,
+    /// How long one build or search may take
+    #[arg(long, value_name = "SECONDS", default_value_t = 7200)]
+    limit: u64,
+    /// Folder for made vectors while they are needed, 2 KB each [default: the system's]
+    #[arg(long, value_name = "DIR")]
+    scratch: Option<PathBuf>,
+    /// Folder for plots of speed against recall [default: none are drawn]
+    #[arg(long, value_name = "DIR")]
+    curves: Option<PathBuf>,
+    /// File for the document [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+/// Arguments of a contestant of `bench ann`.
+#[derive(Args)]
+pub(crate) struct AnnWorkerArgs {
+    contestant: String,
+    dim: usize,
+    threads: usize,
+    base: PathBuf,
+    /// `-` where there is none
+    sample: PathBuf,
+    queries: Vec<PathBuf>,
 }
 
 /// Arguments of `chiasm bench encode`.
@@ -157,6 +219,17 @@ pub(crate) fn run(command: &BenchCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
         BenchCommand::Align(args) => align(args, ui),
         BenchCommand::Encode(args) => encode(args, ui),
         BenchCommand::Index(args) => index(args, ui),
+        BenchCommand::Ann(args) => ann(args, ui),
+        BenchCommand::AnnWorker(args) => {
+            use chiasm_bench::ann::Files;
+            use chiasm_bench::ann::ours::{Worker, serve};
+
+            let sample = Some(args.sample.clone()).filter(|path| path != Path::new("-"));
+            let files = Files { base: args.base.clone(), sample, queries: args.queries.clone() };
+            let worker = Worker::new(&args.contestant, args.dim, args.threads, files)?;
+            serve(worker, &mut std::io::stdin().lock(), &mut std::io::stdout().lock())?;
+            Ok(ExitCode::SUCCESS)
+        }
         BenchCommand::EncodeWorker(args) => {
             chiasm_bench::encode::serve(
                 &args.folder,
@@ -196,6 +269,88 @@ fn index(args: &IndexArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     );
     give(document(&timings, &plan, &command), args.output.as_deref(), ui)?;
     Ok(ExitCode::SUCCESS)
+}
+
+fn ann(args: &AnnArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    use chiasm_bench::ann::run;
+
+    let plan = ann_plan(args)?;
+    let mut written = Ok(());
+    let sections = in_scratch(args.scratch.as_deref(), "ann", |folder| {
+        run(&plan, folder, ui, &ui.cancel, &mut |sections| written = write_ann(args, sections, ui))
+    })??;
+    written?;
+    if ui.json {
+        ui.print_json(&sections)?;
+    } else if args.output.is_none() {
+        ui.print(ann_document(args, &sections, &[]))?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the document and the plots, where they are asked for.
+fn write_ann(args: &AnnArgs, sections: &[chiasm_bench::ann::Section], ui: &Ui) -> anyhow::Result<()> {
+    let mut curves = Vec::new();
+    if let Some(folder) = &args.curves {
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        for (name, what, plot) in chiasm_bench::ann::document::plots(sections) {
+            let file = folder.join(&name);
+            fs::write(&file, plot).with_context(|| format!("cannot write {}", file.display()))?;
+            // As the document, which stands elsewhere or in the folder itself, names it.
+            let beside = args.output.as_deref().and_then(Path::parent).and_then(|place| file.strip_prefix(place).ok());
+            curves.push((what, beside.unwrap_or(&file).to_string_lossy().replace('\\', "/")));
+        }
+    }
+    match &args.output {
+        Some(path) => give(ann_document(args, sections, &curves), Some(path), ui),
+        None => Ok(()),
+    }
+}
+
+fn ann_document(args: &AnnArgs, sections: &[chiasm_bench::ann::Section], curves: &[(String, String)]) -> String {
+    let list = |values: &[usize]| values.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let source = match args.data.len() {
+        0 => format!("--rows {} --seed {}", list(&args.rows), args.seed),
+        n => vec!["--data DIR"; n].join(" "),
+    };
+    let python = if args.python.is_some() { " --python PYTHON" } else { "" };
+    let peers = if args.rivals.is_empty() { String::new() } else { format!(" --rivals {}", args.rivals.join(",")) };
+    let threads = list(&args.threads);
+    let command = format!("chiasm bench ann {source}{python}{peers} --threads {threads} --turns {} --output FILE", args.turns);
+    chiasm_bench::ann::document::document(sections, &args.recalls, &command, curves)
+}
+
+/// The plan that the arguments ask for.
+fn ann_plan(args: &AnnArgs) -> anyhow::Result<chiasm_bench::ann::Plan> {
+    use chiasm_bench::ann::{PEERS, Plan, Source, data::DEPTH};
+
+    let library = |peer: &'static str| peer.split('-').next().unwrap_or(peer);
+    let wanted = |word: &str, peer: &'static str| word == peer || word == library(peer);
+    if let Some(unknown) = args.rivals.iter().find(|word| !PEERS.iter().any(|peer| wanted(word, peer))) {
+        return Err(usage(format!("`{unknown}` is no peer: expected a library or some of {}", PEERS.join(", "))));
+    }
+    if args.turns == 0 || args.threads.is_empty() || args.threads.contains(&0) {
+        return Err(usage("turns and threads begin at 1".to_owned()));
+    }
+    if let Some(recall) = args.recalls.iter().find(|recall| !(0.0..=1.0).contains(*recall)) {
+        return Err(usage(format!("a recall lies between 0 and 1, got {recall}")));
+    }
+    if let Some(few) = args.rows.iter().find(|rows| **rows < DEPTH) {
+        return Err(usage(format!("{few} rows: a base has at least {DEPTH}, as many as neighbours are known of each query")));
+    }
+    let made = args.rows.iter().map(|rows| Source::Made { rows: *rows, seed: args.seed });
+    let sources = if args.data.is_empty() { made.collect() } else { args.data.iter().cloned().map(Source::Folder).collect() };
+    let peers = PEERS.iter().copied();
+    Ok(Plan {
+        sources,
+        dim: args.dim,
+        threads: args.threads.clone(),
+        turns: args.turns,
+        python: args.python.clone(),
+        peers: peers.filter(|peer| args.rivals.is_empty() || args.rivals.iter().any(|word| wanted(word, peer))).collect(),
+        program: Some(std::env::current_exe().context("cannot find this program's own file")?),
+        limit: std::time::Duration::from_secs(args.limit),
+    })
 }
 
 fn encode(args: &EncodeArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
@@ -358,6 +513,7 @@ fn write(path: &Path, document: &str, sections: &[Section]) -> anyhow::Result<()
             let axes = Axes {
                 title: format!("{}: MAP against bits, {direction}", section.task.title),
                 x: "bits".to_owned(),
+                x_ticks: Vec::new(),
                 y: "MAP".to_owned(),
                 log_y: false,
             };

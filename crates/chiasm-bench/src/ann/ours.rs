@@ -1,0 +1,240 @@
+//! Our indexes as contestants: what each is built with, its settings, and the process that answers for it.
+
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use chiasm_core::{Hit, Metric, SearchError, SearchOptions, VectorIndex, Vectors};
+use chiasm_index::ExactIndex;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::curve::Setting;
+use super::{Files, K, data};
+use crate::error::BenchError;
+use crate::measure::{cpu_s, status_mib, threads_cpu_s};
+
+/// What an index of ours is built from. Row `i` of the base is known as `ids[i]`, which is `i`.
+pub struct Material<'a> {
+    /// Ids, ascending.
+    pub ids: &'a [u64],
+    /// The vectors, of unit length.
+    pub base: &'a Vectors,
+    /// A sample of queries of the other modality.
+    pub sample: Option<&'a Vectors>,
+}
+
+/// An index of ours that was built.
+pub trait Contender: Send + Sync {
+    /// How it was built, in words.
+    fn about(&self) -> String;
+
+    /// Lists of settings, of growing effort each.
+    fn ladders(&self) -> Vec<Vec<Setting>>;
+
+    /// Bytes it says it takes.
+    fn index_bytes(&self) -> usize;
+
+    /// Bytes that a query reads, where it reads all there is.
+    fn scanned_bytes(&self) -> Option<usize> {
+        None
+    }
+
+    /// The best `k` rows of each query.
+    ///
+    /// # Errors
+    /// [`SearchError`].
+    fn search(&self, setting: &Setting, queries: &Vectors, k: usize) -> Result<Vec<Vec<Hit>>, SearchError>;
+}
+
+/// A row of the table that is ours.
+pub struct Ours {
+    /// What it is called.
+    pub id: &'static str,
+    /// Builds it.
+    pub build: fn(&Material<'_>) -> Result<Box<dyn Contender>, BenchError>,
+}
+
+/// All of them: a new index takes part by a line here.
+pub const OURS: [Ours; 1] = [Ours { id: "chiasm-exact", build: Exact::build }];
+
+/// A number of a setting; 0 when there is none.
+pub fn number(setting: &Setting, name: &str) -> usize {
+    setting.get(name).and_then(Value::as_u64).and_then(|value| usize::try_from(value).ok()).unwrap_or(0)
+}
+
+struct Exact(ExactIndex);
+
+impl Exact {
+    fn build(from: &Material<'_>) -> Result<Box<dyn Contender>, BenchError> {
+        let failed = |e: chiasm_index::BuildError| BenchError::Rival { reason: e.to_string() };
+        Ok(Box::new(Self(ExactIndex::build(from.ids, from.base, Metric::InnerProduct).map_err(failed)?)))
+    }
+}
+
+impl Contender for Exact {
+    fn about(&self) -> String {
+        format!("chiasm {}: exact scan in f32, {}", env!("CARGO_PKG_VERSION"), chiasm_index::Kernel::best().as_str())
+    }
+
+    fn ladders(&self) -> Vec<Vec<Setting>> {
+        vec![vec![Setting::new()]]
+    }
+
+    fn index_bytes(&self) -> usize {
+        self.0.len() * (4 * self.0.dim() + 8)
+    }
+
+    fn scanned_bytes(&self) -> Option<usize> {
+        Some(self.0.len() * 4 * self.0.dim())
+    }
+
+    fn search(&self, _setting: &Setting, queries: &Vectors, k: usize) -> Result<Vec<Vec<Hit>>, SearchError> {
+        self.0.search(queries, k, &SearchOptions::default())
+    }
+}
+
+/// A request, as it comes in a line; `reference/bench_ann_rivals.py` says what each asks for.
+#[derive(Deserialize)]
+#[serde(tag = "do", rename_all = "lowercase")]
+enum Request {
+    Build,
+    Search { queries: usize, setting: Setting, threads: usize, rounds: u32, hits: bool },
+    Scan,
+}
+
+/// Answers for one of [`OURS`].
+pub struct Worker {
+    ours: &'static Ours,
+    dim: usize,
+    files: Files,
+    queries: Vec<Vectors>,
+    pool: ThreadPool,
+    built: Option<Box<dyn Contender>>,
+}
+
+impl Worker {
+    /// A worker that has read the queries.
+    ///
+    /// # Errors
+    /// [`BenchError`] when there is no such index, or its files are not what they should be.
+    pub fn new(id: &str, dim: usize, threads: usize, files: Files) -> Result<Self, BenchError> {
+        let names = OURS.iter().map(|ours| ours.id).collect::<Vec<_>>().join(", ");
+        let unknown = || BenchError::Rival { reason: format!("there is no index `{id}`: expected one of {names}") };
+        let ours = OURS.iter().find(|ours| ours.id == id).ok_or_else(unknown)?;
+        let queries = files.queries.iter().map(|path| data::read(path, dim)).collect::<Result<_, _>>()?;
+        Ok(Self { ours, dim, files, queries, pool: pool(threads)?, built: None })
+    }
+
+    /// One line of answer for a request, whatever happens.
+    pub fn answer(&mut self, request: &Value) -> Value {
+        let answer = Request::deserialize(request).map_err(|e| e.to_string()).and_then(|request| match request {
+            Request::Build => self.build().map_err(|e| e.to_string()),
+            Request::Search { queries, setting, threads, rounds, hits } => {
+                self.search(queries, &setting, threads, rounds, hits)
+            }
+            Request::Scan => self.scan(),
+        });
+        answer.unwrap_or_else(|reason| json!({ "error": reason }))
+    }
+
+    fn build(&mut self) -> Result<Value, BenchError> {
+        self.built = None;
+        let before = status_mib("RssAnon");
+        let base = data::read(&self.files.base, self.dim)?;
+        let sample = self.files.sample.as_deref().map(|path| data::read(path, self.dim)).transpose()?;
+        let ids: Vec<u64> = (0..base.n() as u64).collect();
+        let material = Material { ids: &ids, base: &base, sample: sample.as_ref() };
+        let (cpu, start) = (cpu_s(), Instant::now());
+        let built = self.pool.install(|| (self.ours.build)(&material))?;
+        let wall = start.elapsed().as_secs_f64();
+        let cpu = cpu.zip(cpu_s()).map_or(wall, |(before, after)| after - before);
+        drop((base, sample, ids));
+        let memory = before.zip(status_mib("RssAnon")).map(|(before, after)| after - before);
+        let answer = json!({
+            "wall": wall, "cpu": cpu, "memory_mib": memory, "index_bytes": built.index_bytes(), "about": built.about(),
+            "ladders": built.ladders(),
+        });
+        self.built = Some(built);
+        Ok(answer)
+    }
+
+    fn search(&mut self, queries: usize, setting: &Setting, threads: usize, rounds: u32, hits: bool) -> Result<Value, String> {
+        if threads != self.pool.current_num_threads() {
+            self.pool = pool(threads).map_err(|e| e.to_string())?;
+        }
+        let built = self.built.as_deref().ok_or("it was not built")?;
+        let queries = self.queries.get(queries).ok_or("there are no such queries")?;
+        let mut found = Vec::new();
+        let (cpu, start) = (threads_cpu_s(), Instant::now());
+        for _ in 0..rounds {
+            found = self.pool.install(|| built.search(setting, queries, K)).map_err(|e| e.to_string())?;
+        }
+        let wall = start.elapsed().as_secs_f64();
+        let cpu = cpu.zip(threads_cpu_s()).map_or(wall, |(before, after)| after - before);
+        let mut answer = json!({ "wall": wall, "cpu": cpu });
+        if hits {
+            let row = |hits: &Vec<Hit>| (0..K).map(|i| hits.get(i).map_or(-1, |hit| hit.id as i64)).collect::<Vec<_>>();
+            answer["hits"] = json!(found.iter().flat_map(row).collect::<Vec<_>>());
+        }
+        Ok(answer)
+    }
+
+    /// What one thread reads from memory, in bytes per second: adding up numbers, and searching for one query at a time.
+    fn scan(&mut self) -> Result<Value, String> {
+        const TURNS: usize = 5;
+        let pool = pool(1).map_err(|e| e.to_string())?;
+        let built = self.built.as_deref().ok_or("it was not built")?;
+        let bytes = built.scanned_bytes().ok_or("it does not read all there is")? as f64;
+        let alone = Vectors::new(self.queries[0].row(0).to_vec(), self.dim).map_err(|e| e.to_string())?;
+        let numbers = vec![1u64; BANDWIDTH_BYTES / 8];
+        let (mut memory, mut scan) = (0f64, 0f64);
+        for _ in 0..TURNS {
+            let start = Instant::now();
+            std::hint::black_box(sum(std::hint::black_box(&numbers)));
+            memory = memory.max(BANDWIDTH_BYTES as f64 / start.elapsed().as_secs_f64());
+            let start = Instant::now();
+            pool.install(|| built.search(&Setting::new(), &alone, K)).map_err(|e| e.to_string())?;
+            scan = scan.max(bytes / start.elapsed().as_secs_f64());
+        }
+        Ok(json!({ "memory": memory, "scan": scan }))
+    }
+}
+
+/// Much larger than a cache.
+const BANDWIDTH_BYTES: usize = 512 << 20;
+
+/// The sum of numbers, read in four places at once as the memory likes best.
+fn sum(numbers: &[u64]) -> u64 {
+    const LANES: usize = 8;
+    let quarter = numbers.len() / 4;
+    let mut sums = [0u64; LANES];
+    let mut parts = [0, 1, 2, 3].map(|i| numbers[i * quarter..(i + 1) * quarter].as_chunks::<LANES>().0.iter());
+    while let [Some(a), Some(b), Some(c), Some(d)] = parts.each_mut().map(Iterator::next) {
+        for lane in 0..LANES {
+            sums[lane] = sums[lane].wrapping_add(a[lane]).wrapping_add(b[lane]).wrapping_add(c[lane]).wrapping_add(d[lane]);
+        }
+    }
+    sums.iter().fold(0, |a, b| a.wrapping_add(*b))
+}
+
+fn pool(threads: usize) -> Result<ThreadPool, BenchError> {
+    ThreadPoolBuilder::new().num_threads(threads).build().map_err(|e| BenchError::Rival { reason: e.to_string() })
+}
+
+/// Our contestant as a process: answers a line for a line until their end.
+///
+/// # Errors
+/// [`BenchError`] when it cannot begin, or the pipe breaks.
+pub fn serve(mut worker: Worker, requests: &mut dyn BufRead, answers: &mut dyn Write) -> Result<(), BenchError> {
+    let failed = |reason: String| BenchError::File { path: PathBuf::from("stdin"), reason };
+    let mut line = String::new();
+    while requests.read_line(&mut line).map_err(|e| failed(e.to_string()))? > 0 {
+        let request: Value = serde_json::from_str(&line).map_err(|e| failed(e.to_string()))?;
+        line.clear();
+        let answer = worker.answer(&request);
+        writeln!(answers, "{answer}").and_then(|()| answers.flush()).map_err(|e| failed(e.to_string()))?;
+    }
+    Ok(())
+}
