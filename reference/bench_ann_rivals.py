@@ -170,8 +170,7 @@ class Usearch:
         self.index.expansion_search = expansion_search
 
     def search(self, queries):
-        found = self.index.search(queries, K, threads=self.n_threads)
-        return getattr(found, "keys", None)
+        return self.index.search(queries, K, threads=self.n_threads).keys
 
 
 class Scann:

@@ -545,7 +545,7 @@ mod tests {
                 let outcome = row.outcome.as_ref().unwrap();
                 let best = outcome.curves.each_ref().map(|points| curve::best_recall(points));
                 assert!(best[0] > 0.9 && best[1] > 0.9, "{}: {best:?}", row.contestant);
-                assert!(outcome.build.index_bytes.is_some_and(|bytes| bytes > 1000 * 64));
+                assert!(outcome.build.index_bytes.is_some_and(|bytes| bytes > 1000 * 512));
             }
             let exact = section.rows[0].outcome.as_ref().unwrap();
             assert!(exact.curves.iter().flatten().all(|point| point.recall == 1.0 && point.per_cpu_s > 0.0));

@@ -1,11 +1,13 @@
 //! Our indexes as contestants: what each is built with, its settings, and the process that answers for it.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::io::{BufRead, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use chiasm_core::{Hit, Metric, SearchError, SearchOptions, VectorIndex, Vectors};
-use chiasm_index::ExactIndex;
+use chiasm_core::{Hit, Metric, NoProgress, SearchError, SearchOptions, VectorIndex, Vectors};
+use chiasm_index::{CellConfig, CellIndex, Effort, ExactIndex};
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -53,11 +55,15 @@ pub struct Ours {
     /// What it is called.
     pub id: &'static str,
     /// Builds it.
-    pub build: fn(&Material<'_>) -> Result<Box<dyn Contender>, BenchError>,
+    pub build: fn(&Material<'_>) -> Result<Box<dyn Contender>, String>,
 }
 
 /// All of them: a new index takes part by a line here.
-pub const OURS: [Ours; 1] = [Ours { id: "chiasm-exact", build: Exact::build }];
+pub const OURS: [Ours; 3] = [
+    Ours { id: "chiasm-exact", build: Exact::build },
+    Ours { id: "chiasm-cells", build: Cells::build },
+    Ours { id: "chiasm-cells-no-sample", build: Cells::build_unsampled },
+];
 
 /// A number of a setting; 0 when there is none.
 pub fn number(setting: &Setting, name: &str) -> usize {
@@ -67,9 +73,9 @@ pub fn number(setting: &Setting, name: &str) -> usize {
 struct Exact(ExactIndex);
 
 impl Exact {
-    fn build(from: &Material<'_>) -> Result<Box<dyn Contender>, BenchError> {
-        let failed = |e: chiasm_index::BuildError| BenchError::Rival { reason: e.to_string() };
-        Ok(Box::new(Self(ExactIndex::build(from.ids, from.base, Metric::InnerProduct).map_err(failed)?)))
+    fn build(from: &Material<'_>) -> Result<Box<dyn Contender>, String> {
+        let index = ExactIndex::build(from.ids, from.base, Metric::InnerProduct).map_err(|e| e.to_string())?;
+        Ok(Box::new(Self(index)))
     }
 }
 
@@ -95,6 +101,58 @@ impl Contender for Exact {
     }
 }
 
+/// Cells that are looked into, and vectors that are compared by their digits.
+const PROBES: [usize; 22] = [1, 2, 3, 4, 6, 8, 11, 16, 23, 32, 45, 64, 90, 128, 181, 256, 362, 512, 724, 1024, 1448, 2048];
+const RERANKS: [usize; 7] = [15, 25, 40, 65, 100, 160, 320];
+
+struct Cells {
+    index: CellIndex,
+    n_sample: usize,
+}
+
+impl Cells {
+    fn build(from: &Material<'_>) -> Result<Box<dyn Contender>, String> {
+        Self::build_with(from, Some(from.sample.ok_or("there is no sample of queries")?))
+    }
+
+    fn build_unsampled(from: &Material<'_>) -> Result<Box<dyn Contender>, String> {
+        Self::build_with(from, None)
+    }
+
+    fn build_with(from: &Material<'_>, sample: Option<&Vectors>) -> Result<Box<dyn Contender>, String> {
+        let config = CellConfig::default();
+        let built = CellIndex::build(from.ids, from.base, Metric::InnerProduct, sample, &config, &NoProgress);
+        Ok(Box::new(Self { index: built.map_err(|e| e.to_string())?, n_sample: sample.map_or(0, Vectors::n) }))
+    }
+}
+
+impl Contender for Cells {
+    fn about(&self) -> String {
+        let sample = match self.n_sample {
+            0 => "no sample of queries".to_owned(),
+            n => format!("a sample of {n} queries"),
+        };
+        format!("chiasm {}: {} cells, {sample}", env!("CARGO_PKG_VERSION"), self.index.n_cells())
+    }
+
+    fn ladders(&self) -> Vec<Vec<Setting>> {
+        let probes = || PROBES.into_iter().filter(|probes| *probes <= self.index.n_cells());
+        let setting = |probes: usize, rerank: usize| {
+            Setting::from_iter([("probes".to_owned(), json!(probes)), ("rerank".to_owned(), json!(rerank))])
+        };
+        RERANKS.iter().map(|rerank| probes().map(|probes| setting(probes, *rerank)).collect()).collect()
+    }
+
+    fn index_bytes(&self) -> usize {
+        self.index.memory_bytes()
+    }
+
+    fn search(&self, setting: &Setting, queries: &Vectors, k: usize) -> Result<Vec<Vec<Hit>>, SearchError> {
+        let effort = Effort { probes: number(setting, "probes"), rerank: number(setting, "rerank") };
+        self.index.search_with(queries, k, &SearchOptions::default(), effort)
+    }
+}
+
 /// A request, as it comes in a line; `reference/bench_ann_rivals.py` says what each asks for.
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "lowercase")]
@@ -110,7 +168,9 @@ pub struct Worker {
     dim: usize,
     files: Files,
     queries: Vec<Vectors>,
-    pool: ThreadPool,
+    /// Kept, since the time of ended threads is lost.
+    pools: BTreeMap<usize, ThreadPool>,
+    threads: usize,
     built: Option<Box<dyn Contender>>,
 }
 
@@ -124,13 +184,13 @@ impl Worker {
         let unknown = || BenchError::Rival { reason: format!("there is no index `{id}`: expected one of {names}") };
         let ours = OURS.iter().find(|ours| ours.id == id).ok_or_else(unknown)?;
         let queries = files.queries.iter().map(|path| data::read(path, dim)).collect::<Result<_, _>>()?;
-        Ok(Self { ours, dim, files, queries, pool: pool(threads)?, built: None })
+        Ok(Self { ours, dim, files, queries, pools: BTreeMap::from([(threads, pool(threads)?)]), threads, built: None })
     }
 
     /// One line of answer for a request, whatever happens.
     pub fn answer(&mut self, request: &Value) -> Value {
         let answer = Request::deserialize(request).map_err(|e| e.to_string()).and_then(|request| match request {
-            Request::Build => self.build().map_err(|e| e.to_string()),
+            Request::Build => self.build(),
             Request::Search { queries, setting, threads, rounds, hits } => {
                 self.search(queries, &setting, threads, rounds, hits)
             }
@@ -139,15 +199,17 @@ impl Worker {
         answer.unwrap_or_else(|reason| json!({ "error": reason }))
     }
 
-    fn build(&mut self) -> Result<Value, BenchError> {
+    fn build(&mut self) -> Result<Value, String> {
         self.built = None;
         let before = status_mib("RssAnon");
-        let base = data::read(&self.files.base, self.dim)?;
-        let sample = self.files.sample.as_deref().map(|path| data::read(path, self.dim)).transpose()?;
+        let read = |path: &Path| data::read(path, self.dim).map_err(|e| e.to_string());
+        let base = read(&self.files.base)?;
+        let sample = self.files.sample.as_deref().map(read).transpose()?;
         let ids: Vec<u64> = (0..base.n() as u64).collect();
         let material = Material { ids: &ids, base: &base, sample: sample.as_ref() };
+        let pool = &self.pools[&self.threads];
         let (cpu, start) = (cpu_s(), Instant::now());
-        let built = self.pool.install(|| (self.ours.build)(&material))?;
+        let built = pool.install(|| (self.ours.build)(&material))?;
         let wall = start.elapsed().as_secs_f64();
         let cpu = cpu.zip(cpu_s()).map_or(wall, |(before, after)| after - before);
         drop((base, sample, ids));
@@ -161,15 +223,16 @@ impl Worker {
     }
 
     fn search(&mut self, queries: usize, setting: &Setting, threads: usize, rounds: u32, hits: bool) -> Result<Value, String> {
-        if threads != self.pool.current_num_threads() {
-            self.pool = pool(threads).map_err(|e| e.to_string())?;
-        }
+        let pool = match self.pools.entry(threads) {
+            Entry::Occupied(there) => there.into_mut(),
+            Entry::Vacant(free) => free.insert(pool(threads).map_err(|e| e.to_string())?),
+        };
         let built = self.built.as_deref().ok_or("it was not built")?;
         let queries = self.queries.get(queries).ok_or("there are no such queries")?;
         let mut found = Vec::new();
         let (cpu, start) = (threads_cpu_s(), Instant::now());
         for _ in 0..rounds {
-            found = self.pool.install(|| built.search(setting, queries, K)).map_err(|e| e.to_string())?;
+            found = pool.install(|| built.search(setting, queries, K)).map_err(|e| e.to_string())?;
         }
         let wall = start.elapsed().as_secs_f64();
         let cpu = cpu.zip(threads_cpu_s()).map_or(wall, |(before, after)| after - before);
