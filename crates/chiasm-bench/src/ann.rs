@@ -11,6 +11,7 @@
 pub mod curve;
 pub mod data;
 pub mod document;
+pub mod growth;
 pub mod ours;
 pub mod world;
 

@@ -54,6 +54,9 @@ pub(crate) struct AnnArgs {
     /// Decides the made vectors
     #[arg(long, value_name = "N", default_value_t = 7, conflicts_with = "data")]
     seed: u64,
+    /// Measure instead how the index of cells fares at these sizes, without peers: speed against size, insertions, filters, half of it replaced
+    #[arg(long, value_name = "N", value_delimiter = ',', conflicts_with_all = ["data", "python", "rivals", "curves"])]
+    growth: Vec<usize>,
     /// Python that has the peers [default: ours alone]; `reference/bench_ann_rivals.py` says which
     #[arg(long, value_name = "PYTHON")]
     python: Option<PathBuf>,
@@ -274,6 +277,9 @@ fn index(args: &IndexArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
 fn ann(args: &AnnArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     use chiasm_bench::ann::run;
 
+    if !args.growth.is_empty() {
+        return growth(args, ui);
+    }
     let plan = ann_plan(args)?;
     let mut written = Ok(());
     let sections = in_scratch(args.scratch.as_deref(), "ann", |folder| {
@@ -285,6 +291,29 @@ fn ann(args: &AnnArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     } else if args.output.is_none() {
         ui.print(ann_document(args, &sections, &[]))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn growth(args: &AnnArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    use chiasm_bench::ann::growth::{document, run};
+
+    /// The recall that each size is tuned for.
+    const RECALL: f64 = 0.95;
+    if let Some(few) = args.growth.iter().find(|rows| **rows < chiasm_bench::ann::data::DEPTH) {
+        return Err(usage(format!("{few} rows: at least {} are needed", chiasm_bench::ann::data::DEPTH)));
+    }
+    let grown =
+        in_scratch(args.scratch.as_deref(), "ann", |folder| run(&args.growth, args.seed, RECALL, folder, ui, &ui.cancel))??;
+    if ui.json {
+        ui.print_json(&grown)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let sizes = args.growth.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    give(
+        document(&grown, &format!("chiasm bench ann --growth {sizes} --seed {} --output FILE", args.seed)),
+        args.output.as_deref(),
+        ui,
+    )?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -13,8 +13,8 @@ const WORDS: [&str; 2] = ["queries of the other modality (OOD)", "queries of the
 const MARKS: [f64; 9] = [0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.999];
 const DRAWN: std::ops::RangeInclusive<f64> = 0.5..=0.9995;
 
-/// The sections as a document. `command` is what makes it again, `curves` are the plots beside it: what they show and their files.
-pub fn document(sections: &[Section], recalls: &[f64], command: &str, curves: &[(String, String)]) -> String {
+/// What the figures of a page were measured on, as sentences.
+pub(super) fn machine() -> String {
     let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
     let cpu = cpu.map_or("unknown", |(_, name)| name.trim());
@@ -24,14 +24,20 @@ pub fn document(sections: &[Section], recalls: &[f64], command: &str, curves: &[
     } else {
         ""
     };
+    format!("Processor: {cpu}, {cores} cores.{profile}")
+}
+
+/// The sections as a document. `command` is what makes it again, `curves` are the plots beside it: what they show and their files.
+pub fn document(sections: &[Section], recalls: &[f64], command: &str, curves: &[(String, String)]) -> String {
     let mut out = format!(
-        "# How fast nearest neighbours are found\n\n*Written by `{command}`; not edited by hand. Processor: {cpu}, {cores} cores.{profile}*\n\n\
+        "# How fast nearest neighbours are found\n\n*Written by `{command}`; not edited by hand. {}*\n\n\
          Queries per second of CPU time (all threads together) at which {K} neighbours by inner product are found with a stated recall, \
          interpolated (the logarithm of the speed over recall) between neighbouring settings that no other setting of the same index beats. \
          `-` stands where no setting reaches that recall, with the greatest that was reached. Contestants are processes of their own, all \
          queries go into one call, settings take turns, and of each the turn with the least CPU time counts. *MiB* is the private memory \
          that the process holds after the build above what it held before, the base given back; *B/vector* the same for each vector, in brackets \
-         what the index says of itself. Behind our speeds, in brackets, their ratio to the fastest peer's.\n"
+         what the index says of itself. Behind our speeds, in brackets, their ratio to the fastest peer's.\n",
+        machine(),
     );
     for section in sections {
         write_section(&mut out, section, recalls);
