@@ -54,8 +54,7 @@ pub const PEERS: [&str; 16] = [
 const SCRIPT: &str = include_str!("../../../reference/bench_ann_rivals.py");
 const NEEDS: &str = "numpy and the library";
 
-/// A measurement lasts at least so many seconds, or so many rounds.
-const ROUND_S: f64 = 0.3;
+/// Rounds of a measurement at most.
 const ROUNDS_MAX: f64 = 200.0;
 /// A ladder is left where more effort is no use: at this recall, when so many steps together brought no more than this, or when one pass takes
 /// so many seconds.
@@ -98,6 +97,8 @@ pub struct Plan {
     pub peers: Vec<&'static str>,
     /// This program, which `bench ann-worker` makes a contestant; within this process where there is none.
     pub program: Option<PathBuf>,
+    /// CPU time that the rounds of a setting take together, at least.
+    pub least: Duration,
     /// How long a build or a search may take.
     pub limit: Duration,
 }
@@ -341,7 +342,7 @@ fn measure(
             for contestant in &mut contestants {
                 for kind in 0..KINDS.len() {
                     let done = if turn == 0 {
-                        contestant.climb(bed, kind, *threads, plan.limit, cancel)
+                        contestant.climb(plan, bed, kind, *threads, cancel)
                     } else {
                         contestant.again(kind, *threads, plan.limit, cancel)
                     };
@@ -437,7 +438,7 @@ fn seat(plan: &Plan, bed: &Bed, script: &Path, folder: &Path, name: &str, ours: 
 
 impl Contestant {
     /// Goes through all settings, as far as more effort is of use.
-    fn climb(&mut self, bed: &Bed, kind: usize, threads: usize, limit: Duration, cancel: &Cancel) -> Result<(), BenchError> {
+    fn climb(&mut self, plan: &Plan, bed: &Bed, kind: usize, threads: usize, cancel: &Cancel) -> Result<(), BenchError> {
         let Ok((seat, build)) = &mut self.state else { return Ok(()) };
         let queries = &bed.queries[kind];
         let tried = &mut self.tried[kind];
@@ -445,16 +446,16 @@ impl Contestant {
             let mut recalls: Vec<f64> = Vec::new();
             for setting in ladder {
                 // The first round tells how many make a turn, and what is found.
-                let first: Searched = seat.ask(&search(kind, setting, threads, 1, true), limit, cancel)?;
+                let first: Searched = seat.ask(&search(kind, setting, threads, 1, true), plan.limit, cancel)?;
                 if first.hits.len() != queries.n * K {
                     let reason = format!("{} hits for {} queries, expected {K} each", first.hits.len(), queries.n);
                     return Err(BenchError::Rival { reason });
                 }
                 let recall = recall(&first.hits, &queries.truth, queries.depth, K);
-                let rounds = (ROUND_S / first.cpu.max(1e-4)).ceil().clamp(1.0, ROUNDS_MAX) as u32;
+                let rounds = (plan.least.as_secs_f64() / first.cpu.max(1e-4)).ceil().clamp(1.0, ROUNDS_MAX) as u32;
                 let more = rounds > 1;
                 let told: Searched =
-                    if more { seat.ask(&search(kind, setting, threads, rounds, false), limit, cancel)? } else { first };
+                    if more { seat.ask(&search(kind, setting, threads, rounds, false), plan.limit, cancel)? } else { first };
                 let (cpu_s, wall_s) = (told.cpu / f64::from(rounds), told.wall / f64::from(rounds));
                 tried.push(Tried { setting: setting.clone(), recall, rounds, cpu_s, wall_s });
                 recalls.push(recall);
@@ -521,6 +522,7 @@ mod tests {
             python: None,
             peers: Vec::new(),
             program: None,
+            least: Duration::ZERO,
             limit: Duration::from_secs(600),
         }
     }

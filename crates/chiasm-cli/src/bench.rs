@@ -378,6 +378,7 @@ fn ann_plan(args: &AnnArgs) -> anyhow::Result<chiasm_bench::ann::Plan> {
         python: args.python.clone(),
         peers: peers.filter(|peer| args.rivals.is_empty() || args.rivals.iter().any(|word| wanted(word, peer))).collect(),
         program: Some(std::env::current_exe().context("cannot find this program's own file")?),
+        least: std::time::Duration::from_millis(300),
         limit: std::time::Duration::from_secs(args.limit),
     })
 }

@@ -334,8 +334,9 @@ mod tests {
 
     #[test]
     fn a_small_growth_is_measured_whole() {
-        let folder = tempfile::tempdir().unwrap();
-        let growth = run(&[6000, 3000], 3, 0.9, folder.path(), &NoProgress, &Cancel::default()).unwrap();
+        let folder = std::env::temp_dir().join(format!("chiasm-bench-ann-growth-{}", std::process::id()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let growth = run(&[6000, 3000], 3, 0.9, &folder, &NoProgress, &Cancel::default()).unwrap();
         assert_eq!(growth.sizes.iter().map(|size| size.n).collect::<Vec<_>>(), [3000, 6000]);
         assert_eq!((growth.changed_at, growth.filtered.len()), (6000, SHARES.len()));
         assert!(growth.sizes.iter().all(|size| size.recall > 0.85 && size.per_s > 0.0 && size.inserted_per_s > 0.0));
@@ -346,7 +347,8 @@ mod tests {
         assert!(page.contains("| 6000 |") && page.contains("to the power of"), "{page}");
         let cancelled = Cancel::default();
         cancelled.cancel();
-        assert!(matches!(run(&[3000], 3, 0.9, folder.path(), &NoProgress, &cancelled), Err(BenchError::Cancelled(_))));
+        assert!(matches!(run(&[3000], 3, 0.9, &folder, &NoProgress, &cancelled), Err(BenchError::Cancelled(_))));
+        std::fs::remove_dir_all(folder).unwrap();
     }
 
     #[test]
