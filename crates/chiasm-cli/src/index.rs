@@ -4,9 +4,10 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use chiasm_engine::{Cut, EngineError, IndexOptions, IndexReport, Library, Limits, Space};
+use chiasm_engine::{CELLS_NEED, Cut, EngineError, IndexOptions, IndexReport, Library, Limits, Space};
 use clap::Args;
 
+use crate::info;
 use crate::locate::{FOLDER, LibraryArg, given_spaces, nearest};
 use crate::ui::{SOME_REFUSED, STOPPED, Ui, count, duration, escape, hinted, shown, usage};
 
@@ -67,16 +68,28 @@ pub(crate) fn run(args: &IndexArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     }
     let (library, is_new) = open(args, ui)?;
     let report = library.index(&args.roots, &options, ui, &ui.cancel)?;
+    let tuned = args.tune.is_some() && !report.cancelled;
+    let lanes = if tuned { library.info()?.lanes } else { Vec::new() };
     if ui.json {
         let mut document = serde_json::to_value(&report)?;
         if let Some(object) = document.as_object_mut() {
             object.insert("library".to_owned(), library.dir().to_string_lossy().into());
             object.insert("space".to_owned(), library.space().fingerprint().into());
             object.insert("lanes".to_owned(), library.lanes().iter().map(|lane| lane.name()).collect());
+            if tuned {
+                let cells: Vec<_> = lanes.iter().map(|lane| &lane.cells).collect();
+                object.insert("cells".to_owned(), serde_json::to_value(cells)?);
+            }
         }
         ui.print_json(&document)?;
     } else {
         ui.print(summary(&report))?;
+        for lane in &lanes {
+            ui.print(info::searches(lane))?;
+            if lane.cells.is_none() && lane.n_vectors < CELLS_NEED {
+                ui.hint(format!("tuning begins at {CELLS_NEED} vectors: below, a search of all of them is as quick"));
+            }
+        }
     }
     complain(&report, ui);
     if is_new && args.library.library.is_none() {

@@ -70,8 +70,8 @@ fn describe(info: &LibraryInfo, ui: &Ui) -> String {
     text
 }
 
-/// How a lane is searched.
-fn searches(lane: &LaneInfo) -> String {
+/// How a lane is searched, as a line.
+pub(crate) fn searches(lane: &LaneInfo) -> String {
     let Some(cells) = &lane.cells else {
         return "search       exact: every vector is looked at\n".to_owned();
     };

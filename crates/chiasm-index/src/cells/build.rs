@@ -11,8 +11,8 @@ use super::map::Fitted;
 use super::{CellBuildError, CellConfig, Coarse, codes};
 use crate::exact::{BuildError, check_order};
 
-/// Vectors per cell at least, on average: below it, finding the cell costs more than its vectors.
-const CELL_ROWS_MIN: usize = 16;
+/// Vectors per cell at least, on average: with fewer, centres lie where these vectors are and not where the next ones will be.
+const CELL_ROWS_MIN: usize = 40;
 
 /// Builds the image of an index. See [`CellIndex::build`](super::CellIndex::build).
 pub(crate) fn build(

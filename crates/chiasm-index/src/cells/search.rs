@@ -45,8 +45,11 @@ struct Room {
     cells: Vec<(i32, u32)>,
     /// Sum of the codes, cell and slot.
     found: Vec<(i32, u32, u32)>,
-    scored: Vec<(f64, u32, u32)>,
+    scored: Vec<Scored>,
 }
+
+/// Score by eight bits, cell and slot.
+type Scored = (f64, u32, u32);
 
 impl CellIndex {
     /// The best `k` rows for each query that this effort finds, in [`Hit::rank_cmp`] order. A filter ranges over [`CellIndex::n_rows`] rows.
@@ -81,15 +84,9 @@ impl CellIndex {
         let answers: Vec<Vec<Vec<Hit>>> = queries
             .data()
             .par_chunks(TASK_QUERIES * dim)
-            .map_init(Room::default, |room, queries| {
-                let dims = self.image.shape.dims;
-                let mut mapped = std::mem::take(&mut room.mapped);
-                mapped.resize(queries.len() / dim * dims, 0.0);
-                self.map().map_queries(queries, &mut mapped);
-                let each = queries.chunks_exact(dim).zip(mapped.chunks_exact(dims));
-                let answers = each.map(|(query, mapped)| self.one(query, mapped, &plan, room)).collect();
-                room.mapped = mapped;
-                answers
+            .map_init(Room::default, |room, queries| match &plan.rows {
+                Some(rows) => self.compare_rows(queries, rows, plan.k),
+                None => self.search_cells(queries, &plan, room),
             })
             .collect();
         Ok(answers.into_iter().flatten().collect())
@@ -118,33 +115,71 @@ impl CellIndex {
         Plan { probes, ..plain }
     }
 
-    fn one(&self, query: &[f32], mapped: &[f32], plan: &Plan<'_>, room: &mut Room) -> Vec<Hit> {
+    /// Looks into cells for each of some queries.
+    fn search_cells(&self, queries: &[f32], plan: &Plan<'_>, room: &mut Room) -> Vec<Vec<Hit>> {
         let shape = &self.image.shape;
-        room.digits.set(query, &self.image.mean()[..shape.dim]);
-        match &plan.rows {
-            Some(rows) => self.find_among(rows, room),
-            None => self.find_in_cells(mapped, plan, room),
-        }
-
-        // By eight bits, then the best of them by twelve.
-        room.scored.clear();
-        for (i, (_, cell, slot)) in room.found.iter().enumerate() {
-            if let Some((_, cell, slot)) = room.found.get(i + RECORDS_AHEAD) {
-                prefetch(self.cell(*cell as usize).record_bytes(shape, *slot as usize), shape.digits());
+        let mut mapped = std::mem::take(&mut room.mapped);
+        mapped.resize(queries.len() / shape.dim * shape.dims, 0.0);
+        self.map().map_queries(queries, &mut mapped);
+        let each = queries.chunks_exact(shape.dim).zip(mapped.chunks_exact(shape.dims));
+        let answers = each.map(|(query, mapped)| {
+            self.find_in_cells(mapped, plan, room);
+            room.digits.set(query, &self.image.mean()[..shape.dim]);
+            room.scored.clear();
+            for (i, (_, cell, slot)) in room.found.iter().enumerate() {
+                if let Some((_, cell, slot)) = room.found.get(i + RECORDS_AHEAD) {
+                    prefetch(self.cell(*cell as usize).record_bytes(shape, *slot as usize), shape.digits());
+                }
+                let record = self.cell(*cell as usize).record(shape, *slot as usize);
+                room.scored.push((room.digits.first(self.kernel, record.bytes, record.scale), *cell, *slot));
             }
-            let record = self.cell(*cell as usize).record(shape, *slot as usize);
-            room.scored.push((room.digits.first(self.kernel, record.bytes, record.scale), *cell, *slot));
+            self.rank(query, &room.digits, &mut room.scored, plan.k)
+        });
+        let answers = answers.collect();
+        room.mapped = mapped;
+        answers
+    }
+
+    /// Compares each of these rows with each of some queries, as long as they are there.
+    fn compare_rows(&self, queries: &[f32], rows: &[u32], k: usize) -> Vec<Vec<Hit>> {
+        let shape = &self.image.shape;
+        let mut asked: Vec<(DigitQuery, Vec<Scored>)> = queries
+            .chunks_exact(shape.dim)
+            .map(|query| {
+                let mut digits = DigitQuery::default();
+                digits.set(query, &self.image.mean()[..shape.dim]);
+                (digits, Vec::with_capacity(rows.len()))
+            })
+            .collect();
+        for row in rows.iter().filter(|row| !self.changes.is_dead(**row)) {
+            // A place that is not there can only come from a damaged file.
+            if let Some([cell, slot]) = self.place(*row)
+                && (cell as usize) < self.coarse.n
+                && (slot as usize) < self.cell(cell as usize).n
+            {
+                let record = self.cell(cell as usize).record(shape, slot as usize);
+                for (digits, scored) in &mut asked {
+                    scored.push((digits.first(self.kernel, record.bytes, record.scale), cell, slot));
+                }
+            }
         }
-        let kept = plan.k + plan.k.div_ceil(2).max(SPARE_MIN);
-        if room.scored.len() > kept {
-            room.scored.select_nth_unstable_by(kept - 1, |a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
-            room.scored.truncate(kept);
+        let each = queries.chunks_exact(shape.dim).zip(asked);
+        each.map(|(query, (digits, mut scored))| self.rank(query, &digits, &mut scored, k)).collect()
+    }
+
+    /// The best `k` of what was scored by eight bits, by twelve.
+    fn rank(&self, query: &[f32], digits: &DigitQuery, scored: &mut Vec<Scored>, k: usize) -> Vec<Hit> {
+        let shape = &self.image.shape;
+        let kept = k + k.div_ceil(2).max(SPARE_MIN);
+        if scored.len() > kept {
+            scored.select_nth_unstable_by(kept - 1, |a, b| b.0.total_cmp(&a.0).then((a.1, a.2).cmp(&(b.1, b.2))));
+            scored.truncate(kept);
         }
         let own = if shape.metric == Metric::L2 { query.iter().map(|v| f64::from(*v) * f64::from(*v)).sum() } else { 0.0 };
-        let mut hits: Vec<Hit> = Vec::with_capacity(room.scored.len());
-        for (score, cell, slot) in &room.scored {
+        let mut hits: Vec<Hit> = Vec::with_capacity(scored.len());
+        for (score, cell, slot) in scored {
             let record = self.cell(*cell as usize).record(shape, *slot as usize);
-            let score = score + room.digits.second(self.kernel, record.halves, record.scale);
+            let score = *score + digits.second(self.kernel, record.halves, record.scale);
             let score = if shape.metric == Metric::L2 { (2.0 * score - own).min(0.0) } else { score };
             let score = Score::new(score as f32).unwrap_or(Score::new(f32::NEG_INFINITY).expect("minus infinity is a number"));
             if let Some(id) = self.id(record.row) {
@@ -152,22 +187,8 @@ impl CellIndex {
             }
         }
         hits.sort_unstable_by(Hit::rank_cmp);
-        hits.truncate(plan.k);
+        hits.truncate(k);
         hits
-    }
-
-    /// Puts all these rows into `found`, as long as they are there.
-    fn find_among(&self, rows: &[u32], room: &mut Room) {
-        room.found.clear();
-        for row in rows.iter().filter(|row| !self.changes.is_dead(**row)) {
-            // A place that is not there can only come from a damaged file.
-            if let Some([cell, slot]) = self.place(*row)
-                && (cell as usize) < self.coarse.n
-                && (slot as usize) < self.cell(cell as usize).n
-            {
-                room.found.push((0, cell, slot));
-            }
-        }
     }
 
     /// Puts the best vectors of the best cells into `found`, by their codes.
