@@ -183,6 +183,33 @@ impl ExactIndex {
         rows
     }
 
+    /// The best `k` of these rows for a query as long as they are, with the scores that a search gives them.
+    pub(crate) fn best_of(&self, query: &[f32], rows: &[usize], k: usize) -> Vec<Hit> {
+        if k == 0 || rows.is_empty() {
+            return Vec::new();
+        }
+        let query = Vectors::new(query.to_vec(), self.dim).expect("a query of the index's dimension");
+        let query = pad(&if self.metric == Metric::Cosine { unit(&query) } else { query });
+        let mut scorer = Scorer::new(self.kernel, self.form(), self.dim, &query);
+        let mut scores = [[0.0f32; PANEL_ROWS]];
+        let mut top = Top::new(k.min(rows.len()));
+        for rows in rows.chunks(PANEL_ROWS) {
+            // What a panel does not fill is scored and not looked at.
+            let vectors: [&[f32]; PANEL_ROWS] = std::array::from_fn(|i| self.vector(*rows.get(i).unwrap_or(&rows[0])));
+            scorer.score(&vectors[..rows.len()], &mut scores);
+            top.offer(&scores[0], rows);
+        }
+        let best = top.heap.into_sorted_vec();
+        best.into_iter().map(|entry| Hit { id: self.ids()[entry.row], score: entry.score }).collect()
+    }
+
+    fn form(&self) -> Form {
+        match self.metric {
+            Metric::Cosine | Metric::InnerProduct => Form::Product,
+            Metric::L2 => Form::MinusSquaredDistance,
+        }
+    }
+
     fn data(&self) -> &[f32] {
         match &self.store {
             Store::Owned { vectors, .. } => vectors,
@@ -192,13 +219,9 @@ impl ExactIndex {
 
     /// Best rows of `rows` for each of a block of padded queries.
     fn scan(&self, queries: &[f32], n_queries: usize, k: usize, rows: Range<usize>, allow: Option<&RowSet>) -> Vec<Top> {
-        let form = match self.metric {
-            Metric::Cosine | Metric::InnerProduct => Form::Product,
-            Metric::L2 => Form::MinusSquaredDistance,
-        };
         let data = self.data();
         let mut tops: Vec<Top> = (0..n_queries).map(|_| Top::new(k.min(rows.len()))).collect();
-        let mut scorer = Scorer::new(self.kernel, form, self.dim, queries);
+        let mut scorer = Scorer::new(self.kernel, self.form(), self.dim, queries);
         let mut scores = vec![[0.0f32; PANEL_ROWS]; n_queries];
         let mut picked = [0usize; PANEL_ROWS];
         let mut candidates = Candidates::new(rows, allow);

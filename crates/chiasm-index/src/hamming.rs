@@ -33,10 +33,11 @@ use rayon::prelude::*;
 
 use crate::codes::Codes;
 use crate::exact::{BuildError, check_order};
+use crate::pages::Pages;
 use crate::popcount::{CodeKernel, GROUP_ROWS, LINE_ROWS, Line, lines_of, lines_per_group};
 
 /// Queries that share one pass over the codes.
-const QUERY_BLOCK: usize = 64;
+pub(crate) const QUERY_BLOCK: usize = 64;
 
 /// Bytes of codes that all queries of a block look at before the next come: half of a small first cache.
 const PIECE_BYTES: usize = 16 << 10;
@@ -66,7 +67,7 @@ pub struct HammingIndex {
     n_bits: usize,
     words_per_code: usize,
     /// Whole groups of rows; see the head of `popcount.rs`.
-    lines: Vec<Line>,
+    lines: Pages<Line>,
     kernel: CodeKernel,
 }
 
@@ -165,11 +166,28 @@ impl HammingIndex {
         Ok(out)
     }
 
+    pub(crate) fn kernel(&self) -> CodeKernel {
+        self.kernel
+    }
+
+    pub(crate) fn lines(&self) -> &[Line] {
+        &self.lines
+    }
+
+    /// Writes which bits of a row's code differ from the query's into the first words of `out`.
+    pub(crate) fn differences(&self, row: usize, query: &[u64], out: &mut [u64]) {
+        let first = row / LINE_ROWS * self.words_per_code;
+        let lines = &self.lines[first..first + self.words_per_code];
+        for ((line, q), out) in lines.iter().zip(query).zip(out) {
+            *out = line.0[row % LINE_ROWS] ^ q;
+        }
+    }
+
     fn n_groups(&self) -> usize {
         self.lines.len() / lines_per_group(self.words_per_code)
     }
 
-    fn check(&self, queries: &Codes, options: &SearchOptions<'_>) -> Result<(), SearchError> {
+    pub(crate) fn check(&self, queries: &Codes, options: &SearchOptions<'_>) -> Result<(), SearchError> {
         if queries.n_bits() != self.n_bits {
             return Err(SearchError::Dimension { got: queries.n_bits(), expected: self.n_bits });
         }
@@ -182,7 +200,7 @@ impl HammingIndex {
     }
 
     /// The best `k` of those within `radius`.
-    fn ranked(
+    pub(crate) fn ranked(
         &self,
         queries: &Codes,
         k: usize,

@@ -10,22 +10,28 @@
 //!   the two vectors alone, not on the machine, the number of threads, the size of the batch or the filter.
 //! - [`Codes`] packs signs into bits, and [`HammingIndex`] searches them by the number of bits that differ: the best `k`, full
 //!   rankings, and all within a radius. [`CodeKernel`] is to it what [`Kernel`] is to [`ExactIndex`].
+//! - [`MultiIndexHamming`] gives the answers of [`HammingIndex`] and looks only at codes that are close in some run of bits, where that is
+//!   faster; [`refine_hits`] ranks what either found by the exact scores of the vectors.
 //! - [`search_items`] ranks items of several vectors, also by late interaction; [`within`] finds all rows above a score.
 //! - [`fuse`] makes one ranking of several lists of hits, whichever searches they came from.
 //! - [`FileError`] says what is wrong with an index file. The file is derived data: who meets an error rebuilds it.
 //!
 //! Memory: `4 * dim + 8` bytes per vector and nothing else, in memory (built) or in the page cache (opened), for exact search; about
 //! `1.5 * dim + 80` in cells;
-//! `8 * ceil(n_bits / 64) + 8` per code.
+//! `8 * ceil(n_bits / 64) + 8` per code, and less than 9 more for each table of a multi-index.
 
+mod buckets;
 mod cells;
 mod codes;
 mod exact;
 mod file;
 mod fuse;
 mod hamming;
+mod hash_refine;
 mod kernels;
 mod late;
+mod multi_index;
+mod pages;
 mod popcount;
 mod range;
 mod refined;
@@ -36,8 +42,10 @@ pub use exact::{BuildError, ExactIndex};
 pub use file::{FileError, IndexWriter};
 pub use fuse::{FuseError, FusedHit, Fusion, Normalisation, fuse};
 pub use hamming::{CodeHit, HammingIndex};
+pub use hash_refine::{RefineError, refine_hits};
 pub use kernels::Kernel;
 pub use late::{Interaction, search_items};
+pub use multi_index::{MultiIndexHamming, Route};
 pub use popcount::CodeKernel;
 pub use range::within;
 pub use refined::RefinedIndex;
