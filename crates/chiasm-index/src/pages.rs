@@ -12,6 +12,7 @@ use memmap2::MmapMut;
 
 /// Numbers for which any bits are a value, so that zeroed memory is an array of them, and which a page's start is aligned for.
 pub(crate) trait Number: Copy {}
+impl Number for u8 {}
 impl Number for u32 {}
 impl Number for u64 {}
 
@@ -25,15 +26,23 @@ pub(crate) struct Pages<T: Number> {
 impl<T: Number> Pages<T> {
     /// `len` zeros.
     ///
-    /// # Panics
-    /// When there is no memory, as `vec!` would abort.
-    pub(crate) fn zeros(len: usize) -> Self {
-        let bytes = len.checked_mul(size_of::<T>()).expect("an array that fits into the address space");
-        let memory = MmapMut::map_anon(bytes.max(1)).expect("memory for an array of an index");
+    /// # Errors
+    /// The system's, when there is no such memory.
+    pub(crate) fn try_zeros(len: usize) -> std::io::Result<Self> {
+        let bytes = len.checked_mul(size_of::<T>()).ok_or(std::io::ErrorKind::OutOfMemory)?;
+        let memory = MmapMut::map_anon(bytes.max(1))?;
         // Refused by kernels that have no large pages; then the others do.
         #[cfg(target_os = "linux")]
         let _ = memory.advise(memmap2::Advice::HugePage);
-        Self { memory, len, of: PhantomData }
+        Ok(Self { memory, len, of: PhantomData })
+    }
+
+    /// `len` zeros.
+    ///
+    /// # Panics
+    /// When there is no memory, as `vec!` would abort.
+    pub(crate) fn zeros(len: usize) -> Self {
+        Self::try_zeros(len).expect("memory for an array of an index")
     }
 }
 

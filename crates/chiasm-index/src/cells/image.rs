@@ -41,12 +41,13 @@ use std::ops::Range;
 use std::path::Path;
 
 use chiasm_core::Metric;
-use memmap2::{Mmap, MmapMut};
+use memmap2::Mmap;
 
 use super::digits;
 use super::kernel::{BLOCK_SLOTS, CODE_STEP, block_len};
 use super::map;
 use crate::file::{BYTE_ORDER, FileError, MAGIC, Temporary, VERSION, io_error, metric_code, metric_of};
+use crate::pages::Pages;
 
 pub(crate) const KIND_CELLS: u32 = 2;
 const HEADER_LEN: usize = 256;
@@ -198,7 +199,7 @@ pub struct Stamps {
 }
 
 enum Bytes {
-    Built(MmapMut),
+    Built(Pages<u8>),
     Opened(Mmap),
 }
 
@@ -230,10 +231,7 @@ impl Image {
     pub(crate) fn new(shape: Shape) -> std::io::Result<Self> {
         let too_large = || std::io::Error::new(std::io::ErrorKind::OutOfMemory, "sizes beyond the machine");
         let layout = Layout::new(&shape).ok_or_else(too_large)?;
-        let bytes = MmapMut::map_anon(layout.len())?;
-        // Candidates lie anywhere: with large pages their addresses are found at once. Where the system has none, nothing is lost.
-        #[cfg(target_os = "linux")]
-        let _ = bytes.advise(memmap2::Advice::HugePage);
+        let bytes = Pages::try_zeros(layout.len())?;
         Ok(Self { shape, layout, bytes: Bytes::Built(bytes) })
     }
 
