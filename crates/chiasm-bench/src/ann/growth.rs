@@ -151,7 +151,9 @@ fn least<T>(turns: usize, mut work: impl FnMut() -> T) -> (f64, T) {
         let (before, start) = (threads_cpu_s(), std::time::Instant::now());
         let out = work();
         let wall = start.elapsed().as_secs_f64();
-        (before.zip(threads_cpu_s()).map_or(wall, |(before, after)| after - before), out)
+        // What is too short for the clock of CPU time is told by the other one.
+        let cpu = before.zip(threads_cpu_s()).map(|(before, after)| after - before).filter(|took| *took > 0.0);
+        (cpu.unwrap_or(wall), out)
     };
     let (mut best, mut out) = turn();
     for _ in 1..turns {

@@ -5,8 +5,49 @@ use super::digits::{self, Scale};
 use super::image::{RECORD_HEAD, Shape, numbers, numbers_mut};
 use super::kernel::{BLOCK_SLOTS, put_code};
 
-/// A cell, wherever it lies.
+/// A cell: what the image has of it, and behind that what came since. Slots are counted through both.
 #[derive(Clone, Copy)]
+pub(crate) struct Cell<'a> {
+    pub(crate) parts: [CellRef<'a>; 2],
+}
+
+impl<'a> Cell<'a> {
+    /// How many slots it has.
+    #[inline]
+    pub(crate) fn n(&self) -> usize {
+        self.parts[0].n + self.parts[1].n
+    }
+
+    /// The part that a slot lies in, and its number there.
+    #[inline]
+    pub(crate) fn part(&self, slot: usize) -> (CellRef<'a>, usize) {
+        let [first, second] = self.parts;
+        if slot < first.n { (first, slot) } else { (second, slot - first.n) }
+    }
+
+    /// Row of a slot.
+    pub(crate) fn row(&self, shape: &Shape, slot: usize) -> u32 {
+        let (part, slot) = self.part(slot);
+        part.row(shape, slot)
+    }
+
+    /// Bytes of a slot's record.
+    #[inline]
+    pub(crate) fn record_bytes(&self, shape: &Shape, slot: usize) -> &'a [u8] {
+        let (part, slot) = self.part(slot);
+        part.record_bytes(shape, slot)
+    }
+
+    /// A slot's record.
+    #[inline]
+    pub(crate) fn record(&self, shape: &Shape, slot: usize) -> Record<'a> {
+        let (part, slot) = self.part(slot);
+        part.record(shape, slot)
+    }
+}
+
+/// A part of a cell, wherever it lies.
+#[derive(Clone, Copy, Default)]
 pub(crate) struct CellRef<'a> {
     pub(crate) n: usize,
     pub(crate) blocks: &'a [u8],

@@ -50,7 +50,7 @@ use chiasm_core::{Hit, Metric, Progress, SearchError, SearchOptions, VectorIndex
 
 use crate::exact::{BuildError, unit};
 use crate::file::FileError;
-use cell::CellRef;
+use cell::{Cell, CellRef};
 pub(crate) use digits::{DigitQuery, padded as rounded, round_to_bytes};
 pub use image::Stamps;
 use image::{Image, Shape, Tuned};
@@ -58,8 +58,8 @@ pub(crate) use kernel::IntegerKernel;
 use kernel::{BLOCK_SLOTS, put_code};
 use map::ScoreMap;
 pub use tune::Tuning;
-use update::Changes;
 pub use update::SharedCells;
+use update::{Changes, OwnCell};
 
 /// A plain search looks into one cell of so many, as long as nothing was tuned.
 const PLAIN_PROBES: usize = 12;
@@ -275,20 +275,26 @@ impl CellIndex {
     }
 
     #[inline]
-    fn cell(&self, cell: usize) -> CellRef<'_> {
-        if let Some(own) = self.changes.cell(cell) {
-            return own;
-        }
-        let (slots, blocks) = self.image.starts();
-        let shape = &self.image.shape;
-        let (first, end) = (slots[cell] as usize, slots[cell + 1] as usize);
-        CellRef {
-            n: end - first,
-            blocks: &self.image.blocks()
-                [blocks[cell] as usize * shape.block_len()..blocks[cell + 1] as usize * shape.block_len()],
-            records: &self.image.records()[first * shape.record_len()..end * shape.record_len()],
-        }
+    fn cell(&self, cell: usize) -> Cell<'_> {
+        cell_of(&self.image, self.changes.cell(cell), cell)
     }
+}
+
+/// A cell of an image and what came to it.
+#[inline]
+fn cell_of<'a>(image: &'a Image, own: Option<&'a OwnCell>, cell: usize) -> Cell<'a> {
+    let own_part = own.map_or(CellRef::default(), OwnCell::as_ref);
+    if own.is_some_and(OwnCell::is_whole) {
+        return Cell { parts: [CellRef::default(), own_part] };
+    }
+    let ((slots, blocks), shape) = (image.starts(), &image.shape);
+    let (first, end) = (slots[cell] as usize, slots[cell + 1] as usize);
+    let of_image = CellRef {
+        n: end - first,
+        blocks: &image.blocks()[blocks[cell] as usize * shape.block_len()..blocks[cell + 1] as usize * shape.block_len()],
+        records: &image.records()[first * shape.record_len()..end * shape.record_len()],
+    };
+    Cell { parts: [of_image, own_part] }
 }
 
 impl VectorIndex for CellIndex {

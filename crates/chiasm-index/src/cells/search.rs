@@ -155,7 +155,7 @@ impl CellIndex {
             // A place that is not there can only come from a damaged file.
             if let Some([cell, slot]) = self.place(*row)
                 && (cell as usize) < self.coarse.n
-                && (slot as usize) < self.cell(cell as usize).n
+                && (slot as usize) < self.cell(cell as usize).n()
             {
                 let record = self.cell(cell as usize).record(shape, slot as usize);
                 for (digits, scored) in &mut asked {
@@ -204,21 +204,19 @@ impl CellIndex {
         for (i, (sum, c)) in room.cells.iter().enumerate() {
             let base = room.codes.units(room.centres.score(*sum));
             if let Some((_, next)) = room.cells.get(i + 1) {
-                prefetch(self.cell(*next as usize).blocks, shape.block_len());
+                prefetch(self.cell(*next as usize).parts[0].blocks, shape.block_len());
             }
-            let (cell, found) = (self.cell(*c as usize), &mut room.found);
-            self.kernel.scan(
-                cell.blocks,
-                shape.block_len(),
-                &room.codes.weights,
-                cell.n,
-                floor.saturating_sub(base),
-                |slot, sum| {
-                    if !narrowed || self.is_asked_for(plan, cell.row(shape, slot)) {
-                        found.push((sum + base, *c, slot as u32));
+            let found = &mut room.found;
+            let mut first = 0;
+            for part in self.cell(*c as usize).parts {
+                let floor = floor.saturating_sub(base);
+                self.kernel.scan(part.blocks, shape.block_len(), &room.codes.weights, part.n, floor, |slot, sum| {
+                    if !narrowed || self.is_asked_for(plan, part.row(shape, slot)) {
+                        found.push((sum + base, *c, (first + slot) as u32));
                     }
-                },
-            );
+                });
+                first += part.n;
+            }
             if found.len() >= 2 * plan.rerank + 32 {
                 floor = keep_best(found, plan.rerank).0;
             }

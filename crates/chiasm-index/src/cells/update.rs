@@ -1,8 +1,8 @@
 //! Changing an index that is in use: inserting, removing, and making it whole again.
 //!
-//! The image stays as it is. A cell that gets a vector is copied once into memory of its own and grows there; a removed vector is marked and
-//! no longer found. A cell that has grown too large first loses its marked vectors, then, if that is not enough, is parted in two. So an
-//! insertion costs the search for its cell and the copy of one cell, whatever the number of vectors, and no other vector moves.
+//! The image stays as it is. A cell that gets a vector has it in a part of its own behind what the image has; a removed vector is marked and
+//! no longer found. A cell that has grown too large is copied out of the image: first without its marked vectors, then, if that is not enough,
+//! parted in two. So an insertion costs the search for its cell, whatever the number of vectors, and no other vector moves.
 //!
 //! [`CellIndex`] is cheap to clone: a clone shares the image and all cells, and a change copies only the cell it touches. A writer changes
 //! its own clone while readers search theirs, and hands over the changed one when it is done: [`SharedCells`] does that.
@@ -20,7 +20,7 @@ use super::codes::CodeQuery;
 use super::image::{Image, Shape};
 use super::kernel::BLOCK_SLOTS;
 use super::kmeans::Centres;
-use super::{CellBuildError, CellIndex, Coarse, digits};
+use super::{CellBuildError, CellIndex, Coarse, cell_of, digits};
 
 /// A cell is parted when it has so many times the vectors of an average one.
 const TOO_FULL: usize = 4;
@@ -48,17 +48,24 @@ pub(crate) struct Changes {
     centres: Option<Arc<Vec<f32>>>,
 }
 
-/// A cell in memory of its own.
+/// A cell, or what came to it, in memory of its own.
 #[derive(Clone, Default)]
 pub(crate) struct OwnCell {
+    /// Whether what the image has of it no longer counts.
+    whole: bool,
     n: usize,
     blocks: Vec<u8>,
     records: Vec<u8>,
 }
 
 impl OwnCell {
-    fn of(cell: CellRef<'_>) -> Self {
-        Self { n: cell.n, blocks: cell.blocks.to_vec(), records: cell.records.to_vec() }
+    /// A cell that takes the place of the image's.
+    fn new() -> Self {
+        Self { whole: true, ..Self::default() }
+    }
+
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole
     }
 
     pub(crate) fn as_ref(&self) -> CellRef<'_> {
@@ -98,10 +105,10 @@ fn copy_record(shape: &Shape, from: CellRef<'_>, slot: usize, to: &mut [u8], to_
 }
 
 impl Changes {
-    /// The cell, if it is no longer the image's.
+    /// What is of a cell and not in the image.
     #[inline]
-    pub(crate) fn cell(&self, cell: usize) -> Option<CellRef<'_>> {
-        self.cells.get(cell)?.as_deref().map(OwnCell::as_ref)
+    pub(crate) fn cell(&self, cell: usize) -> Option<&OwnCell> {
+        self.cells.get(cell)?.as_deref()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -235,17 +242,13 @@ impl CellIndex {
         best.into_iter().map(distance).min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map_or(0, |(_, cell)| cell)
     }
 
-    /// The cell, copied out of the image if need be.
+    /// What is of a cell and not in the image, to be changed.
     fn own(&mut self, cell: usize) -> &mut OwnCell {
-        let copy = self.changes.cell(cell).is_none().then(|| OwnCell::of(self.cell(cell)));
         let cells = &mut self.changes.cells;
         if cells.len() < self.coarse.n {
             cells.resize(self.coarse.n, None);
         }
-        if let Some(copy) = copy {
-            cells[cell] = Some(Arc::new(copy));
-        }
-        Arc::make_mut(cells[cell].as_mut().expect("it was put there"))
+        Arc::make_mut(cells[cell].get_or_insert_default())
     }
 
     fn put(&mut self, cell: usize, row: u32, vector: &[f32], mapped: &[f32]) {
@@ -254,6 +257,7 @@ impl CellIndex {
         self.coarse.decode(cell, self.image.steps().1, &mut residual);
         residual.iter_mut().zip(mapped).for_each(|(centre, v)| *centre = v - *centre);
         let image = self.image.clone();
+        let slot_in_cell = self.cell(cell).n();
         let own = self.own(cell);
         let slot = own.grow(&shape);
         Writer::new(shape, image.mean(), image.steps().0).put(
@@ -262,7 +266,7 @@ impl CellIndex {
             slot,
             Entry { row, vector, residual: &residual },
         );
-        self.changes.moved.insert(row, [cell as u32, slot as u32]);
+        self.changes.moved.insert(row, [cell as u32, slot_in_cell as u32]);
     }
 
     /// Vectors of an average cell, times what is too much.
@@ -272,20 +276,21 @@ impl CellIndex {
 
     fn part_if_too_full(&mut self, cell: usize) {
         let most = self.most_in_a_cell();
-        if self.cell(cell).n <= most {
+        if self.cell(cell).n() <= most {
             return;
         }
         let shape = self.image.shape;
-        // First only those that are still there.
-        let old = OwnCell::of(self.cell(cell));
-        let old = old.as_ref();
+        // Without those that were removed, if that is enough.
+        let (image, own) = (self.image.clone(), self.changes.cells.get(cell).cloned().flatten());
+        let old = cell_of(&image, own.as_deref(), cell);
         let rows: Vec<(usize, u32)> =
-            (0..old.n).map(|slot| (slot, old.row(&shape, slot))).filter(|(_, row)| !self.changes.is_dead(*row)).collect();
+            (0..old.n()).map(|slot| (slot, old.row(&shape, slot))).filter(|(_, row)| !self.changes.is_dead(*row)).collect();
         if rows.len() <= most / 2 {
-            let mut kept = OwnCell::default();
+            let mut kept = OwnCell::new();
             for (slot, row) in rows {
                 self.changes.moved.insert(row, [cell as u32, kept.n as u32]);
-                kept.take(&shape, old, slot, row);
+                let (part, slot) = old.part(slot);
+                kept.take(&shape, part, slot, row);
             }
             *self.own(cell) = kept;
             return;
@@ -310,14 +315,15 @@ impl CellIndex {
         centres.extend_from_slice(&halves.rows[shape.dims..]);
         self.coarse = Arc::new(Coarse::new(&shape, &centres, self.image.steps().1));
         self.changes.centres = Some(Arc::new(centres));
-        *self.own(cell) = OwnCell::default();
-        self.changes.cells[new] = Some(Arc::default());
+        *self.own(cell) = OwnCell::new();
+        self.changes.cells[new] = Some(Arc::new(OwnCell::new()));
         for (i, (slot, row)) in rows.into_iter().enumerate() {
             let to = if owners[i] == 0 { cell } else { new };
             self.put(to, row, &vectors[i * shape.dim..(i + 1) * shape.dim], &mapped[i * shape.dims..(i + 1) * shape.dims]);
             // The record as it was: written anew it would be rounded once more.
+            let (part, slot) = old.part(slot);
             let own = self.own(to);
-            copy_record(&shape, old, slot, &mut own.records, own.n - 1, row);
+            copy_record(&shape, part, slot, &mut own.records, own.n - 1, row);
         }
     }
 
@@ -338,7 +344,7 @@ impl CellIndex {
         let n_cells = self.coarse.n;
         let alive = |cell: usize| {
             let cell = self.cell(cell);
-            let rows = (0..cell.n).map(move |slot| (slot, cell.row(&old, slot)));
+            let rows = (0..cell.n()).map(move |slot| (slot, cell.row(&old, slot)));
             (cell, rows.filter(|(_, row)| !self.changes.is_dead(*row)).collect::<Vec<_>>())
         };
         let counts: Vec<usize> = (0..n_cells).map(|cell| alive(cell).1.len()).collect();
@@ -365,9 +371,10 @@ impl CellIndex {
             for (to, (slot, row)) in rows.into_iter().enumerate() {
                 let row = new_rows[row as usize];
                 s.places[row as usize] = [c as u32, to as u32];
-                copy_code(&shape, from.blocks, slot, to_blocks, to);
+                let (part, slot) = from.part(slot);
+                copy_code(&shape, part.blocks, slot, to_blocks, to);
                 put_row(&shape, to_blocks, to, row);
-                copy_record(&shape, from, slot, to_records, to, row);
+                copy_record(&shape, part, slot, to_records, to, row);
             }
         }
         Ok(Self::of_image(image, self.tuned))
