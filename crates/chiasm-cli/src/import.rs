@@ -11,6 +11,7 @@ use chiasm_core::{Metric, Modality, Vectors};
 use chiasm_engine::{Library, Limits, ReadyVectors};
 use clap::{Args, ValueEnum};
 
+use crate::index;
 use crate::ui::{Ui, count, shown, usage};
 
 /// Arguments of `chiasm import`.
@@ -37,6 +38,9 @@ pub(crate) struct ImportArgs {
     /// Name of the space that the embeddings are in
     #[arg(long, value_name = "NAME", default_value = "imported")]
     space_name: String,
+    /// Tune searches for this share of the exact ten nearest, as `chiasm index --tune` does
+    #[arg(long, value_name = "recall=R")]
+    tune: Option<String>,
     /// The library to make
     #[arg(long, required = true, value_name = "PATH")]
     library: PathBuf,
@@ -89,7 +93,11 @@ pub(crate) fn run(args: &ImportArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
             texts: text_column.map(cells).unwrap_or_default(),
         });
     }
+    let recall = args.tune.as_deref().map(index::recall).transpose()?;
     let library = Library::import_vectors(&args.library, &args.space_name, metric, &ready)?;
+    if let Some(recall) = recall {
+        library.tune(recall, ui)?;
+    }
     let info = library.info()?;
     if ui.json {
         ui.print_json(&info)?;

@@ -175,7 +175,7 @@ fn folder(root: &Path) -> &Path {
 }
 
 /// The recall of `--tune`.
-fn recall(given: &str) -> anyhow::Result<f64> {
+pub(crate) fn recall(given: &str) -> anyhow::Result<f64> {
     let wrong = || usage(format!("--tune {given}: expected recall=R with R above 0 and up to 1, such as recall=0.97"));
     let value: f64 = given.strip_prefix("recall=").ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
     if value > 0.0 && value <= 1.0 { Ok(value) } else { Err(wrong()) }
