@@ -23,7 +23,7 @@ const RECORDS_AHEAD: usize = 2;
 const ROW_COST: usize = 16;
 
 /// With a share `s` of the rows allowed, `s` to the minus this times as many cells are looked into.
-const WIDENING: f64 = 0.5;
+const WIDENING: f64 = 0.35;
 
 /// What all queries of a search have in common.
 struct Plan<'a> {
