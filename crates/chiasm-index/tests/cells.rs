@@ -275,6 +275,26 @@ fn a_file_is_what_was_written_or_is_refused() {
     }
 }
 
+/// What `testdata/index/cells-v1.idx` was made of, by `first().write(path, Stamps { state: 42, owner: 7 })`.
+fn first() -> CellIndex {
+    let (base, queries) = world(90, 30, 6, 30);
+    build(&base, Metric::L2, Some(&queries))
+}
+
+#[test]
+fn version_1_stays_openable() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/index/cells-v1.idx");
+    let (index, stamps) = CellIndex::open(&path).unwrap();
+    index.verify(&path).unwrap();
+    assert_eq!(stamps, Stamps { state: 42, owner: 7 });
+    assert_eq!((index.len(), index.dim(), index.metric()), (90, 6, Metric::L2));
+    assert!(index.ids().eq(ids(90)));
+    // The map is of eigenvectors, whose last digits may differ from machine to machine: hits are compared, not bytes.
+    let (_, queries) = world(90, 30, 6, 30);
+    let search = |index: &CellIndex| index.search_with(&queries, 5, &SearchOptions::default(), everything(index)).unwrap();
+    assert_eq!(search(&index), search(&first()));
+}
+
 /// The model: what is there, by id.
 struct Model {
     there: BTreeMap<u64, Vec<f32>>,

@@ -19,10 +19,10 @@
 //! are answers to the same queries. Without a sample the base itself stands for its queries.
 //!
 //! # Cost
-//! * Memory per vector of `d` numbers with codes of `c` dimensions: `1.5 d + c / 2 + 32` bytes and half a block of codes per cell: 871 bytes
-//!   for 512 numbers, where the numbers alone are 2,048. Opened from a file all of it is in the page cache.
+//! * Memory per vector of `d` numbers with codes of `c` dimensions: `1.5 d + c / 2 + 36` bytes and half a block of codes per cell, for 512
+//!   numbers less than half of what the numbers alone take (`docs/bench-ann-growth.md`). Opened from a file all of it is in the page cache.
 //! * Building: one pass for the map, k-means over a sample (`kmeans.rs`), one pass to fill the cells.
-//! * A changed index costs as much memory again for each changed cell until it is compacted (`update.rs`).
+//! * What came since costs its own memory, and a cell that was parted costs as much again, until the index is compacted (`update.rs`).
 //!
 //! # What is exact
 //! Scores of hits are those of vectors rounded to twelve bits per number: right to about three digits. Who needs the exact order or the exact score of the
