@@ -13,8 +13,8 @@
 //!
 //! # Cost
 //! `dim + 16` bytes per vector beside the exact index, which may stay in its file: of it a search reads the rows that are left, some hundred of a
-//! hundred thousand for vectors of 512 numbers at unit length. Where vectors are few, or so alike that most stay, a plain scan is as good;
-//! the answer is the same.
+//! hundred thousand for vectors of 512 numbers at unit length. It is for bases that memory holds as bytes but not as they are. Where it holds
+//! both, many queries at once share each row of a plain scan in the cache and are quicker so (`docs/bench-ann.md`); the answer is the same.
 
 use chiasm_core::{Hit, Metric, RowSet, SearchError, SearchOptions, VectorIndex, Vectors};
 use rayon::prelude::*;
