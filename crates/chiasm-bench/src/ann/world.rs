@@ -11,7 +11,7 @@
 //! embeddings of pictures and captions have in common spaces: items of one modality are closer to each other than to their own pairs.
 //!
 //! # Determinism
-//! Rows come in blocks of [`BLOCK`], each with a stream of random numbers of its own, so the number of threads changes nothing.
+//! Rows come in blocks of `BLOCK`, each with a stream of random numbers of its own, so the number of threads changes nothing.
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
