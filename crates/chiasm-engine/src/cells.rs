@@ -35,12 +35,15 @@ pub const DEFAULT_RECALL: f64 = 0.97;
 /// Nearest that recall is about.
 const NEAREST: usize = 10;
 
-/// Queries that shape, and as many that tune, at most.
+/// Queries that shape the index, and others that tune it, at most.
 const QUERIES: usize = 4096;
 const TUNING_QUERIES: usize = 512;
 
 /// Candidates for each hit, since their order is not exact, and at least so many more.
 const SPARE: usize = 4;
+
+/// Where more than one vector in so many is asked for, a scan finds them all.
+const WORTHWHILE: usize = 16;
 
 /// A file is brought up to date as long as not more than one vector in so many came or went.
 const REBUILT_AT: usize = 5;
@@ -100,16 +103,12 @@ impl Live {
     pub(crate) fn search(&self, query: &Vectors, k: usize, allow: &RowSet) -> Result<Vec<chiasm_core::Hit>> {
         let options = SearchOptions { allow: Some(allow) };
         let wanted = k + k.div_ceil(SPARE).max(SPARE);
-        let Some(cells) = self.cells.as_ref().filter(|cells| wanted * 16 < cells.len()) else {
+        let Some(cells) = self.cells.as_ref().filter(|cells| wanted * WORTHWHILE < cells.len()) else {
             return Ok(self.index.search(query, k, &options)?.pop().unwrap_or_default());
         };
-        let mut candidates = RowSet::new(self.index.len());
-        for hit in cells.search(query, wanted, &options)?.pop().unwrap_or_default() {
-            if let Some(row) = self.index.row_of(hit.id) {
-                candidates.insert(row);
-            }
-        }
-        Ok(self.index.search(query, k, &SearchOptions { allow: Some(&candidates) })?.pop().unwrap_or_default())
+        let found = cells.search(query, wanted, &options)?.pop().unwrap_or_default();
+        let rows: Vec<usize> = found.iter().filter_map(|hit| self.index.row_of(hit.id)).collect();
+        Ok(self.index.best_of(query.row(0), &rows, k))
     }
 }
 

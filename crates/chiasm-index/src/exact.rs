@@ -183,8 +183,12 @@ impl ExactIndex {
         rows
     }
 
-    /// The best `k` of these rows for a query as long as they are, with the scores that a search gives them.
-    pub(crate) fn best_of(&self, query: &[f32], rows: &[usize], k: usize) -> Vec<Hit> {
+    /// The best `k` of these rows for one query, with the scores and in the order that a search gives them: what a search that found
+    /// candidates some other way ends with. A row that is named twice is found twice.
+    ///
+    /// # Panics
+    /// For a query of another dimension or with numbers that are not finite, and for a row that is not there.
+    pub fn best_of(&self, query: &[f32], rows: &[usize], k: usize) -> Vec<Hit> {
         if k == 0 || rows.is_empty() {
             return Vec::new();
         }

@@ -19,7 +19,7 @@
 use chiasm_core::{Hit, Metric, RowSet, SearchError, SearchOptions, VectorIndex, Vectors};
 use rayon::prelude::*;
 
-use crate::cells::{DigitQuery, IntegerKernel, round_to_bytes, rounded};
+use crate::cells::{DigitQuery, IntegerKernel, offset, round_to_bytes, rounded};
 use crate::exact::ExactIndex;
 
 /// Rows that one task scans.
@@ -75,12 +75,7 @@ impl RefinedIndex {
                 length += part * part;
                 left += (f64::from(*v) - f64::from(*m) - part).powi(2);
             }
-            let offset = if exact.metric() == Metric::L2 {
-                (x.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>() / -2.0) as f32
-            } else {
-                0.0
-            };
-            *row = Row { scale, offset, left: up(left.sqrt()), length: up(length.sqrt()) };
+            *row = Row { scale, offset: offset(exact.metric(), x), left: up(left.sqrt()), length: up(length.sqrt()) };
         });
         Self { exact, kernel: IntegerKernel::best(), mean, bytes, width, rows }
     }
@@ -96,8 +91,8 @@ impl RefinedIndex {
     }
 
     /// The rows that could be among the best `k` of each query of a block.
-    fn candidates(&self, queries: &[&[f32]], k: usize, allow: Option<&RowSet>) -> Vec<RowSet> {
-        let asked: Vec<Asked> = queries.iter().map(|query| Asked::new(query, &self.mean)).collect();
+    fn candidates(&self, queries: &[&[f32]], k: usize, allow: Option<&RowSet>) -> Vec<Vec<usize>> {
+        let asked: Vec<Asked> = queries.iter().map(|query| Asked::new(query, self.metric(), &self.mean)).collect();
         let n = self.rows.len();
         // Least and greatest score of each row that was not yet out when it was seen, part by part.
         let parts: Vec<Vec<Open>> = (0..n.div_ceil(TASK_ROWS))
@@ -122,17 +117,16 @@ impl RefinedIndex {
                 let mut leasts: Vec<f64> = parts.iter().flat_map(|part| part[q].leasts.iter().copied()).collect();
                 leasts.sort_unstable_by(|a, b| b.total_cmp(a));
                 let floor = leasts.get(k - 1).copied().unwrap_or(f64::NEG_INFINITY);
-                let mut rows = RowSet::new(n);
-                for (greatest, row) in parts.iter().flat_map(|part| &part[q].rows) {
-                    // Not `<`: what is no number stays in.
-                    if !matches!(greatest.partial_cmp(&floor), Some(std::cmp::Ordering::Less)) {
-                        rows.insert(*row as usize);
-                    }
-                }
-                rows
+                let rows = parts.iter().flat_map(|part| &part[q].rows);
+                rows.filter(|(greatest, _)| !is_below(*greatest, floor)).map(|(_, row)| *row as usize).collect()
             })
             .collect()
     }
+}
+
+/// Not `<` negated: what is no number is not below anything, and stays in.
+fn is_below(greatest: f64, floor: f64) -> bool {
+    greatest < floor
 }
 
 fn up(v: f64) -> f32 {
@@ -152,7 +146,15 @@ struct Asked {
 }
 
 impl Asked {
-    fn new(query: &[f32], mean: &[f32]) -> Self {
+    fn new(query: &[f32], metric: Metric, mean: &[f32]) -> Self {
+        let unit;
+        let query = if metric == Metric::Cosine {
+            let query = Vectors::new(query.to_vec(), query.len()).expect("a row of checked vectors");
+            unit = crate::exact::unit(&query);
+            unit.data()
+        } else {
+            query
+        };
         let norm = |v: &[f32]| v.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
         let mut asked = DigitQuery::default();
         asked.set(query, mean);
@@ -176,7 +178,7 @@ impl Asked {
 /// Rows that are not out yet, of one part and one query.
 struct Open {
     k: usize,
-    /// The `k` greatest of the least scores, in a heap with the least on top.
+    /// The `k` greatest of the least scores, and some that came since and were not yet thrown away.
     leasts: Vec<f64>,
     floor: f64,
     /// Greatest score and row.
@@ -191,7 +193,7 @@ impl Open {
     #[inline]
     fn offer(&mut self, score: f64, bound: f64, row: u32) {
         let (least, greatest) = (score - bound, score + bound);
-        if greatest < self.floor {
+        if is_below(greatest, self.floor) {
             return;
         }
         self.rows.push((greatest, row));
@@ -203,7 +205,7 @@ impl Open {
                 self.leasts.truncate(self.k);
                 self.floor = self.leasts[self.k - 1];
                 let floor = self.floor;
-                self.rows.retain(|(greatest, _)| !matches!(greatest.partial_cmp(&floor), Some(std::cmp::Ordering::Less)));
+                self.rows.retain(|(greatest, _)| !is_below(*greatest, floor));
             }
         }
     }
@@ -235,20 +237,12 @@ impl VectorIndex for RefinedIndex {
         if !fits || k == 0 || k >= n || queries.n() == 0 {
             return self.exact.search(queries, k, options);
         }
-        let unit;
-        let prepared = if self.metric() == Metric::Cosine {
-            unit = crate::exact::unit(queries);
-            &unit
-        } else {
-            queries
-        };
-        let rows: Vec<&[f32]> = prepared.rows().collect();
+        let rows: Vec<&[f32]> = queries.rows().collect();
         let mut answers = Vec::with_capacity(queries.n());
-        for (block, queries) in rows.chunks(QUERY_BLOCK).zip(queries.data().chunks(QUERY_BLOCK * queries.dim())) {
-            for (query, candidates) in queries.chunks_exact(self.dim()).zip(self.candidates(block, k, options.allow)) {
-                let query = Vectors::new(query.to_vec(), self.dim()).expect("a row of checked vectors");
-                answers.append(&mut self.exact.search(&query, k, &SearchOptions { allow: Some(&candidates) })?);
-            }
+        for block in rows.chunks(QUERY_BLOCK) {
+            let candidates = self.candidates(block, k, options.allow);
+            let best = block.par_iter().zip(&candidates).map(|(query, rows)| self.exact.best_of(query, rows, k));
+            answers.extend(best.collect::<Vec<_>>());
         }
         Ok(answers)
     }

@@ -51,7 +51,7 @@ use chiasm_core::{Hit, Metric, Progress, SearchError, SearchOptions, VectorIndex
 use crate::exact::{BuildError, unit};
 use crate::file::FileError;
 use cell::{Cell, CellRef};
-pub(crate) use digits::{DigitQuery, padded as rounded, round_to_bytes};
+pub(crate) use digits::{DigitQuery, offset, padded as rounded, round_to_bytes};
 pub use image::Stamps;
 use image::{Image, Shape, Tuned};
 pub(crate) use kernel::IntegerKernel;
