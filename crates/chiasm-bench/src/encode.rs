@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use crate::error::BenchError;
-use crate::measure::{cpu_s, status_mib};
+use crate::measure::{cpu_s, processor, status_mib};
 use crate::rivals::{Answer, Rivals};
 
 /// The models, as the script of the rivals makes them.
@@ -294,11 +294,7 @@ fn input(folder: &Path, kind: &str, batch: usize) -> Result<Vec<Media>, BenchErr
 
 /// The timings as a document; `command` is what makes it again.
 pub fn document(timings: &[Timing], command: &str) -> String {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-        .map_or("unknown", |(_, name)| name.trim());
+    let (cpu, _) = processor();
     let mut out = format!(
         "# How fast encoders run\n\n*Written by `{command}`; not edited by hand. Processor: {cpu}.*\n\n\
          The same random weights and the same input for all. Contestants are processes of their own and take turns; of each the turn with the \

@@ -15,7 +15,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::error::BenchError;
-use crate::measure::children_cpu_s;
+use crate::measure::{children_cpu_s, processor};
 
 /// What others are compared with: the library that the checkpoint comes from.
 const STANDARD: &str = "open_clip";
@@ -246,12 +246,7 @@ fn tree_mib(pid: u32) -> Option<f64> {
 
 /// The timings as a document; `command` is what makes it again.
 pub fn document(timings: &[Timing], plan: &Plan, command: &str) -> String {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = cpu
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split_once(':'))
-        .map_or("unknown", |(_, name)| name.trim());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (cpu, cores) = processor();
     let profile = if cfg!(debug_assertions) {
         " The program was built with the development profile, whose kernels and decoders are optimised as in a release, the rest less."
     } else {

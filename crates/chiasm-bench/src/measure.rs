@@ -30,6 +30,14 @@ pub fn measured<T>(work: impl FnOnce() -> T) -> (T, Cost) {
     (out, Cost { wall_s, cpu_s, extra_mib })
 }
 
+/// The processor's name and how many cores this process may use.
+pub fn processor() -> (String, usize) {
+    let text = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let name = text.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    (name.map_or("unknown", |(_, name)| name.trim()).to_owned(), cores)
+}
+
 /// A memory figure of this process in MiB, by its name in `/proc/self/status`: `VmHWM` is the peak.
 pub fn status_mib(field: &str) -> Option<f64> {
     let text = fs::read_to_string("/proc/self/status").ok()?;

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use super::curve::{self, Point};
 use super::data::KINDS;
 use super::{K, Outcome, Row, Section};
+use crate::measure::processor;
 use crate::plot::{self, Axes, Line};
 
 /// Kinds of queries in words.
@@ -15,10 +16,7 @@ const DRAWN: std::ops::RangeInclusive<f64> = 0.5..=0.9995;
 
 /// What the figures of a page were measured on, as sentences.
 pub(super) fn machine() -> String {
-    let cpu = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let cpu = cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(':'));
-    let cpu = cpu.map_or("unknown", |(_, name)| name.trim());
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    let (cpu, cores) = processor();
     let profile = if cfg!(debug_assertions) {
         " The program was built with the development profile, whose kernels are optimised as in a release, the rest less."
     } else {
