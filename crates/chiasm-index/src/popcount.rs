@@ -32,7 +32,7 @@ pub(crate) const GROUP_ROWS: usize = 32;
 /// Lines of a group for each word of a code.
 const GROUP_LINES: usize = GROUP_ROWS / LINE_ROWS;
 
-/// How far ahead a scan asks for memory: the processor's own reading ahead alone leaves a quarter of the bandwidth unused.
+/// How far ahead a scan asks for memory: the processor's own reading ahead stops at the end of a page.
 #[cfg(target_arch = "x86_64")]
 const AHEAD_LINES: usize = 32;
 

@@ -153,7 +153,7 @@ impl Library {
     /// early, whole batches are there and the next run does the rest.
     ///
     /// `progress` hears of two stages, `look` (no total known) and `index` (total: files and captions), and of `lanes` when a lane
-    /// lacks vectors (total: parts). Stopped by `cancel` between two batches: the report says so and is no error.
+    /// lacks vectors (total: parts), and of `index: ...` while the cells of a large library are made. Stopped by `cancel` between two batches: the report says so and is no error.
     ///
     /// # Errors
     /// [`EngineError::Locked`], [`EngineError::LanesChanged`], [`EngineError::Io`] for a root that is not there,

@@ -5,11 +5,11 @@
 //! neighbour of the *base*, and a query from outside finds the paths between its answers missing; each step then waits for vectors that lie
 //! anywhere in memory. Here nothing is walked. A query looks at three things, each read from front to back:
 //!
-//! | step | what is looked at | a query of a library of 200,000 |
+//! | step | what is looked at | of 100,000 vectors, for a recall of .95 (`docs/bench-ann-growth.md`) |
 //! | --- | --- | --- |
-//! | choose cells | a 4-bit code of each cell's centre | 2,200 codes |
-//! | find candidates | the 4-bit codes of the vectors in the best cells | some 10,000 codes |
-//! | order them | the best 50 to 100 by 8 bits per number, then some 15 by 12 bits | 100 vectors |
+//! | choose cells | a 4-bit code of each cell's centre | 1,581 codes |
+//! | find candidates | the 4-bit codes of the vectors in the best cells | some 7,300 codes |
+//! | order them | the best by 8 bits per number, of these the best by 12 | 80 and 15 vectors |
 //!
 //! A code of 96 dimensions is 48 bytes, and a core compares one in a few cycles, whole registers of them at a time (`kernel.rs`).
 //!
@@ -255,7 +255,8 @@ impl CellIndex {
 
     /// Bytes that the index takes, in memory or in the page cache.
     pub fn memory_bytes(&self) -> usize {
-        self.image.len() + self.coarse.codes.len() + self.coarse.plain.len() + self.changes.memory_bytes()
+        let coarse = self.coarse.codes.len() + self.coarse.plain.len() + 4 * self.coarse.squares.len();
+        self.image.len() + coarse + self.changes.memory_bytes()
     }
 
     /// How many cells there are: the most that [`Effort::probes`] means.

@@ -4,8 +4,9 @@
 //! no longer found. A cell that has grown too large is copied out of the image: first without its marked vectors, then, if that is not enough,
 //! parted in two. So an insertion costs the search for its cell, whatever the number of vectors, and no other vector moves.
 //!
-//! [`CellIndex`] is cheap to clone: a clone shares the image and all cells, and a change copies only the cell it touches. A writer changes
-//! its own clone while readers search theirs, and hands over the changed one when it is done: [`SharedCells`] does that.
+//! A clone of a [`CellIndex`] shares the image and all cells, and a change copies only the cell it touches; what is copied at once are the
+//! lists of what came, moved and went since the last compaction. A writer changes its own clone while readers search theirs, and hands over
+//! the changed one when it is done: [`SharedCells`] does that. So many small changes are best made some hundred at a time.
 //!
 //! [`CellIndex::compact`] writes what is there into a new image without asking for the original vectors: codes and digits are copied as they
 //! are. Each row gets a new number, in the order of ids.
