@@ -75,6 +75,11 @@ fn a_tuned_library_finds_what_it_says_and_scores_exactly() {
     }
     assert!(f64::from(right as u32) / f64::from(all as u32) > 0.9, "{right} of {all}");
 
+    // It is the cells that are searched: with hardly any of them looked into, something is missed.
+    opened.tune(0.3, &NoProgress).unwrap();
+    assert_ne!(answers(&opened), exact);
+    opened.tune(0.95, &NoProgress).unwrap();
+
     // A damaged file is told by `verify`; one that is not there, or not of this state, is not used.
     let file = path.join("cells.idx");
     let whole = std::fs::read(&file).unwrap();

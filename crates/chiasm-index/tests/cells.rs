@@ -76,6 +76,30 @@ fn finds_what_exact_search_finds_for_every_metric() {
     }
 }
 
+/// Vectors that differ most where no query asks: who knows the queries finds with codes of few dimensions what others do not.
+#[test]
+fn a_sample_of_queries_shapes_the_index() {
+    let (n, asked_for, other) = (4000, 8, 56);
+    let mut random = ChaCha8Rng::seed_from_u64(40);
+    let mut normal = |size: f32| size * (0..4).map(|_| random.random::<f32>() - 0.5).sum::<f32>() * 1.7;
+    let mut rows = |n: usize, size: f32| -> Vectors {
+        let rows = (0..n)
+            .flat_map(|_| (0..asked_for + other).map(|j| normal(if j < asked_for { 1.0 } else { size })).collect::<Vec<_>>());
+        Vectors::new(rows.collect(), asked_for + other).unwrap()
+    };
+    let (base, queries, sample) = (rows(n, 1.5), rows(100, 0.0), rows(500, 0.0));
+    let metric = Metric::InnerProduct;
+    let truth = ExactIndex::build(&ids(n), &base, metric).unwrap().search(&queries, 10, &SearchOptions::default()).unwrap();
+    let config = CellConfig { code_dims: asked_for, ..CellConfig::default() };
+    let recall_with = |sample: Option<&Vectors>| {
+        let index = CellIndex::build(&ids(n), &base, metric, sample, &config, &NoProgress).unwrap();
+        let effort = Effort { probes: index.n_cells() / 4, rerank: 100 };
+        recall(&index.search_with(&queries, 10, &SearchOptions::default(), effort).unwrap(), &truth)
+    };
+    let (with, without) = (recall_with(Some(&sample)), recall_with(None));
+    assert!(with > 0.9 && without < 0.5, "{with} with a sample, {without} without");
+}
+
 #[test]
 fn odd_sizes_and_odd_vectors_are_searched() {
     for (n, dim) in [(1, 1), (2, 3), (15, 8), (33, 1), (100, 33), (700, 5)] {
