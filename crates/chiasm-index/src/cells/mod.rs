@@ -229,8 +229,8 @@ impl CellIndex {
         }
     }
 
-    /// Opens a file by mapping it and gives the stamps it was written with. Only the centres are read, so this takes about a millisecond
-    /// whatever the size.
+    /// Opens a file by mapping it and gives the stamps it was written with. Of all sections only the centres and where cells begin are read,
+    /// whose number grows with the square root of the vectors'.
     ///
     /// # Errors
     /// [`FileError`], one variant for each way in which a file is not what it should be.
