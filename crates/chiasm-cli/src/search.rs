@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use chiasm_core::{Modality, Span};
-use chiasm_engine::{Filter, Found, Library, Query, QueryMedia, Rerank, SearchReply, SearchRequest};
+use chiasm_engine::{Filter, Library, Query, QueryMedia, Rerank, SearchReply, SearchRequest, Strength};
 use clap::{ArgAction, Args, value_parser};
 
 use crate::locate::LibraryArg;
@@ -70,7 +70,8 @@ struct AnswerArgs {
     /// Only items for which this holds, e.g. "taken > 2020-01-01 AND folder = 'trips/*' AND size < 2MB"
     #[arg(long = "where", value_name = "FILTER")]
     filter: Option<Filter>,
-    /// Only these models of a library of several, by the names that `chiasm info` prints; else all are asked and their rankings joined
+    /// Only these rankings: models by the names that `chiasm info` prints, `meaning` (all models), `words` (words in texts and captions), `names`
+    /// (words in the names of files). Else all models are asked, and a query of words looks for these as well; rankings are joined
     #[arg(long = "lane", value_name = "NAME,...", value_delimiter = ',')]
     lanes: Vec<String>,
     /// Paths only, one a line (a path that holds a line feed needs -0)
@@ -107,6 +108,7 @@ fn answer(library: &Library, query: Query, args: &AnswerArgs, rerank: &RerankArg
     let request = SearchRequest {
         query,
         k: args.k as usize,
+        hybrid: true,
         kinds: args.kinds.clone(),
         filter: args.filter.clone(),
         lanes: args.lanes.clone(),
@@ -131,56 +133,12 @@ fn answer(library: &Library, query: Query, args: &AnswerArgs, rerank: &RerankArg
     Ok(ExitCode::SUCCESS)
 }
 
-/// How far a hit stands out from what unrelated items score.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Strength {
-    /// Fewer than one hit in ten searches comes this close by chance.
-    Strong,
-    /// Fewer than one such hit a search by chance.
-    Fair,
-    /// As good as chance: the library has at least one unrelated item that would come as close.
-    Weak,
-    /// The space has nothing to measure it by.
-    Unknown,
-}
-
-impl Strength {
-    fn of(hit: &Found) -> Self {
-        match hit.chance {
-            None => Strength::Unknown,
-            Some(expected) if expected < 0.1 => Strength::Strong,
-            Some(expected) if expected < 1.0 => Strength::Fair,
-            Some(_) => Strength::Weak,
-        }
-    }
-
-    fn word(self) -> &'static str {
-        match self {
-            Strength::Strong => "strong",
-            Strength::Fair => "fair",
-            Strength::Weak => "weak",
-            Strength::Unknown => "-",
-        }
-    }
-
-    fn paint(self) -> Paint {
-        match self {
-            Strength::Strong => Paint::Good,
-            Strength::Fair => Paint::Bold,
-            Strength::Weak | Strength::Unknown => Paint::Dim,
-        }
-    }
-}
-
-/// Whether anything found is closer than chance would bring; `None` when nothing was measured.
-fn stands_out(reply: &SearchReply) -> Option<bool> {
-    let strengths: Vec<Strength> = reply.hits.iter().map(Strength::of).collect();
-    if strengths.iter().any(|s| matches!(s, Strength::Strong | Strength::Fair)) {
-        Some(true)
-    } else if strengths.contains(&Strength::Weak) {
-        Some(false)
-    } else {
-        None
+/// How a strength is told apart in a terminal.
+fn paint(strength: Strength) -> Paint {
+    match strength {
+        Strength::Strong => Paint::Good,
+        Strength::Fair => Paint::Bold,
+        Strength::Weak | Strength::Unknown => Paint::Dim,
     }
 }
 
@@ -193,16 +151,17 @@ fn document(reply: &SearchReply) -> serde_json::Value {
             let mut value = serde_json::to_value(hit).unwrap_or_default();
             if let Some(object) = value.as_object_mut() {
                 object.insert("rank".to_owned(), (i + 1).into());
-                object.insert("strength".to_owned(), Strength::of(hit).word().into());
+                object.insert("strength".to_owned(), hit.strength().as_str().into());
             }
             value
         })
         .collect();
     let mut document = serde_json::json!({
         "hits": hits,
-        "stands_out": stands_out(reply),
+        "stands_out": reply.stands_out(),
         "remarks": reply.remarks,
         "n_candidates": reply.n_candidates,
+        "cut": reply.cut,
         "elapsed_ms": reply.elapsed_ms,
     });
     if let Some(object) = document.as_object_mut().filter(|_| !reply.lanes.is_empty()) {
@@ -216,7 +175,7 @@ fn show(reply: &SearchReply, pictures: Option<Protocol>, ui: &Ui) -> anyhow::Res
     let rank_width = reply.hits.len().to_string().len();
     let reranked = reply.hits.iter().any(|hit| hit.rerank_score.is_some());
     for (i, hit) in reply.hits.iter().enumerate() {
-        let strength = Strength::of(hit);
+        let strength = hit.strength();
         // Beside the closeness, where any hit was looked at again, what came of that.
         let rerank_score = match hit.rerank_score {
             Some(score) => format!("  {score:>6.3}"),
@@ -227,7 +186,7 @@ fn show(reply: &SearchReply, pictures: Option<Protocol>, ui: &Ui) -> anyhow::Res
             "{:>rank_width$}{rerank_score}  {:>6.3}  {}  {:<6}  {}",
             i + 1,
             hit.score,
-            ui.paint(strength.paint(), &format!("{:<6}", strength.word())),
+            ui.paint(paint(strength), &format!("{:<6}", strength.as_str())),
             hit.kind.as_str(),
             ui.paint(Paint::Bold, &shown(&nearer(&hit.path, &here))),
         );
@@ -255,7 +214,7 @@ fn show(reply: &SearchReply, pictures: Option<Protocol>, ui: &Ui) -> anyhow::Res
     }
     if reply.hits.is_empty() {
         ui.remark(format!("nothing found among {} candidates", reply.n_candidates));
-    } else if stands_out(reply) == Some(false) {
+    } else if reply.stands_out() == Some(false) {
         ui.remark("nothing here stands out: by chance alone some items of this library come as close as the first of these");
     }
     ui.remark(format!("{} candidates, {:.1} ms", reply.n_candidates, reply.elapsed_ms));

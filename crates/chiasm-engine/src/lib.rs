@@ -48,6 +48,7 @@ mod space;
 mod store;
 mod verify;
 mod walk;
+mod words;
 
 pub use catalogue::{Item, ItemMetadata};
 pub use cells::{CELLS_FROM, CELLS_NEED, CellsInfo, DEFAULT_RECALL};
@@ -66,7 +67,10 @@ pub use library::Library;
 pub use pairs::{PairTable, TextColumn};
 pub use prompts::{Language, Prompts};
 pub use rerank::Rerank;
-pub use search::{Found, InLane, LaneAsked, Query, QueryMedia, QueryPart, SearchReply, SearchRequest, load_media};
+pub use search::{
+    Embedded, Found, InLane, LANE_MEANING, LANE_NAMES, LANE_WORDS, LaneAsked, Order, Query, QueryMedia, QueryPart, SearchReply,
+    SearchRequest, Strength, load_media,
+};
 pub use space::{Space, SpaceInfo, ViewInfo};
 pub use verify::{Problem, VerifyReport};
 

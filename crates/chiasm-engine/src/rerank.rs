@@ -153,7 +153,10 @@ impl Library {
                     Err(reason) => refuse(&format!("item {id} {reason}")),
                 }
             }
-            QueryMedia::Vector(..) => refuse("a vector cannot be looked at"),
+            QueryMedia::Embedded(embedded) if embedded.text().is_some() => {
+                Ok(Side::Text(embedded.text().unwrap_or_default().to_owned()))
+            }
+            QueryMedia::Vector(..) | QueryMedia::Embedded(_) => refuse("a vector cannot be looked at"),
         }
     }
 

@@ -11,9 +11,12 @@
 //! An item is as good as its best row. Rows of a caption count for the item it belongs to.
 //!
 //! # Several lanes
-//! Each lane that knows the kinds of all parts ranks by itself, as above, to a depth of a hundred items or four times as many as are
-//! asked for. Scores of two models cannot be compared, ranks can: the rankings are joined by reciprocal ranks, `sum over lanes 1 / (60
+//! Each lane that knows the kinds of all parts ranks by itself, as above. Scores of two models cannot be compared, ranks can: the rankings are joined by reciprocal ranks, `sum over lanes 1 / (60
 //! + rank)` (Cormack et al., SIGIR 2009; `chiasm_index::fuse`). An item is shown as the lane sees it that ranks it best.
+//!
+//! # Words
+//! Where a query is words, `words` (those in texts and captions) and `names` (those in the names of files) are two more rankings (`words.rs`),
+//! if the request is for them. What only they find is shown with the closeness that a model sees in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
@@ -23,6 +26,7 @@ use std::time::Instant;
 use chiasm_core::{Hit, Media, Metric, Modality, RowSet, Score, Span, Vectors};
 use chiasm_index::{Fusion, Normalisation, fuse};
 use chiasm_media::Limits;
+use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
 use serde::Serialize;
 
@@ -34,11 +38,21 @@ use crate::live::{Live, modality_at};
 use crate::rerank::Rerank;
 use crate::space::{floats, mean};
 use crate::store::path_of;
+use crate::words::{self, Field, Holds};
 use crate::{EngineError, Filter, Library, Result, Space};
 
-/// How deep each of several lanes ranks: so many items for each that is asked for, and at least so many.
-const DEPTH: usize = 4;
-const MIN_DEPTH: usize = 100;
+/// How many of each ranking are joined. The number is the same for every page of a list, so that pages fit together; what no ranking has
+/// among so many comes after, by its place in the ranking that has it first.
+const JOINED: usize = 200;
+/// Of so many of the closest items those that stand out are put in the order of their dates.
+const DATED: usize = 500;
+
+/// The lanes of a request beside those of models.
+pub const LANE_MEANING: &str = "meaning";
+/// Words in texts and captions.
+pub const LANE_WORDS: &str = "words";
+/// Words in the names of files and folders.
+pub const LANE_NAMES: &str = "names";
 
 /// One thing a query is made of.
 #[derive(Clone, Debug, PartialEq)]
@@ -49,6 +63,42 @@ pub enum QueryMedia {
     Item(i64),
     /// A vector of a lane's space that stands for media of this modality; see [`SearchRequest::space`].
     Vector(Modality, Vec<f32>),
+    /// Media whose vectors were made before, by [`Library::embed`].
+    Embedded(Arc<Embedded>),
+}
+
+/// Something to ask with, as each lane of one library sees it: to ask again costs no encoder.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedded {
+    modality: Modality,
+    /// The words, of a text.
+    text: Option<String>,
+    /// Vectors by fingerprint of their space, of the lanes that know the kind.
+    vectors: BTreeMap<String, Vec<f32>>,
+}
+
+impl Embedded {
+    /// What it is.
+    pub fn modality(&self) -> Modality {
+        self.modality
+    }
+
+    /// Its words, if it is a text.
+    pub fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+}
+
+/// In which order answers come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Order {
+    /// The closest first.
+    #[default]
+    Relevance,
+    /// Those that stand out (at most 500), the newest first; those without a date last.
+    Newest,
+    /// Those that stand out (at most 500), the oldest first; those without a date last.
+    Oldest,
 }
 
 /// A part of a query and how much it counts.
@@ -92,6 +142,12 @@ pub struct SearchRequest {
     pub query: Query,
     /// How many answers at most.
     pub k: usize,
+    /// How many of the first answers are left out, for the next page of a list.
+    pub offset: usize,
+    /// In which order.
+    pub order: Order,
+    /// Whether a query of words is also looked for by them, in texts and names, where no lanes are named.
+    pub hybrid: bool,
     /// Only items of these kinds; of any when empty.
     pub kinds: Vec<Modality>,
     /// Only items of which this is true. It narrows the search itself, so `k` answers come whenever as many are true.
@@ -99,7 +155,8 @@ pub struct SearchRequest {
     /// Fingerprint of the space that made the [`QueryMedia::Vector`] parts, whose lane is asked; refused when there is none. A caller
     /// that leaves it out vouches for them: they are of the first lane.
     pub space: Option<String>,
-    /// Names of the lanes to ask; all when empty.
+    /// Names of the lanes to ask: those of models, [`LANE_MEANING`] for all of these, [`LANE_WORDS`], [`LANE_NAMES`]. When empty all models, and
+    /// words as `hybrid` says.
     pub lanes: Vec<String>,
     /// A cross-encoder that puts the first hits in their last order. The query is then one part, words or a picture.
     pub rerank: Option<Rerank>,
@@ -159,14 +216,80 @@ pub struct Found {
     pub span: Span,
     /// The matching passage of a text, or the caption, in one line of at most 200 characters.
     pub snippet: Option<String>,
+    /// Where words of the query stand in the snippet, if they were looked for: first character and the one after the last.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub marks: Vec<(usize, usize)>,
+    /// Whether every word of the query stands in its text, its caption or its name.
+    #[serde(skip_serializing_if = "is_false")]
+    pub all_words: bool,
     /// What is known of the item.
     pub metadata: ItemMetadata,
-    /// Where several lanes were asked: what the item is ranked by, the sum of its reciprocal ranks.
+    /// Where several lanes were asked: what the item is ranked by, the sum of its reciprocal ranks; absent far down the list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fused: Option<f64>,
     /// Where several lanes were asked: those that rank it, in the library's order. What stands above is from the one that ranks it best.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lanes: Vec<InLane>,
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// How far a hit stands out from what unrelated items score.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub enum Strength {
+    /// Fewer than one hit in ten searches comes this close by chance, or every word of the query is there.
+    #[serde(rename = "strong")]
+    Strong,
+    /// Fewer than one such hit a search by chance.
+    #[serde(rename = "fair")]
+    Fair,
+    /// As good as chance: the library has at least one unrelated item that would come as close.
+    #[serde(rename = "weak")]
+    Weak,
+    /// There is nothing to measure it by.
+    #[serde(rename = "-")]
+    Unknown,
+}
+
+impl Strength {
+    fn of(chance: Option<f64>, all_words: bool) -> Strength {
+        match chance {
+            _ if all_words => Strength::Strong,
+            None => Strength::Unknown,
+            Some(expected) if expected < 0.1 => Strength::Strong,
+            Some(expected) if expected < 1.0 => Strength::Fair,
+            Some(_) => Strength::Weak,
+        }
+    }
+
+    /// `strong`, `fair`, `weak` or `-`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Strength::Strong => "strong",
+            Strength::Fair => "fair",
+            Strength::Weak => "weak",
+            Strength::Unknown => "-",
+        }
+    }
+
+    /// Whether it is better than chance.
+    pub fn stands_out(self) -> bool {
+        matches!(self, Strength::Strong | Strength::Fair)
+    }
+}
+
+impl Found {
+    /// How far it stands out.
+    pub fn strength(&self) -> Strength {
+        Strength::of(self.chance.map(f64::from), self.all_words)
+    }
+
+    /// The probability that no unrelated item of the library comes as close, 0..=1; absent where `chance` is.
+    pub fn confidence(&self) -> Option<f32> {
+        self.chance.map(|expected| (-expected).exp())
+    }
 }
 
 /// The answers, best first.
@@ -179,13 +302,25 @@ pub struct SearchReply {
     pub hits: Vec<Found>,
     /// Items among which was searched, after kinds and filter.
     pub n_candidates: usize,
+    /// How many answers stand before the last one that stands out, itself counted, from the first page on: what comes after is as
+    /// good as chance. Absent where nothing was measured, or where the whole list as far as it was made stands out.
+    pub cut: Option<usize>,
     /// Time from question to answers, encoding included.
     pub elapsed_ms: f64,
-    /// The lanes of a library of several, as far as the request does not exclude them.
+    /// Where several lanes may answer: which were asked.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub lanes: Vec<LaneAsked>,
     /// What a person should know of how the answers came about, such as files that could not be looked at again.
     pub remarks: Vec<String>,
+}
+
+impl SearchReply {
+    /// Whether anything found is closer than chance would bring; `None` when nothing was measured.
+    pub fn stands_out(&self) -> Option<bool> {
+        let strengths: Vec<Strength> = self.hits.iter().map(Found::strength).collect();
+        let known = strengths.iter().any(|s| *s != Strength::Unknown);
+        known.then(|| strengths.iter().any(|s| s.stands_out()))
+    }
 }
 
 /// Reads and decodes a file to ask with.
@@ -205,47 +340,97 @@ impl Library {
     /// [`EngineError::Query`] for a query that asks for nothing, or for what cannot be re-ranked; [`EngineError::NoSuchLane`];
     /// [`EngineError::ForeignSpace`]; [`EngineError::NoSuchItem`]; [`EngineError::OneAtATime`]; those of [`crate::Space::embed`].
     pub fn search(&self, request: &SearchRequest) -> Result<SearchReply> {
-        let Some(rerank) = &request.rerank else { return self.rank(request, request.k, request.k) };
+        let Some(rerank) = &request.rerank else {
+            return self.rank(request, request.offset.saturating_add(request.k), request.offset, request.k);
+        };
         // Not cut before it is re-ranked: so many of each kind are there to be looked at, and what stood below may come up.
-        let mut reply = self.rank(request, request.k.max(rerank.n_top()), usize::MAX)?;
+        let depth = request.offset.saturating_add(request.k).max(rerank.n_top());
+        let mut reply = self.rank(request, depth, 0, usize::MAX)?;
         self.rerank(request, rerank, &mut reply)?;
+        reply.hits.drain(..request.offset.min(reply.hits.len()));
         reply.hits.truncate(request.k);
         Ok(reply)
     }
 
-    /// The best items in the order of their closeness: at least the best `depth` of each kind are looked at, the best `k` told.
-    fn rank(&self, request: &SearchRequest, depth: usize, k: usize) -> Result<SearchReply> {
+    /// Makes the vectors of something to ask with, of every lane that knows its kind.
+    ///
+    /// # Errors
+    /// [`EngineError::NoView`] or [`EngineError::NoEncoder`] when no lane can; those of [`crate::Space::embed`].
+    pub fn embed(&self, media: &Media) -> Result<Embedded> {
+        let (mut vectors, mut refused) = (BTreeMap::new(), None);
+        for lane in &self.lanes {
+            match lane.space().embed_query(media) {
+                Ok(vector) => _ = vectors.insert(lane.space().fingerprint().to_owned(), vector),
+                Err(error @ (EngineError::NoView { .. } | EngineError::NoEncoder { .. })) => _ = refused.get_or_insert(error),
+                Err(error) => return Err(error),
+            }
+        }
+        let text = match media {
+            Media::Text(text) => Some(text.clone()),
+            Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) => None,
+        };
+        match refused {
+            // Words can be looked for without a model.
+            Some(error) if vectors.is_empty() && text.is_none() => Err(error),
+            _ => Ok(Embedded { modality: media.modality(), text, vectors }),
+        }
+    }
+
+    /// The answers in their order from `skip` on, at most `k`: at least the best `depth` of each kind are looked at.
+    fn rank(&self, request: &SearchRequest, depth: usize, skip: usize, k: usize) -> Result<SearchReply> {
         let started = Instant::now();
-        let (asked, lanes) = self.asked(request)?;
+        check(request)?;
+        let depth = if request.order == Order::Relevance { depth } else { depth.max(DATED) };
+        let limit = if k == usize::MAX { usize::MAX } else { depth };
+        let (lanes, fields) = self.chosen(request)?;
+        let words = words_of(request).filter(|_| !fields.is_empty());
+        let (asked, mut told) = self.asked(request, lanes, words.is_some())?;
+        let reader = self.store.reader()?;
+        let mut by_words = Vec::new();
+        for field in fields {
+            let lane = name_of(field);
+            let left_out = match &words {
+                None => Some("the query is not of words alone".to_owned()),
+                Some(words) => {
+                    let found = self.by_words(&reader, words, field, request, depth.max(JOINED))?;
+                    let lacking = found.is_none().then(|| "the library has no index of words yet: index it again".to_owned());
+                    by_words.extend(found.filter(|found| !found.is_empty()).map(|found| (field, found)));
+                    lacking
+                }
+            };
+            // Nobody asked for words where a query is none.
+            if words.is_some() || !request.lanes.is_empty() {
+                told.push(LaneAsked { lane: lane.to_owned(), left_out });
+            }
+        }
         let rankings = match asked.as_slice() {
-            [one] => vec![self.ranked(one, request, depth, k)?],
+            [one] if by_words.is_empty() => vec![self.ranked(one, request, depth, limit)?],
             several => {
-                let depth = depth.saturating_mul(DEPTH).max(MIN_DEPTH);
+                let depth = depth.max(JOINED);
                 several.iter().map(|one| self.ranked(one, request, depth, depth)).collect::<Result<_>>()?
             }
         };
-        let reader = self.store.reader()?;
-        let found = |ranking: &Ranked, c: &Candidate| {
-            found(&reader, &ranking.live, c).map_err(self.store.err("cannot read what was found"))
+        let shown = match rankings.as_slice() {
+            [one] if by_words.is_empty() => one.candidates.iter().cloned().map(Shown::alone).collect(),
+            several => self.joined(&asked, several, &by_words, limit)?,
         };
-        // What left the library since the index was made is not there any more.
-        let hits = match rankings.as_slice() {
-            [one] => one.candidates.iter().filter_map(|c| found(one, c).transpose()).collect::<Result<Vec<Found>>>()?,
-            several => {
-                let mut hits = Vec::new();
-                for fused in fused(several, k)? {
-                    let best = &several[fused.best];
-                    if let Some(mut hit) = found(best, &best.candidates[fused.at])? {
-                        (hit.fused, hit.lanes) = (Some(fused.score), fused.lanes);
-                        hits.push(hit);
-                    }
-                }
-                hits
-            }
+        let cut = cut(&shown, limit);
+        let shown = match request.order {
+            Order::Relevance => shown,
+            order => self.dated(&reader, shown, cut, order)?,
         };
-        let n_candidates = n_together(&rankings);
+        let mut hits = Vec::new();
+        for shown in shown.iter().skip(skip).take(k) {
+            // What left the library since the index was made is not there any more.
+            hits.extend(found(&reader, shown, words.as_ref()).map_err(self.store.err("cannot read what was found"))?);
+        }
+        let n_candidates = match rankings.as_slice() {
+            [] => self.n_allowed(&reader, request)?,
+            _ => n_together(&rankings),
+        };
         let elapsed_ms = started.elapsed().as_secs_f64() * 1e3;
-        Ok(SearchReply { hits, n_candidates, elapsed_ms, lanes, remarks: Vec::new() })
+        let told = if told.len() > 1 || told.iter().any(|lane| lane.left_out.is_some()) { told } else { Vec::new() };
+        Ok(SearchReply { hits, n_candidates, cut, elapsed_ms, lanes: told, remarks: Vec::new() })
     }
 
     /// What is like an item, itself left out.
@@ -273,7 +458,31 @@ struct Part {
 fn item_of(what: &QueryMedia) -> Option<i64> {
     match what {
         QueryMedia::Item(id) => Some(*id),
-        QueryMedia::Media(_) | QueryMedia::Vector(..) => None,
+        QueryMedia::Media(_) | QueryMedia::Vector(..) | QueryMedia::Embedded(_) => None,
+    }
+}
+
+fn text_of(what: &QueryMedia) -> Option<&str> {
+    match what {
+        QueryMedia::Media(Media::Text(text)) => Some(text),
+        QueryMedia::Embedded(embedded) => embedded.text(),
+        QueryMedia::Media(_) | QueryMedia::Item(_) | QueryMedia::Vector(..) => None,
+    }
+}
+
+/// The words of a query all of whose wanted parts are texts.
+fn words_of(request: &SearchRequest) -> Option<words::Asked> {
+    let parts = &request.query.parts;
+    let (wanted, unwanted): (Vec<&QueryPart>, Vec<&QueryPart>) = parts.iter().partition(|part| part.weight > 0.0);
+    let wanted: Option<Vec<&str>> = wanted.iter().map(|part| text_of(&part.what)).collect();
+    let unwanted = unwanted.iter().filter_map(|part| text_of(&part.what));
+    words::Asked::new(wanted?.into_iter(), unwanted)
+}
+
+fn name_of(field: Field) -> &'static str {
+    match field {
+        Field::Texts => LANE_WORDS,
+        Field::Names => LANE_NAMES,
     }
 }
 
@@ -301,10 +510,36 @@ enum NItems {
 }
 
 impl Library {
-    /// The lanes that can answer, and, where there are several, what became of each.
-    fn asked(&self, request: &SearchRequest) -> Result<(Vec<Asked<'_>>, Vec<LaneAsked>)> {
-        check(request)?;
-        let mut lanes = self.lanes_named(&request.lanes)?;
+    /// The models and the fields that a request is for.
+    fn chosen(&self, request: &SearchRequest) -> Result<(Vec<&Lane>, Vec<Field>)> {
+        const FIELDS: [Field; 2] = [Field::Texts, Field::Names];
+        if request.lanes.is_empty() {
+            let fields = if request.hybrid { FIELDS.to_vec() } else { Vec::new() };
+            return Ok((self.lanes.iter().collect(), fields));
+        }
+        let is_asked = |name: &str| request.lanes.iter().any(|lane| lane == name);
+        let fields: Vec<Field> = FIELDS.into_iter().filter(|field| is_asked(name_of(*field))).collect();
+        let models: Vec<String> = request
+            .lanes
+            .iter()
+            .filter(|name| ![LANE_MEANING, LANE_WORDS, LANE_NAMES].contains(&name.as_str()))
+            .cloned()
+            .collect();
+        let lanes = match (is_asked(LANE_MEANING), models.as_slice()) {
+            (true, _) => self.lanes_named(&models).map(|_| self.lanes.iter().collect())?,
+            (false, []) => Vec::new(),
+            (false, models) => self.lanes_named(models)?,
+        };
+        Ok((lanes, fields))
+    }
+
+    /// The lanes that can answer, and what became of each. Where words are asked as well, models need not.
+    fn asked<'a>(
+        &'a self,
+        request: &SearchRequest,
+        mut lanes: Vec<&'a Lane>,
+        words: bool,
+    ) -> Result<(Vec<Asked<'a>>, Vec<LaneAsked>)> {
         let by_vector = request.query.parts.iter().any(|part| matches!(part.what, QueryMedia::Vector(..)));
         if let Some(space) = &request.space {
             let own = self.lane_of("vector", space)?;
@@ -316,8 +551,8 @@ impl Library {
         } else if by_vector {
             lanes.truncate(1);
         }
-        if let [only] = lanes.as_slice() {
-            return Ok((vec![Asked { lane: only, parts: self.parts(only, request)? }], Vec::new()));
+        if lanes.is_empty() && !words {
+            return Err(EngineError::Query("words and names can be searched by words alone: ask a model as well".to_owned()));
         }
         let (mut asked, mut told, mut refused) = (Vec::new(), Vec::new(), None);
         for lane in lanes {
@@ -341,7 +576,7 @@ impl Library {
             }
         }
         match refused {
-            Some(error) if asked.is_empty() => Err(error),
+            Some(error) if asked.is_empty() && !words => Err(error),
             _ => Ok((asked, told)),
         }
     }
@@ -390,6 +625,13 @@ impl Library {
         let (modality, vector) = match &part.what {
             QueryMedia::Media(media) => (media.modality(), space.embed_query(media)?),
             QueryMedia::Item(id) => self.item_vector(lane, *id)?,
+            QueryMedia::Embedded(embedded) => match embedded.vectors.get(space.fingerprint()) {
+                Some(vector) => (embedded.modality, vector.clone()),
+                None => {
+                    space.view_of(embedded.modality)?;
+                    return Err(EngineError::NoEncoder { modality: embedded.modality });
+                }
+            },
             QueryMedia::Vector(modality, numbers) => {
                 space.view_of(*modality)?;
                 if numbers.len() != space.dim() {
@@ -454,6 +696,186 @@ impl Library {
     }
 }
 
+/// Kinds and filter of a request as a condition on `items AS i`, with the items asked with left out.
+fn condition(request: &SearchRequest) -> (String, Vec<Value>) {
+    let (mut conditions, mut values) = (Vec::new(), Vec::new());
+    if !request.kinds.is_empty() {
+        // Words of the program's own, so that they can stand in a statement as they are.
+        let kinds: Vec<String> = request.kinds.iter().map(|kind| format!("'{kind}'")).collect();
+        conditions.push(format!("i.kind IN ({})", kinds.join(", ")));
+    }
+    if let Some(filter) = &request.filter {
+        let (sql, bound) = filter.sql();
+        conditions.push(sql.to_owned());
+        values.extend(bound.iter().cloned());
+    }
+    let own: Vec<String> = request.query.parts.iter().filter_map(|p| item_of(&p.what)).map(|id| id.to_string()).collect();
+    if !own.is_empty() {
+        conditions.push(format!("i.id NOT IN ({})", own.join(", ")));
+    }
+    if conditions.is_empty() { ("1".to_owned(), values) } else { (conditions.join(" AND "), values) }
+}
+
+/// An answer on its way to be told.
+struct Shown {
+    /// The item as a model sees it, or as words do where none was asked.
+    candidate: Candidate,
+    /// The part that holds words of the query, if any does.
+    words_in: Option<i64>,
+    all_words: bool,
+    fused: Option<f64>,
+    lanes: Vec<InLane>,
+}
+
+impl Shown {
+    /// As the one lane that was asked sees it.
+    fn alone(candidate: Candidate) -> Shown {
+        Shown { candidate, words_in: None, all_words: false, fused: None, lanes: Vec::new() }
+    }
+
+    fn strength(&self) -> Strength {
+        Strength::of(self.candidate.chance, self.all_words)
+    }
+}
+
+/// See [`SearchReply::cut`]; `limit` is how many were asked for.
+fn cut(shown: &[Shown], limit: usize) -> Option<usize> {
+    let known = shown.iter().any(|s| s.strength() != Strength::Unknown);
+    let cut = shown.iter().rposition(|s| s.strength().stands_out()).map_or(0, |last| last + 1);
+    (known && (cut < shown.len() || cut < limit)).then_some(cut)
+}
+
+impl Library {
+    /// The items whose texts or names hold words of a query.
+    fn by_words(
+        &self,
+        reader: &Connection,
+        words: &words::Asked,
+        field: Field,
+        request: &SearchRequest,
+        depth: usize,
+    ) -> Result<Option<Vec<Holds>>> {
+        let (sql, values) = condition(request);
+        words.find(reader, field, (&sql, &values), depth).map_err(self.store.err("cannot look for words"))
+    }
+
+    /// How many items kinds and filter leave.
+    fn n_allowed(&self, reader: &Connection, request: &SearchRequest) -> Result<usize> {
+        let (sql, values) = condition(request);
+        let count = || -> rusqlite::Result<i64> {
+            reader
+                .prepare_cached(&format!("SELECT count(*) FROM items i WHERE {sql}"))?
+                .query_row(params_from_iter(values), |row| row.get(0))
+        };
+        Ok(count().map_err(self.store.err("cannot count items"))? as usize)
+    }
+
+    /// The best `k` of several rankings, joined by reciprocal ranks.
+    fn joined(
+        &self,
+        asked: &[Asked<'_>],
+        rankings: &[Ranked],
+        by_words: &[(Field, Vec<Holds>)],
+        k: usize,
+    ) -> Result<Vec<Shown>> {
+        // By rank alone: an item's score here is its place, negated, which `f32` holds exactly up to 2^24.
+        let hit = |(at, item): (usize, i64)| Score::new(-(at as f32)).ok().map(|score| Hit { id: item as u64, score });
+        let of_models = rankings.iter().map(|r| r.candidates.iter().map(|c| c.item).enumerate().filter_map(hit).collect());
+        let of_words = by_words.iter().map(|(_, found)| found.iter().map(|h| h.item).enumerate().filter_map(hit).collect());
+        let lists: Vec<Vec<Hit>> = of_models.chain(of_words).collect();
+        let heads: Vec<&[Hit]> = lists.iter().map(|list| &list[..list.len().min(JOINED)]).collect();
+        let joined = fuse(&heads, &Fusion::default(), Normalisation::None)?;
+        let mut order: Vec<(i64, Option<f64>)> = joined.iter().map(|hit| (hit.id as i64, Some(hit.score))).collect();
+        let mut seen: HashSet<i64> = order.iter().map(|(item, _)| *item).collect();
+        let deepest = lists.iter().map(Vec::len).max().unwrap_or(0);
+        for at in JOINED..deepest {
+            let further = lists.iter().filter_map(|list| list.get(at)).map(|hit| hit.id as i64);
+            order.extend(further.filter(|item| seen.insert(*item)).map(|item| (item, None)));
+        }
+        let places: Vec<HashMap<i64, usize>> =
+            lists.iter().map(|list| list.iter().enumerate().map(|(at, hit)| (hit.id as i64, at)).collect()).collect();
+        let mut all = Vec::new();
+        for (item, score) in order.into_iter().take(k) {
+            let held: Vec<(usize, usize)> =
+                places.iter().enumerate().filter_map(|(list, places)| places.get(&item).map(|at| (list, *at))).collect();
+            let words: Vec<(Field, &Holds)> = held
+                .iter()
+                .filter_map(|(list, at)| {
+                    by_words.get(list.checked_sub(rankings.len())?).map(|(field, found)| (*field, &found[*at]))
+                })
+                .collect();
+            let model = held.iter().filter(|(list, _)| *list < rankings.len()).min_by_key(|(list, at)| (*at, *list));
+            let seen = match (model, words.first()) {
+                (Some((list, at)), _) => Some(rankings[*list].candidates[*at].clone()),
+                // Only its words were found: told with the closeness that the first model which knows it sees there.
+                (None, Some((_, holds))) => {
+                    let seen =
+                        asked.iter().zip(rankings).find_map(|(asked, ranked)| closeness_of(asked, &ranked.live, holds.segment));
+                    Some(seen.unwrap_or_else(|| Candidate::by_words(holds)))
+                }
+                (None, None) => None,
+            };
+            let Some(mut candidate) = seen else { continue };
+            let words_in = words.iter().find(|(field, _)| *field == Field::Texts).map(|(_, holds)| holds.segment);
+            if let Some(segment) = words_in.filter(|_| candidate.via == Modality::Text) {
+                candidate.segment = segment;
+            }
+            let in_lane = |(list, at): &(usize, usize)| match rankings.get(*list) {
+                Some(ranked) => {
+                    let c = &ranked.candidates[*at];
+                    let (z, chance) = (c.z.map(|z| z as f32), c.chance.map(|c| c as f32));
+                    InLane { lane: ranked.lane.clone(), rank: at + 1, score: c.score as f32, z, chance }
+                }
+                None => {
+                    let (field, found) = &by_words[list - rankings.len()];
+                    InLane {
+                        lane: name_of(*field).to_owned(),
+                        rank: at + 1,
+                        score: found[*at].score as f32,
+                        z: None,
+                        chance: None,
+                    }
+                }
+            };
+            all.push(Shown {
+                candidate,
+                words_in,
+                all_words: words.iter().any(|(_, holds)| holds.all),
+                fused: score,
+                lanes: held.iter().map(in_lane).collect(),
+            });
+        }
+        Ok(all)
+    }
+
+    /// Those that stand out, by their dates.
+    fn dated(&self, reader: &Connection, mut shown: Vec<Shown>, cut: Option<usize>, order: Order) -> Result<Vec<Shown>> {
+        shown.truncate(cut.unwrap_or(DATED).min(DATED));
+        let taken = |item: i64| -> rusqlite::Result<Option<String>> {
+            let mut statement = reader.prepare_cached("SELECT taken FROM items WHERE id = ?1")?;
+            Ok(statement.query_row([item], |row| row.get(0)).optional()?.flatten())
+        };
+        let err = self.store.err("cannot read dates");
+        let dates = shown.iter().map(|s| taken(s.candidate.item)).collect::<rusqlite::Result<Vec<_>>>().map_err(err)?;
+        let mut dated: Vec<(Option<String>, Shown)> = dates.into_iter().zip(shown).collect();
+        dated.sort_by(|(a, _), (b, _)| match (a, b) {
+            (Some(a), Some(b)) if order == Order::Newest => b.cmp(a),
+            (Some(a), Some(b)) => a.cmp(b),
+            (a, b) => a.is_none().cmp(&b.is_none()),
+        });
+        Ok(dated.into_iter().map(|(_, shown)| shown).collect())
+    }
+}
+
+/// One part of an item as a lane sees it; `None` where the lane has no vector of it.
+fn closeness_of(asked: &Asked<'_>, live: &Live, segment: i64) -> Option<Candidate> {
+    let row = live.index.row_of(segment as u64)?;
+    let (modality, rows) = live.by_modality.iter().find(|(_, rows)| rows.contains(row))?;
+    let weighed = Weighed::new(asked.lane.space(), live, &asked.parts, *modality);
+    let score = closeness(asked.lane.space().ranking_metric(), &weighed.combined, live.index.vector(row));
+    Some(weighed.candidate(live, row, score, rows.count()))
+}
+
 /// Refuses what no lane can answer.
 fn check(request: &SearchRequest) -> Result<()> {
     let refuse = |reason: &str| Err(EngineError::Query(reason.to_owned()));
@@ -468,40 +890,6 @@ fn check(request: &SearchRequest) -> Result<()> {
         return refuse("the query says only what is not wanted: add a part that is");
     }
     Ok(())
-}
-
-/// An item in the joined ranking of several lanes.
-struct Fused {
-    score: f64,
-    /// The lane that ranks it best, the first of several, and its place there.
-    best: usize,
-    at: usize,
-    lanes: Vec<InLane>,
-}
-
-/// The best `k` of several rankings, joined by reciprocal ranks.
-fn fused(rankings: &[Ranked], k: usize) -> Result<Vec<Fused>> {
-    // By rank alone: an item's score here is its place, negated, which `f32` holds exactly up to 2^24.
-    let hit = |(at, candidate): (usize, &Candidate)| {
-        Score::new(-(at as f32)).ok().map(|score| Hit { id: candidate.item as u64, score })
-    };
-    let lists: Vec<Vec<Hit>> = rankings.iter().map(|r| r.candidates.iter().enumerate().filter_map(hit).collect()).collect();
-    let fused = fuse(&lists, &Fusion::default(), Normalisation::None)?;
-    let places: Vec<HashMap<i64, usize>> =
-        rankings.iter().map(|r| r.candidates.iter().enumerate().map(|(at, c)| (c.item, at)).collect()).collect();
-    let one = |hit: &chiasm_index::FusedHit| {
-        let item = hit.id as i64;
-        let held: Vec<(usize, usize)> =
-            places.iter().enumerate().filter_map(|(lane, places)| places.get(&item).map(|at| (lane, *at))).collect();
-        let (best, at) = held.iter().copied().min_by_key(|(lane, at)| (*at, *lane))?;
-        let in_lane = |(lane, at): &(usize, usize)| {
-            let c = &rankings[*lane].candidates[*at];
-            let (z, chance) = (c.z.map(|z| z as f32), c.chance.map(|c| c as f32));
-            InLane { lane: rankings[*lane].lane.clone(), rank: at + 1, score: c.score as f32, z, chance }
-        };
-        Some(Fused { score: hit.score, best, at, lanes: held.iter().map(in_lane).collect() })
-    };
-    Ok(fused.iter().take(k).filter_map(one).collect())
 }
 
 /// Items among which is searched. Only a filter needs them counted anew.
@@ -563,7 +951,7 @@ fn intersection(a: &RowSet, b: &RowSet) -> RowSet {
 #[derive(Clone, Debug)]
 struct Candidate {
     item: i64,
-    row: usize,
+    segment: i64,
     via: Modality,
     /// Closeness as it is told.
     score: f64,
@@ -574,6 +962,12 @@ struct Candidate {
 }
 
 impl Candidate {
+    /// Where no model was asked: as close as its words are.
+    fn by_words(holds: &Holds) -> Candidate {
+        let Holds { item, segment, score, .. } = *holds;
+        Candidate { item, segment, via: Modality::Text, score, uncrowded: score, z: None, chance: None }
+    }
+
     fn rank(&self, calibrated: bool) -> f64 {
         self.z.filter(|_| calibrated).unwrap_or(self.uncrowded)
     }
@@ -655,12 +1049,13 @@ impl<'a> Weighed<'a> {
             (Some(figures), [_]) => Some(figures[0].share_above(scores[0]) * n_rows as f64),
             _ => None,
         };
-        Candidate { item: live.items[row], row, via: self.modality, score, uncrowded, z, chance }
+        let segment = live.index.ids()[row] as i64;
+        Candidate { item: live.items[row], segment, via: self.modality, score, uncrowded, z, chance }
     }
 }
 
-fn found(reader: &Connection, live: &Live, candidate: &Candidate) -> rusqlite::Result<Option<Found>> {
-    let segment = live.index.ids()[candidate.row] as i64;
+fn found(reader: &Connection, shown: &Shown, words: Option<&words::Asked>) -> rusqlite::Result<Option<Found>> {
+    let candidate = &shown.candidate;
     let sql = format!(
         "SELECT i.kind, p.path, s.span_unit, s.span_start, s.span_end, t.body, {METADATA_COLUMNS}
         FROM items i
@@ -671,7 +1066,7 @@ fn found(reader: &Connection, live: &Live, candidate: &Candidate) -> rusqlite::R
     );
     let read = |row: &rusqlite::Row<'_>| {
         let body: Option<String> = row.get(5)?;
-        Ok(Found {
+        let found = Found {
             item: candidate.item,
             path: path_of(row.get(1)?),
             kind: modality_at(row, 0)?,
@@ -681,19 +1076,34 @@ fn found(reader: &Connection, live: &Live, candidate: &Candidate) -> rusqlite::R
             chance: candidate.chance.map(|c| c as f32),
             rerank_score: None,
             span: span_at(row, 2)?,
-            snippet: body.map(|b| one_line(&b)),
+            snippet: None,
+            marks: Vec::new(),
+            all_words: shown.all_words,
             metadata: item_metadata(row, 6)?,
-            fused: None,
-            lanes: Vec::new(),
-        })
+            fused: shown.fused,
+            lanes: shown.lanes.clone(),
+        };
+        Ok((found, body))
     };
-    let Some(mut found) = reader.prepare_cached(&sql)?.query_row((candidate.item, segment), read).optional()? else {
+    let Some((mut found, mut body)) =
+        reader.prepare_cached(&sql)?.query_row((candidate.item, candidate.segment), read).optional()?
+    else {
         return Ok(None);
     };
-    if found.snippet.is_none() {
+    if let Some(segment) = shown.words_in.filter(|segment| *segment != candidate.segment) {
+        let sql = "SELECT body FROM texts WHERE segment = ?1";
+        body = reader.prepare_cached(sql)?.query_row([segment], |row| row.get(0)).optional()?;
+    }
+    if body.is_none() {
         let sql = "SELECT t.body FROM segments s JOIN texts t ON t.segment = s.id WHERE s.item = ?1 ORDER BY s.id LIMIT 1";
-        let body: Option<String> = reader.prepare_cached(sql)?.query_row([candidate.item], |row| row.get(0)).optional()?;
-        found.snippet = body.map(|b| one_line(&b));
+        body = reader.prepare_cached(sql)?.query_row([candidate.item], |row| row.get(0)).optional()?;
+    }
+    match (body, words) {
+        (Some(body), Some(words)) => {
+            let (snippet, marks) = words.passage(&body);
+            (found.snippet, found.marks) = (Some(snippet), marks);
+        }
+        (body, _) => found.snippet = body.map(|body| one_line(&body)),
     }
     Ok(Some(found))
 }

@@ -101,6 +101,7 @@ impl Store {
         let tx = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&err)?;
         tx.execute_batch(SCHEMA).map_err(&err)?;
         tx.execute_batch(LANES).map_err(&err)?;
+        crate::words::catch_up(&tx).map_err(&err)?;
         for (name, space) in lanes {
             insert_lane(&tx, name, space, true).map_err(&err)?;
         }
@@ -173,6 +174,7 @@ impl Writer {
         let err = EngineError::store("cannot store", &self.library);
         let tx = self.connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(&err)?;
         let done = work(&tx).map_err(&err)?;
+        crate::words::catch_up(&tx).map_err(&err)?;
         tx.execute("UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'generation'", []).map_err(&err)?;
         tx.commit().map_err(&err)?;
         Ok(done)
@@ -237,6 +239,8 @@ fn open_writable(library: &Path, create: bool) -> Result<Connection> {
     connection.pragma_update(None, "journal_mode", "WAL").map_err(&err)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(&err)?;
     connection.pragma_update(None, "foreign_keys", true).map_err(&err)?;
+    // A row that replaces another removes that one, also for the triggers that keep derived tables true.
+    connection.pragma_update(None, "recursive_triggers", true).map_err(&err)?;
     // A database may come from a stranger: nothing in its schema may run more than plain SQL.
     connection.pragma_update(None, "trusted_schema", false).map_err(&err)?;
     connection.set_prepared_statement_cache_capacity(64);
