@@ -1,0 +1,1 @@
+export function libraryPage(main) { return { update() {}, unmount() {} }; }

@@ -1,0 +1,1 @@
+export function mapPage(main) { return { update() {}, unmount() {} }; }
