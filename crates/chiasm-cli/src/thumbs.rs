@@ -89,9 +89,7 @@ pub(crate) fn thumbnail(path: &Path, protocol: Protocol) -> Option<String> {
         Media::Video(mut video) => Arc::unwrap_or_clone(video.frames.swap_remove(video.spread(1)[0])),
         Media::Text(_) | Media::Audio(_) | Media::Series(_) => return None,
     };
-    let scale = f64::from(SIDE) / f64::from(image.width.max(image.height));
-    let side = |n: u32| ((f64::from(n) * scale).round() as u32).clamp(1, SIDE);
-    let small = if scale < 1.0 { chiasm_media::resize(&image, side(image.width), side(image.height)) } else { image };
+    let small = chiasm_media::shrink(image, SIDE);
     let mut png = Cursor::new(Vec::new());
     PngEncoder::new(&mut png).write_image(&small.rgb, small.width, small.height, image::ExtendedColorType::Rgb8).ok()?;
     Some(draw(png.get_ref(), protocol))

@@ -17,7 +17,7 @@ use serde::Serialize;
 
 use crate::calibrate::PairScores;
 use crate::space::mean;
-use crate::{EngineError, Language, Prompts, Result, Space};
+use crate::{Embedded, EngineError, Language, Prompts, Result, Space};
 
 /// Texts that are embedded in one call of an encoder.
 const TEXTS_AT_A_TIME: usize = 256;
@@ -99,12 +99,23 @@ impl<'a> Classifier<'a> {
     /// # Errors
     /// Those of [`Space::embed`].
     pub fn classify(&self, media: &Media) -> Result<Vec<LabelScore>> {
-        let x = self.space.embed_query(media)?;
-        let ready = self.ready(media.modality())?;
+        self.ranked(media.modality(), &self.space.embed_query(media)?)
+    }
+
+    /// The same for media whose vectors were made before.
+    ///
+    /// # Errors
+    /// [`EngineError::NoView`], [`EngineError::NoEncoder`] where the space has no vector of them; those of [`Space::embed`].
+    pub fn classify_embedded(&self, embedded: &Embedded) -> Result<Vec<LabelScore>> {
+        self.ranked(embedded.modality(), embedded.vector(self.space)?)
+    }
+
+    fn ranked(&self, kind: Modality, x: &[f32]) -> Result<Vec<LabelScore>> {
+        let ready = self.ready(kind)?;
         let scores: Vec<f32> = ready
             .vectors
             .chunks_exact(self.space.dim())
-            .map(|label| crate::calibrate::closeness(self.space.metric(), &x, label))
+            .map(|label| crate::calibrate::closeness(self.space.metric(), x, label))
             .collect();
         let probabilities = ready.logits.probabilities(&scores);
         let row = |((label, score), probability): ((&String, &f32), f64)| LabelScore {

@@ -80,6 +80,21 @@ pub struct LibraryInfo {
 }
 
 impl Library {
+    /// Files and folders that were indexed.
+    ///
+    /// # Errors
+    /// [`crate::EngineError::Store`].
+    pub fn roots(&self) -> Result<Vec<PathBuf>> {
+        let reader = self.store.reader()?;
+        let read = || -> rusqlite::Result<Vec<PathBuf>> {
+            reader
+                .prepare_cached("SELECT path FROM roots ORDER BY path")?
+                .query_map([], |row| Ok(path_of(row.get(0)?)))?
+                .collect()
+        };
+        read().map_err(self.store.err("cannot read the roots"))
+    }
+
     /// What the library holds.
     ///
     /// # Errors

@@ -104,6 +104,14 @@ impl Library {
         self.first().space()
     }
 
+    /// Counts every change of what the library holds, also those that other processes make.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`].
+    pub fn generation(&self) -> Result<i64> {
+        store::generation(&*self.store.reader()?).map_err(self.store.err("cannot read the generation"))
+    }
+
     /// The item at a path (as given, or made absolute), or of a number.
     ///
     /// # Errors
@@ -129,6 +137,20 @@ impl Library {
     /// [`EngineError::NoSuchItem`].
     pub fn item(&self, id: i64) -> Result<Item> {
         self.item_by_id(&*self.store.reader()?, id)
+    }
+
+    /// The item of a content, by the BLAKE3 of its bytes in hexadecimal.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`].
+    pub fn item_of_hash(&self, hash: &str) -> Result<Option<i64>> {
+        let Ok(hash) = blake3::Hash::from_hex(hash) else { return Ok(None) };
+        let reader = self.store.reader()?;
+        let find = || -> rusqlite::Result<Option<i64>> {
+            let mut statement = reader.prepare_cached("SELECT id FROM items WHERE hash = ?1")?;
+            statement.query_row([hash.as_bytes()], |row| row.get(0)).optional()
+        };
+        find().map_err(self.store.err("cannot look for a content"))
     }
 
     fn item_by_id(&self, connection: &Connection, id: i64) -> Result<Item> {
@@ -290,7 +312,8 @@ pub(crate) fn one_line(text: &str) -> String {
 }
 
 fn refuse_other_files(dir: &Path) -> Result<()> {
-    let own = [store::FILE_NAME, live::FILE_NAME, SPACE_FILE, crate::lock::FILE_NAME, "space-", "exact-"];
+    let own =
+        [store::FILE_NAME, live::FILE_NAME, SPACE_FILE, crate::lock::FILE_NAME, "space-", "exact-", "cells", "tokens.json"];
     for entry in std::fs::read_dir(dir).map_err(EngineError::io("cannot list", dir))? {
         let name = entry.map_err(EngineError::io("cannot list", dir))?.file_name();
         let name = name.to_string_lossy();

@@ -83,6 +83,17 @@ impl Embedded {
         self.modality
     }
 
+    /// Its vector in a space.
+    pub(crate) fn vector(&self, space: &Space) -> Result<&[f32]> {
+        match self.vectors.get(space.fingerprint()) {
+            Some(vector) => Ok(vector),
+            None => {
+                space.view_of(self.modality)?;
+                Err(EngineError::NoEncoder { modality: self.modality })
+            }
+        }
+    }
+
     /// Its words, if it is a text.
     pub fn text(&self) -> Option<&str> {
         self.text.as_deref()
@@ -376,6 +387,26 @@ impl Library {
         }
     }
 
+    /// An item as something to ask with, by the vectors that are stored of it.
+    ///
+    /// # Errors
+    /// [`EngineError::NoSuchItem`] where no lane has a vector of it.
+    pub fn embedded_item(&self, id: i64) -> Result<Embedded> {
+        let (mut vectors, mut kind) = (BTreeMap::new(), None);
+        for lane in &self.lanes {
+            match self.item_vector(lane, id) {
+                Ok((modality, vector)) => {
+                    kind = Some(modality);
+                    vectors.insert(lane.space().fingerprint().to_owned(), vector);
+                }
+                Err(EngineError::NoSuchItem(_)) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        let modality = kind.ok_or_else(|| EngineError::NoSuchItem(id.to_string()))?;
+        Ok(Embedded { modality, text: None, vectors })
+    }
+
     /// The answers in their order from `skip` on, at most `k`: at least the best `depth` of each kind are looked at.
     fn rank(&self, request: &SearchRequest, depth: usize, skip: usize, k: usize) -> Result<SearchReply> {
         let started = Instant::now();
@@ -625,13 +656,7 @@ impl Library {
         let (modality, vector) = match &part.what {
             QueryMedia::Media(media) => (media.modality(), space.embed_query(media)?),
             QueryMedia::Item(id) => self.item_vector(lane, *id)?,
-            QueryMedia::Embedded(embedded) => match embedded.vectors.get(space.fingerprint()) {
-                Some(vector) => (embedded.modality, vector.clone()),
-                None => {
-                    space.view_of(embedded.modality)?;
-                    return Err(EngineError::NoEncoder { modality: embedded.modality });
-                }
-            },
+            QueryMedia::Embedded(embedded) => (embedded.modality, embedded.vector(space)?.to_vec()),
             QueryMedia::Vector(modality, numbers) => {
                 space.view_of(*modality)?;
                 if numbers.len() != space.dim() {

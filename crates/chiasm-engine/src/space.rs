@@ -193,6 +193,11 @@ impl Space {
         Modality::ALL.into_iter().filter(|m| self.find_view(*m).is_some()).collect()
     }
 
+    /// Whether media of a kind can be embedded: there is a view for it whose vectors were not ready made elsewhere.
+    pub fn can_embed(&self, kind: Modality) -> bool {
+        self.find_view(kind).is_some_and(|view| self.views[view].encoder != IMPORTED)
+    }
+
     /// All that can be told of it; opens no model.
     pub fn describe(&self) -> SpaceInfo {
         let views = self.views.iter().enumerate().map(|(i, v)| ViewInfo {

@@ -46,7 +46,7 @@ use chiasm_core::{Media, Modality};
 pub use error::MediaError;
 pub use format::modality_of;
 pub use resample::resample;
-pub use resize::{Filter, resize, resize_with};
+pub use resize::{Filter, resize, resize_with, shrink};
 pub use segment::{Cut, Spans, part, segments, spans};
 pub use series::{read_npy_f32, write_npy_f32};
 pub use text::RECORD_SEPARATOR;

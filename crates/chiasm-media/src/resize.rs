@@ -62,3 +62,10 @@ fn convolved(image: &Image, width: u32, height: u32, algorithm: fir::ResizeAlg) 
     fir::Resizer::new().resize(&source, &mut target, &options).expect("source and target have one pixel type and no crop");
     Image { width, height, rgb: target.into_vec() }
 }
+
+/// The image with its longer side at most `side` pixels, in the same proportions; as it is where it is small enough.
+pub fn shrink(image: Image, side: u32) -> Image {
+    let scale = f64::from(side) / f64::from(image.width.max(image.height).max(1));
+    let to = |n: u32| ((f64::from(n) * scale).round() as u32).clamp(1, side.max(1));
+    if scale < 1.0 { resize(&image, to(image.width), to(image.height)) } else { image }
+}
