@@ -139,6 +139,16 @@ impl Lane {
         self.shared.get(store, self)
     }
 
+    /// Makes the index of the present state, as this process's own changes have left it; until it is made, others ask the one before.
+    pub(crate) fn renew(&self, store: &Store) -> Result<()> {
+        self.shared.renew(store, self)
+    }
+
+    /// Whether anything was asked of it so far.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.shared.is_loaded()
+    }
+
     /// Forgets what was loaded, so that the next question sees this process's own changes at once.
     pub(crate) fn forget(&self) {
         self.shared.forget();

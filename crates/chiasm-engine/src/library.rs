@@ -203,16 +203,13 @@ impl Library {
             remove_items_without_files(tx)
         })?;
         drop(writer);
-        self.lanes.iter().for_each(Lane::forget);
+        self.lanes.iter().filter(|lane| lane.is_loaded()).try_for_each(|lane| lane.renew(&self.store))?;
         Ok(n)
     }
 
     /// Makes the derived indexes for the present state, so that the first question does not wait for them.
     pub(crate) fn refresh(&self) -> Result<()> {
-        self.lanes.iter().try_for_each(|lane| {
-            lane.forget();
-            lane.live(&self.store).map(|_| ())
-        })
+        self.lanes.iter().try_for_each(|lane| lane.renew(&self.store))
     }
 }
 

@@ -5,12 +5,13 @@
 //! 64 MiB is read against its checksum when it is opened; beyond that the header alone is, and `chiasm verify` reads the rest.
 //!
 //! While another process or thread is indexing, the count changes with every batch. A reader then goes on with what it has for
-//! as long as ten times what the making took, so that its answers lag a little behind instead of each paying for a new index.
+//! as long as ten times what the making took, so that its answers lag a little behind instead of each paying for a new index; then one
+//! thread makes the next, and the others go on with the earlier one until it is there.
 //! What was removed meanwhile is still never answered: hits are joined with the database as it is now.
 
 use std::collections::{BTreeMap, HashSet};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
 
 use chiasm_core::{Modality, RowSet, VectorIndex, Vectors};
@@ -284,24 +285,57 @@ fn laid_out(space: &Space, modalities: &[Modality], vectors: &Vectors) -> Result
 
 /// The live index of a lane, shared by all threads that ask.
 #[derive(Debug, Default)]
-pub(crate) struct Shared(std::sync::Mutex<Option<Arc<Live>>>);
+pub(crate) struct Shared {
+    slot: Mutex<Option<Arc<Live>>>,
+    /// Held by the one who makes an index: the others would only make the same one.
+    making: Mutex<()>,
+}
 
 impl Shared {
-    /// What is to be searched now.
+    /// What is to be searched now. Where there is an index of an earlier state, one thread makes the next while the others go on with that.
     pub(crate) fn get(&self, store: &Store, lane: &Lane) -> Result<Arc<Live>> {
-        // Held while an index is made: the others would only make the same one.
-        let mut slot = self.0.lock().unwrap_or_else(|e| e.into_inner());
+        let current = |live: &Arc<Live>, generation: i64| live.generation == generation || live.is_fresh_enough();
         let generation = store::generation(&*store.reader()?).map_err(store.err("cannot read the generation"))?;
-        if let Some(live) = slot.as_ref().filter(|live| live.generation == generation || live.is_fresh_enough()) {
+        let earlier = self.loaded();
+        if let Some(live) = earlier.as_ref().filter(|live| current(live, generation)) {
             return Ok(Arc::clone(live));
         }
-        let live = Arc::new(Live::load(store, lane)?);
-        *slot = Some(Arc::clone(&live));
-        Ok(live)
+        let _making = match (earlier, self.making.try_lock()) {
+            (_, Ok(making)) => making,
+            (_, Err(TryLockError::Poisoned(making))) => making.into_inner(),
+            (Some(earlier), Err(TryLockError::WouldBlock)) => return Ok(earlier),
+            (None, Err(TryLockError::WouldBlock)) => self.making.lock().unwrap_or_else(|e| e.into_inner()),
+        };
+        // Whoever had to wait finds it made.
+        if let Some(live) = self.loaded().filter(|live| current(live, generation)) {
+            return Ok(live);
+        }
+        self.make(store, lane)
+    }
+
+    /// Makes the index of the present state; until it is made, others ask the one before.
+    pub(crate) fn renew(&self, store: &Store, lane: &Lane) -> Result<()> {
+        let _making = self.making.lock().unwrap_or_else(|e| e.into_inner());
+        self.make(store, lane).map(|_| ())
+    }
+
+    /// Whether anything was asked so far.
+    pub(crate) fn is_loaded(&self) -> bool {
+        self.loaded().is_some()
     }
 
     /// Forgets what was loaded, so that the next question sees this process's own changes at once.
     pub(crate) fn forget(&self) {
-        *self.0.lock().unwrap_or_else(|e| e.into_inner()) = None;
+        *self.slot.lock().unwrap_or_else(|e| e.into_inner()) = None;
+    }
+
+    fn loaded(&self) -> Option<Arc<Live>> {
+        self.slot.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+
+    fn make(&self, store: &Store, lane: &Lane) -> Result<Arc<Live>> {
+        let live = Arc::new(Live::load(store, lane)?);
+        *self.slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(Arc::clone(&live));
+        Ok(live)
     }
 }
