@@ -5,7 +5,7 @@ import { h, icon, iconButton, put, s } from './dom.js';
 import { count, duration } from './format.js';
 import { lang, LANGUAGES, setLang, t } from './i18n.js';
 import { libraryPage } from './library.js';
-import { isIndexing, listen, live, now, refreshStatus } from './live.js';
+import { isIndexing, listen, live, now, status } from './live.js';
 import { mapPage } from './map.js';
 import { toast } from './notices.js';
 import { router, startRouter } from './router.js';
@@ -112,5 +112,5 @@ signals.on('online', () => {
 });
 signals.on('busy', (seconds) => banner('busy', t('busy.banner', { n: seconds }), seconds * 1000 + 500));
 start();
-refreshStatus().catch(() => {});
+status().catch(() => {});
 listen();

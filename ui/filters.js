@@ -22,7 +22,7 @@ export function filterChips(filters, change) {
   }
   if (filters.min !== null || filters.max !== null) add(filters.min !== null && filters.max !== null ? `${bytes(filters.min)} – ${bytes(filters.max)}` : filters.min !== null ? `≥ ${bytes(filters.min)}` : `≤ ${bytes(filters.max)}`, { min: null, max: null });
   if (filters.box) add(t('filter.inBox'), { box: null });
-  if (filters.where) add(filters.where, { where: '' });
+  if (filters.where) add(/^id = \d+( OR id = \d+)*$/.test(filters.where) ? t('filter.chosen', { n: filters.where.split(' OR ').length }) : filters.where, { where: '' });
   if (chips.length > 1) chips.push(h('button', { type: 'button', class: 'text-button', on: { click: () => change({ ...emptyFilters(), kinds: filters.kinds }) } }, h('span', { text: t('filter.clear') })));
   return chips;
 }

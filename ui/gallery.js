@@ -13,7 +13,7 @@ import { t } from './i18n.js';
 const META = 30; // the line below a face
 const GAP = 14;
 const CUT = 76; // the line between what is related and what is not
-const OVERSCAN = 900; // pixels above and below the window that are built already
+const OVERSCAN = 700; // pixels above and below the window that are built already
 const FAST = 6; // pixels a millisecond: beyond, rows are not built until it slows down
 
 export class Gallery {
@@ -28,6 +28,7 @@ export class Gallery {
   #active = 0; // index of the item that has the tab stop
   #anchor = 0; // where a range begins
   #frame = 0;
+  #firstShown = null; // index of the first item below the header
   #lastY = 0;
   #lastT = 0;
   #settle = 0;
@@ -268,7 +269,7 @@ export class Gallery {
     for (const [key, el] of this.#built) {
       const [c, r] = key.split(':').map(Number);
       const chunk = this.#chunks[c];
-      if (chunk?.rows[r]) el.style.transform = `translateY(${chunk.top + chunk.rows[r].top}px)`;
+      if (chunk?.rows[r]) el.style.top = `${chunk.top + chunk.rows[r].top}px`;
     }
   }
 
@@ -318,6 +319,7 @@ export class Gallery {
     const from = -galleryTop - over;
     const to = -galleryTop + innerHeight + over;
     const wanted = new Set();
+    let shownFrom = null;
     const focused = document.activeElement?.closest?.('.gallery-row');
     for (let c = 0; c < this.#chunks.length; c++) {
       const chunk = this.#chunks[c];
@@ -332,7 +334,7 @@ export class Gallery {
           chunk.skeleton = h('div', { class: 'skeleton-chunk', 'aria-hidden': 'true' });
           chunk.skeleton.style.height = `${chunk.height}px`;
           chunk.skeleton.style.setProperty('--row', `${this.#wanted() + META + GAP}px`);
-          chunk.skeleton.style.transform = `translateY(${chunk.top}px)`;
+          chunk.skeleton.style.top = `${chunk.top}px`;
           this.#root.append(chunk.skeleton);
         }
         if (!fast && !chunk.failed) this.#load(chunk);
@@ -342,6 +344,7 @@ export class Gallery {
         const row = chunk.rows[r];
         const top = chunk.top + row.top;
         if (top > to || top + row.height < from) continue;
+        if (!row.cut && shownFrom === null && top > -galleryTop + 60) shownFrom = chunk.offset + row.start;
         wanted.add(`${c}:${r}`);
       }
     }
@@ -358,6 +361,7 @@ export class Gallery {
       const [c, r] = key.split(':').map(Number);
       this.#insert(key, c, r, this.#build(this.#chunks[c], this.#chunks[c].rows[r]));
     }
+    this.#firstShown = shownFrom;
     this.#keepTabStop();
   }
 
@@ -378,14 +382,14 @@ export class Gallery {
   }
 
   #build(chunk, row) {
-    const transform = `translateY(${chunk.top + row.top}px)`;
+    const top = `${chunk.top + row.top}px`;
     if (row.cut) {
       const el = h('div', { class: 'gallery-row cut', role: 'row' }, h('div', { role: 'gridcell', class: 'cut-line' }, h('span', { text: t(this.#cut === 0 ? 'cut.nothing' : 'cut.below') })));
-      el.style.transform = transform;
+      el.style.top = top;
       return el;
     }
     const el = h('div', { class: 'gallery-row', role: 'row' });
-    el.style.transform = transform;
+    el.style.top = top;
     for (let i = row.start; i < row.end; i++) {
       const entry = chunk.entries[i];
       const index = chunk.offset + i;
@@ -409,13 +413,8 @@ export class Gallery {
     const current = this.#root.querySelector('.cell[tabindex="0"]');
     if (current && Number(current.dataset.index) === this.#active) return;
     current?.setAttribute('tabindex', '-1');
-    const el = this.#cellAt(this.#active) || this.#firstVisible();
+    const el = this.#cellAt(this.#active) || this.#root.querySelector(`.cell[data-index="${this.#firstShown}"]`) || this.#root.querySelector('.cell');
     el?.setAttribute('tabindex', '0');
-  }
-
-  #firstVisible() {
-    for (const el of this.#root.querySelectorAll('.cell')) if (el.getBoundingClientRect().top > 60) return el;
-    return this.#root.querySelector('.cell');
   }
 
   #setActive(index) {

@@ -8,6 +8,11 @@ export const live = new Emitter();
 /** The last answer of /status, and of /index. */
 export const now = { status: null, index: null };
 
+let first = null;
+
+/** The status, asked for once: before it is there, nobody knows what the caller may do. */
+export const status = () => (first ||= refreshStatus().catch((error) => { first = null; throw error; }));
+
 export async function refreshStatus() {
   const status = await api.get('/status');
   now.status = status;

@@ -6,7 +6,7 @@ import { button, h, icon, iconButton, put } from './dom.js';
 import { copy } from './export.js';
 import { bytes, clock, count, dateTime, leaf, place } from './format.js';
 import { t } from './i18n.js';
-import { may } from './live.js';
+import { may, status } from './live.js';
 import { errorState, toast, toastError } from './notices.js';
 import { seriesChart } from './series.js';
 import { silence, soundView } from './sound.js';
@@ -51,7 +51,7 @@ export function sidePanel(options) {
     put(body, h('div', { class: 'skeleton-block tall' }), h('div', { class: 'skeleton-block' }), h('div', { class: 'skeleton-block' }));
     body.scrollTop = 0;
     try {
-      const about = await once(`/items/${item}`);
+      const [about] = await Promise.all([once(`/items/${item}`), status()]);
       if (panel.item !== item) return;
       draw({ ...hit, ...about, snippet: hit?.snippet ?? about.snippet }, hit, parts);
     } catch (error) {

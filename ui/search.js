@@ -8,7 +8,7 @@ import { filterChips, filterPanel, kindBar } from './filters.js';
 import { count, decimal, laneName } from './format.js';
 import { Gallery } from './gallery.js';
 import { t } from './i18n.js';
-import { live, now, refreshStatus } from './live.js';
+import { live, now, status as firstStatus } from './live.js';
 import { errorState, state as designed, toastError } from './notices.js';
 import { sidePanel } from './panel.js';
 import { go } from './router.js';
@@ -138,9 +138,10 @@ export function searchPage(main) {
     put(message);
     if (!gallery.loaded().length) gallery.setSource({ total: 60, chunk: 60, fetch: () => new Promise(() => {}) });
     try {
-      const status = now.status || (await refreshStatus());
+      await firstStatus();
       if (signal.aborted) return;
-      if (!status.library || !status.library.n_items) return nothing(status);
+      const { library } = now.status;
+      if (!library || !library.n_items) return nothing(library);
       if (mine.parts.length) await showSearch(mine, signal);
       else await showBrowse(mine, signal);
       if (y) {
@@ -172,9 +173,9 @@ export function searchPage(main) {
     listOpen = null;
   }
 
-  function nothing(status) {
+  function nothing(library) {
     empty();
-    const el = status.library
+    const el = library
       ? designed({ name: 'folder', title: t('empty.title'), text: t('empty.text'), actions: [h('a', { class: 'button primary', href: '/library' }, icon('plus', 18), h('span', { text: t('empty.add') }))], kind: 'empty' })
       : designed({ name: 'library', title: t('nolibrary.title'), text: t('nolibrary.text'), actions: [h('a', { class: 'button primary', href: '/library' }, h('span', { text: t('nolibrary.choose') }))], kind: 'empty' });
     put(message, el);

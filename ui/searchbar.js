@@ -166,8 +166,8 @@ export function searchBar({ onSubmit }) {
 }
 
 /** Files dropped anywhere on the page, or pasted into it, are asked with. Gives what undoes it. */
-export function takeFromPage(takeFiles) {
-  const veil = h('div', { class: 'veil', hidden: true, 'aria-hidden': 'true' }, h('div', { class: 'veil-card' }, icon('image', 40), h('strong', { text: t('drop.title') }), h('span', { text: t('drop.text') })));
+export function takeFromPage(takeFiles, { title = t('drop.title'), text = t('drop.text') } = {}) {
+  const veil = h('div', { class: 'veil', hidden: true, 'aria-hidden': 'true' }, h('div', { class: 'veil-card' }, icon('image', 40), h('strong', { text: title }), h('span', { text })));
   document.body.append(veil);
   const hasFiles = (event) => [...(event.dataTransfer?.types || [])].includes('Files');
   let depth = 0;

@@ -31,6 +31,12 @@ export const selection = new (class extends Emitter {
     this.emit('change');
   }
 
+  /** Adds or takes out one that is known by number alone. */
+  toggle(item) {
+    if (!this.#chosen.delete(item)) this.#chosen.set(item, null);
+    this.emit('change');
+  }
+
   clear() {
     if (!this.#chosen.size) return;
     this.#chosen.clear();
