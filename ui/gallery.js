@@ -122,6 +122,7 @@ export class Gallery {
   relayout() {
     const keepIndex = this.#topIndex();
     const before = keepIndex === null ? 0 : this.#yOf(keepIndex);
+    const hadFocus = this.#root.contains(document.activeElement);
     this.#width = this.#root.clientWidth;
     for (const el of this.#built.values()) el.remove();
     this.#built.clear();
@@ -129,6 +130,7 @@ export class Gallery {
     this.#place();
     if (keepIndex !== null && this.#galleryTop() < 0) scrollBy(0, this.#yOf(keepIndex) - before);
     this.#render();
+    if (hadFocus) this.show(this.#active, { focus: true });
   }
 
   /** Brings an item into view, and gives it the focus if asked to. */
