@@ -232,6 +232,22 @@ pub enum EngineError {
         "nothing in the library is called `{0}`: give the path of an indexed file, or an item's number as `chiasm search --json` prints it"
     )]
     NoSuchItem(String),
+    /// An item none of whose files can be read any more.
+    #[error("item {item} cannot be looked at: {reason}")]
+    ItemFile {
+        /// The item.
+        item: i64,
+        /// What is the matter with the last of its files.
+        reason: String,
+    },
+    /// A tag that cannot be kept.
+    #[error("the tag `{tag}` cannot be kept: {reason}")]
+    Tag {
+        /// The tag, or as much of it as tags may be long.
+        tag: String,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// Vectors to import that do not fit their names.
     #[error("{0}")]
     Import(String),

@@ -5,10 +5,10 @@
 //! filter    := and (OR and)*
 //! and       := not (AND not)*
 //! not       := NOT not | '(' filter ')' | condition
-//! condition := has (place | date | text | caption)
-//!            | (kind | folder | name | format) (= | !=) word
+//! condition := has (place | date | text | caption | tag)
+//!            | (kind | folder | name | format | tag) (= | !=) word
 //!            | kind in '(' word (',' word)* ')'
-//!            | (name | folder | text) contains word
+//!            | (name | folder | text | tag) contains word
 //!            | (taken | size | duration | width | height | latitude | longitude | id) (= | != | < | <= | > | >=) value
 //! ```
 //! Words are bare or in single or double quotes, doubled within to stand for themselves. Keywords may be in any case.
@@ -18,28 +18,35 @@
 //! | `kind` | `image`, `text`, `audio`, `series`, `video` |
 //! | `folder` | a pattern of `*` and `?`, ASCII letters in any case; it matches whole folder names anywhere along the path, and what lies below: `trips`, `trips/*`, `/home/me/trips` |
 //! | `name` | a pattern for the whole file name: `*.jpg` |
+//! | `tag` | a whole tag, ASCII letters in any case |
 //! | `taken` | a year, month, day or minute: `2020`, `2020-05`, `2020-05-17`, `2020-05-17T18:30`; `=` means within it, `>` after its end |
 //! | `size` | bytes, or with `kB MB GB` (thousands) or `KiB MiB GiB` (1024) |
 //! | `duration` | seconds, or with `s min h`, or `1:30` |
 //! | `width`, `height` | pixels |
 //! | `latitude`, `longitude` | degrees |
 //!
-//! An item with several files meets a condition on `folder` or `name` when one of them does. An item without a date, size in
+//! An item with several files meets a condition on `folder` or `name` when one of them does, one with several tags a condition on
+//! `tag` likewise; `!=` is met when none of them is that. An item without a date, size in
 //! pixels or place meets no condition on it, `!=` included; `NOT` turns that round.
 //!
 //! What is typed reaches the database only as bound values, never as SQL.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use chiasm_core::Modality;
+use rusqlite::Connection;
 use rusqlite::types::Value;
 
-use crate::FilterError;
+use crate::{FilterError, tags};
 
 /// Parentheses and NOTs within one another; more would only be an attack on the stack.
 const MAX_DEPTH: usize = 64;
 /// Characters of a filter.
 const MAX_CHARS: usize = 10_000;
+/// Where conditions on tags look, and where they look in a library that has no such table: there nothing meets them.
+const TAGS: &str = "FROM tags g";
+const NO_TAGS: &str = "FROM (SELECT NULL AS item, NULL AS tag) g";
 
 /// A condition on items; see the table in the documentation of [`Filter::parse`].
 #[derive(Clone, Debug, PartialEq)]
@@ -51,9 +58,9 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Reads a filter: conditions on `kind`, `folder`, `name`, `format`, `taken`, `size`, `duration`, `width`, `height`,
-    /// `latitude`, `longitude`, `id`, `has place`, `has date`, `has text`, `has caption`, `text contains 'words'`, joined by `AND`, `OR`,
-    /// `NOT` and parentheses.
+    /// Reads a filter: conditions on `kind`, `folder`, `name`, `format`, `tag`, `taken`, `size`, `duration`, `width`, `height`,
+    /// `latitude`, `longitude`, `id`, `has place`, `has date`, `has text`, `has caption`, `has tag`, `text contains 'words'`, joined by
+    /// `AND`, `OR`, `NOT` and parentheses.
     ///
     /// # Errors
     /// [`FilterError`] with the place at fault and what was expected there.
@@ -77,9 +84,11 @@ impl Filter {
         &self.source
     }
 
-    /// A condition on `items AS i`, with its values in the order of its `?`.
-    pub(crate) fn sql(&self) -> (&str, &[Value]) {
-        (&self.sql, &self.values)
+    /// A condition on `items AS i` of this library, with its values in the order of its `?`.
+    pub(crate) fn sql(&self, library: &Connection) -> rusqlite::Result<(Cow<'_, str>, &[Value])> {
+        let has_no_tags = self.sql.contains(TAGS) && !tags::exist(library)?;
+        let sql = if has_no_tags { self.sql.replace(TAGS, NO_TAGS).into() } else { Cow::Borrowed(self.sql.as_str()) };
+        Ok((sql, &self.values))
     }
 }
 
@@ -243,7 +252,7 @@ impl<'a> Parser<'a> {
 
     fn condition(&mut self) -> Result<(), FilterError> {
         const FIELDS: &str =
-            "has, kind, folder, name, format, taken, size, duration, width, height, latitude, longitude, id or text";
+            "has, kind, folder, name, format, tag, taken, size, duration, width, height, latitude, longitude, id or text";
         let field = self.take(FIELDS)?;
         if field.kind != Kind::Word {
             return Err(field.expected(FIELDS));
@@ -259,6 +268,7 @@ impl<'a> Parser<'a> {
                 self.bind(&format!("{not}(lower(i.format) = lower(?))"), [Value::Text(value)]);
                 Ok(())
             }
+            "tag" => self.tag(),
             "text" => self.text(),
             "taken" => self.taken(),
             "size" => self.number("i.size", "a size such as 500kB or 2MB", bytes),
@@ -300,13 +310,17 @@ impl<'a> Parser<'a> {
     }
 
     fn has(&mut self) -> Result<(), FilterError> {
-        const WHAT: &str = "place, date, text or caption";
+        const WHAT: &str = "place, date, text, caption or tag";
         let token = self.take(WHAT)?;
         let sql = match token.text.to_ascii_lowercase().as_str() {
             "place" => "(i.latitude IS NOT NULL)",
             "date" => "(i.taken IS NOT NULL)",
             "text" => "EXISTS (SELECT 1 FROM segments s JOIN texts t ON t.segment = s.id WHERE s.item = i.id)",
             "caption" => "EXISTS (SELECT 1 FROM captions c WHERE c.item = i.id)",
+            "tag" => {
+                self.bind(&format!("EXISTS (SELECT 1 {TAGS} WHERE g.item = i.id)"), []);
+                return Ok(());
+            }
             _ => return Err(token.expected(WHAT)),
         };
         self.bind(sql, []);
@@ -378,6 +392,20 @@ impl<'a> Parser<'a> {
 
     fn path_condition(&mut self, not: &str, sql: &str, values: impl IntoIterator<Item = Value>) {
         self.bind(&format!("{not}EXISTS (SELECT 1 FROM paths p WHERE p.item = i.id AND {sql})"), values);
+    }
+
+    fn tag(&mut self) -> Result<(), FilterError> {
+        const TAG: &str = "a tag";
+        let is_part = self.skip_word("contains");
+        let not = if is_part { "" } else { self.equal()? };
+        let value = self.value(TAG)?;
+        let tag = value.text.trim();
+        if tag.is_empty() {
+            return Err(value.expected(TAG));
+        }
+        let (condition, tag) = if is_part { ("g.tag LIKE ? ESCAPE '\\'", like(tag)) } else { ("g.tag = ?", tag.to_owned()) };
+        self.bind(&format!("{not}EXISTS (SELECT 1 {TAGS} WHERE g.item = i.id AND {condition})"), [Value::Text(tag)]);
+        Ok(())
     }
 
     fn text(&mut self) -> Result<(), FilterError> {
@@ -531,7 +559,7 @@ mod tests {
     #[test]
     fn what_is_typed_is_bound_never_pasted() {
         let filter = Filter::parse("name = 'x'') OR 1=1; DROP TABLE items --' AND text contains \"it''s\"").unwrap();
-        let (sql, values) = filter.sql();
+        let (sql, values) = (&filter.sql, &filter.values);
         assert!(!sql.contains("DROP"), "{sql}");
         assert_eq!(values[0], Value::Text("x') OR 1=1; DROP TABLE items --".to_owned()));
         assert_eq!(values.len(), sql.matches('?').count());

@@ -10,6 +10,8 @@
 //! | fill it from folders | [`Library::index`] |
 //! | put several models into it | [`Library::create_with_lanes`], [`Library::add_lane`] |
 //! | ask it | [`Library::search`] (with [`Rerank`]), [`Library::similar`], [`Library::items`], [`Library::find_item`] |
+//! | look through it | [`Library::browse`], [`Library::details`], [`Library::facets`], [`Library::refused`] |
+//! | put words on items | [`Library::set_tags`] |
 //! | look after it | [`Library::info`], [`Library::verify`], [`Library::remove`] |
 //! | name what media show | [`Classifier`] |
 //!
@@ -18,6 +20,7 @@
 //! them. A [`Library`] is `Send + Sync`: any number of threads may ask while one indexes.
 #![forbid(unsafe_code)]
 
+mod browse;
 mod calibrate;
 mod catalogue;
 mod cells;
@@ -25,6 +28,8 @@ mod classify;
 pub mod container;
 mod crowding;
 mod error;
+mod explain;
+mod facets;
 mod feature_space;
 mod fill;
 mod filter;
@@ -46,16 +51,20 @@ mod search;
 mod serial;
 mod space;
 mod store;
+mod tags;
 mod verify;
 mod walk;
 mod words;
 
+pub use browse::{BrowseRequest, Details, Entry, Page, Part, RefusedPage, Sort};
 pub use catalogue::{Item, ItemMetadata};
 pub use cells::{CELLS_FROM, CELLS_NEED, CellsInfo, DEFAULT_RECALL};
 pub use chiasm_encode::ModelDirs;
 pub use chiasm_media::{Cut, Limits};
 pub use classify::{Classifier, LabelScore, Logits, Squash};
 pub use error::{EngineError, FilterError};
+pub use explain::{DropUnit, ExplainRequest, Explanation, Heat, LaneScore, PassageDrop, StepDrop, WindowDrop, WordDrop};
+pub use facets::{Count, Facets, MonthBin, Months, Place, SizeBin, Sizes};
 pub use feature_space::{FeatureFigures, FeatureFit, FeatureReport, FeatureSpace};
 pub use filter::Filter;
 pub use fit::{ClassNames, FitOutcome, FitReport, FitRequest, FoldFigures, fit_space};

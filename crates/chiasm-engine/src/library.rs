@@ -167,7 +167,7 @@ impl Library {
         let mut reader = self.store.reader()?;
         let tx = reader.transaction().map_err(&err)?;
         let list = || -> rusqlite::Result<Vec<Item>> {
-            let (condition, values) = filter.map_or(("1", &[] as &[Value]), Filter::sql);
+            let (condition, values) = filter.map_or(Ok(("1".into(), &[] as &[Value])), |filter| filter.sql(&tx))?;
             let sql = format!("SELECT i.id FROM items i WHERE {condition} ORDER BY i.id");
             let mut statement = tx.prepare(&sql)?;
             let ids: Vec<i64> = statement.query_map(params_from_iter(values), |row| row.get(0))?.collect::<Result<_, _>>()?;

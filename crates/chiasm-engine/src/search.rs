@@ -480,10 +480,10 @@ impl Library {
 }
 
 /// One part of a query, its vector laid out for ranking.
-struct Part {
-    modality: Modality,
-    weight: f32,
-    vector: Vec<f32>,
+pub(crate) struct Part {
+    pub(crate) modality: Modality,
+    pub(crate) weight: f32,
+    pub(crate) vector: Vec<f32>,
 }
 
 fn item_of(what: &QueryMedia) -> Option<i64> {
@@ -493,7 +493,7 @@ fn item_of(what: &QueryMedia) -> Option<i64> {
     }
 }
 
-fn text_of(what: &QueryMedia) -> Option<&str> {
+pub(crate) fn text_of(what: &QueryMedia) -> Option<&str> {
     match what {
         QueryMedia::Media(Media::Text(text)) => Some(text),
         QueryMedia::Embedded(embedded) => embedded.text(),
@@ -518,9 +518,9 @@ fn name_of(field: Field) -> &'static str {
 }
 
 /// A lane with a query as it is asked there.
-struct Asked<'a> {
-    lane: &'a Lane,
-    parts: Vec<Part>,
+pub(crate) struct Asked<'a> {
+    pub(crate) lane: &'a Lane,
+    pub(crate) parts: Vec<Part>,
 }
 
 /// What a lane answers, best first.
@@ -542,7 +542,7 @@ enum NItems {
 
 impl Library {
     /// The models and the fields that a request is for.
-    fn chosen(&self, request: &SearchRequest) -> Result<(Vec<&Lane>, Vec<Field>)> {
+    pub(crate) fn chosen(&self, request: &SearchRequest) -> Result<(Vec<&Lane>, Vec<Field>)> {
         const FIELDS: [Field; 2] = [Field::Texts, Field::Names];
         if request.lanes.is_empty() {
             let fields = if request.hybrid { FIELDS.to_vec() } else { Vec::new() };
@@ -565,7 +565,7 @@ impl Library {
     }
 
     /// The lanes that can answer, and what became of each. Where words are asked as well, models need not.
-    fn asked<'a>(
+    pub(crate) fn asked<'a>(
         &'a self,
         request: &SearchRequest,
         mut lanes: Vec<&'a Lane>,
@@ -706,7 +706,7 @@ impl Library {
             allowed = Some(rows);
         }
         if let Some(filter) = &request.filter {
-            let (condition, values) = filter.sql();
+            let (condition, values) = filter.sql(reader).map_err(self.store.err("cannot filter"))?;
             let sql = format!("SELECT s.id FROM items i JOIN segments s ON s.item = i.id WHERE {condition}");
             let list = || -> rusqlite::Result<Vec<u64>> {
                 let mut statement = reader.prepare(&sql)?;
@@ -722,7 +722,7 @@ impl Library {
 }
 
 /// Kinds and filter of a request as a condition on `items AS i`, with the items asked with left out.
-fn condition(request: &SearchRequest) -> (String, Vec<Value>) {
+fn condition(reader: &Connection, request: &SearchRequest) -> rusqlite::Result<(String, Vec<Value>)> {
     let (mut conditions, mut values) = (Vec::new(), Vec::new());
     if !request.kinds.is_empty() {
         // Words of the program's own, so that they can stand in a statement as they are.
@@ -730,15 +730,15 @@ fn condition(request: &SearchRequest) -> (String, Vec<Value>) {
         conditions.push(format!("i.kind IN ({})", kinds.join(", ")));
     }
     if let Some(filter) = &request.filter {
-        let (sql, bound) = filter.sql();
-        conditions.push(sql.to_owned());
+        let (sql, bound) = filter.sql(reader)?;
+        conditions.push(sql.into_owned());
         values.extend(bound.iter().cloned());
     }
     let own: Vec<String> = request.query.parts.iter().filter_map(|p| item_of(&p.what)).map(|id| id.to_string()).collect();
     if !own.is_empty() {
         conditions.push(format!("i.id NOT IN ({})", own.join(", ")));
     }
-    if conditions.is_empty() { ("1".to_owned(), values) } else { (conditions.join(" AND "), values) }
+    Ok(if conditions.is_empty() { ("1".to_owned(), values) } else { (conditions.join(" AND "), values) })
 }
 
 /// An answer on its way to be told.
@@ -780,14 +780,15 @@ impl Library {
         request: &SearchRequest,
         depth: usize,
     ) -> Result<Option<Vec<Holds>>> {
-        let (sql, values) = condition(request);
-        words.find(reader, field, (&sql, &values), depth).map_err(self.store.err("cannot look for words"))
+        let err = self.store.err("cannot look for words");
+        let (sql, values) = condition(reader, request).map_err(&err)?;
+        words.find(reader, field, (&sql, &values), depth).map_err(err)
     }
 
     /// How many items kinds and filter leave.
     fn n_allowed(&self, reader: &Connection, request: &SearchRequest) -> Result<usize> {
-        let (sql, values) = condition(request);
         let count = || -> rusqlite::Result<i64> {
+            let (sql, values) = condition(reader, request)?;
             reader
                 .prepare_cached(&format!("SELECT count(*) FROM items i WHERE {sql}"))?
                 .query_row(params_from_iter(values), |row| row.get(0))
@@ -902,7 +903,7 @@ fn closeness_of(asked: &Asked<'_>, live: &Live, segment: i64) -> Option<Candidat
 }
 
 /// Refuses what no lane can answer.
-fn check(request: &SearchRequest) -> Result<()> {
+pub(crate) fn check(request: &SearchRequest) -> Result<()> {
     let refuse = |reason: &str| Err(EngineError::Query(reason.to_owned()));
     let parts = &request.query.parts;
     if parts.is_empty() {

@@ -38,6 +38,25 @@ pub(crate) fn span<S: Serializer>(span: &Span, s: S) -> Result<S::Ok, S::Error> 
     }
 }
 
+/// What a part covers, by its unit: `{"unit": "whole"}`, `{"unit": "s", "start", "end"}` or `{"unit": "byte", "start", "end"}`.
+pub(crate) fn unit_span<S: Serializer>(span: &Span, s: S) -> Result<S::Ok, S::Error> {
+    let mut out = s.serialize_map(None)?;
+    match span {
+        Span::Whole => out.serialize_entry("unit", "whole")?,
+        Span::Time { start_s, end_s } => {
+            out.serialize_entry("unit", "s")?;
+            out.serialize_entry("start", start_s)?;
+            out.serialize_entry("end", end_s)?;
+        }
+        Span::Bytes { start, end } => {
+            out.serialize_entry("unit", "byte")?;
+            out.serialize_entry("start", start)?;
+            out.serialize_entry("end", end)?;
+        }
+    }
+    out.end()
+}
+
 pub(crate) fn modality_from<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Modality, D::Error> {
     let word = <String as serde::Deserialize>::deserialize(d)?;
     word.parse().map_err(serde::de::Error::custom)

@@ -1,7 +1,8 @@
 //! Bytes to media: decoding under limits, cutting into segments, resizing, resampling, spectra.
 //!
 //! [`read`] takes a file's bytes, [`decode`] turns them into [`Media`] and [`Metadata`], [`segments`] cuts long media into the
-//! parts that are embedded one by one; [`resize`], [`resample`], [`spectrum`] and [`filterbank`] are what encoders build their input from. All
+//! parts that are embedded one by one; [`resize`], [`resample`], [`spectrum`] and [`filterbank`] are what encoders build their input from;
+//! [`peaks`] and [`sparkline`] are what pages draw. All
 //! are pure functions but `read`, and `decode` where it asks another program (see the table). What cannot be decoded is refused by a [`MediaError`] that names the cause and the cure;
 //! a file that merely ends early is decoded as far as it goes where its format allows, with a note.
 //!
@@ -28,6 +29,7 @@ mod error;
 pub mod filterbank;
 mod format;
 mod picture;
+mod preview;
 mod resample;
 mod resize;
 mod segment;
@@ -45,6 +47,7 @@ use chiasm_core::{Media, Modality};
 
 pub use error::MediaError;
 pub use format::modality_of;
+pub use preview::{peaks, sparkline};
 pub use resample::resample;
 pub use resize::{Filter, resize, resize_with, shrink};
 pub use segment::{Cut, Spans, part, segments, spans};
