@@ -18,8 +18,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("encode", &["core", "media", "nn"]),
     ("hub", &["core", "encode"]),
     ("engine", &["core", "media", "encode", "align", "index"]),
+    ("server", &["core", "media", "encode", "engine"]),
     ("bench", &["core", "media", "encode", "align", "index", "eval"]),
-    ("cli", &["bench", "core", "media", "encode", "hub", "align", "index", "eval", "engine", "world"]),
+    ("cli", &["bench", "server", "core", "media", "encode", "hub", "align", "index", "eval", "engine", "world"]),
 ];
 
 /// Crates that a room must never draw in, whoever asks for them.
@@ -28,8 +29,9 @@ const NEVER: &[(&str, &[&str])] = &[
     ("media", &["safetensors", "tokenizers", "gemm"]),
     ("index", &["serde", "rusqlite"]),
     ("encode", &["ureq", "rustls", "ring"]),
-    ("engine", &["clap", "indicatif", "anyhow", "ureq", "chiasm-hub"]),
-    ("cli", &["ureq", "rustls"]),
+    ("engine", &["clap", "indicatif", "anyhow", "ureq", "chiasm-hub", "axum", "tokio"]),
+    ("server", &["clap", "indicatif", "ureq", "chiasm-hub"]),
+    ("cli", &["ureq", "rustls", "axum", "tokio", "hyper"]),
 ];
 
 fn root() -> PathBuf {

@@ -30,6 +30,8 @@ pub(crate) enum BenchCommand {
     Index(IndexArgs),
     /// How fast nearest neighbours are found at which recall, beside faiss, hnswlib, usearch, ScaNN and SVS
     Ann(AnnArgs),
+    /// What a served library costs above the search itself, under a crowd, while it is filled, and when it is killed
+    Serve(crate::bench_serve::ServeArgs),
     /// A contestant of `bench encode`, which starts it
     #[command(hide = true)]
     EncodeWorker(EncodeWorkerArgs),
@@ -223,6 +225,7 @@ pub(crate) fn run(command: &BenchCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
         BenchCommand::Encode(args) => encode(args, ui),
         BenchCommand::Index(args) => index(args, ui),
         BenchCommand::Ann(args) => ann(args, ui),
+        BenchCommand::Serve(args) => crate::bench_serve::run(args, ui),
         BenchCommand::AnnWorker(args) => {
             use chiasm_bench::ann::Files;
             use chiasm_bench::ann::ours::{Worker, serve};

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod bench;
+mod bench_serve;
 mod classify;
 mod contact_sheet;
 mod demo;
@@ -20,6 +21,7 @@ mod model_store;
 mod query;
 mod rm;
 mod search;
+mod serve;
 mod space;
 mod thumbs;
 mod ui;
@@ -72,6 +74,11 @@ enum Command {
     Classify(classify::ClassifyArgs),
     /// What a library holds
     Info(info::InfoArgs),
+    /// A library in the browser and over HTTP
+    Serve(serve::ServeArgs),
+    /// Who may ask a served library
+    #[command(subcommand)]
+    Token(serve::TokenCommand),
     /// Take files out of a library; the files themselves stay
     Rm(rm::RmArgs),
     /// Check that a library is whole
@@ -114,6 +121,8 @@ fn main() -> ExitCode {
         Command::Similar(args) => search::similar(args, &ui),
         Command::Classify(args) => classify::run(args, &ui),
         Command::Info(args) => info::run(args, &ui),
+        Command::Serve(args) => serve::run(args, &ui),
+        Command::Token(command) => serve::token(command, &ui),
         Command::Rm(args) => rm::run(args, &ui),
         Command::Verify(args) => verify::run(args, &ui),
         Command::Import(args) => import::run(args, &ui),

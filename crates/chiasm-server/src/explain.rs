@@ -1,0 +1,60 @@
+//! Why an item was found.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::Json;
+use axum::extract::State;
+use chiasm_core::Cancel;
+use chiasm_engine::{ExplainRequest, Explanation};
+use chiasm_media::Limits;
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use crate::app::{App, Work};
+use crate::error::ApiError;
+use crate::metrics::Stage;
+use crate::wire::{In, Part, query};
+
+/// What is to be explained.
+#[derive(Debug, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct ExplainBody {
+    /// The question, as it was asked
+    #[schema(min_items = 1, max_items = 32)]
+    query: Vec<Part>,
+    /// The answer
+    item: i64,
+    /// Models to ask; all when empty
+    #[serde(default)]
+    lanes: Vec<String>,
+    /// Whether to tell what each word brought
+    #[serde(default)]
+    words: bool,
+    /// Whether to tell what each part of the item brought
+    #[serde(default)]
+    heat: bool,
+}
+
+/// Why an item was found: what each model sees, what each word and each part of the item brought
+///
+/// Parts of the item are hidden in turn and the rest is encoded again, which takes a second or more.
+#[utoipa::path(post, path = "/explain", tag = "search", request_body = ExplainBody, responses(
+    (status = 200, description = "Why", body = Object)
+))]
+pub(crate) async fn explain(State(app): State<Arc<App>>, In(body): In<ExplainBody>) -> Result<Json<Explanation>, ApiError> {
+    let library = app.library()?;
+    app.run(Work::Slow, move |app| {
+        let started = Instant::now();
+        let mut space = None;
+        let query = query(&body.query, app, &library, &mut space, false)?;
+        let models = [chiasm_engine::LANE_MEANING, chiasm_engine::LANE_WORDS, chiasm_engine::LANE_NAMES];
+        let lanes = body.lanes.into_iter().filter(|lane| !models.contains(&lane.as_str())).collect();
+        let ExplainBody { item, words, heat, .. } = body;
+        let request = ExplainRequest { query, item, lanes, words, heat, limits: Limits::default() };
+        let explanation = library.explain(&request, &Cancel::default())?;
+        app.metrics.stage(Stage::Explain, started.elapsed());
+        Ok(Json(explanation))
+    })
+    .await
+}
