@@ -2,7 +2,7 @@
 import { signals } from './api.js';
 import { installLogin, menu } from './dialog.js';
 import { h, icon, iconButton, put, s } from './dom.js';
-import { count, duration } from './format.js';
+import { count, duration, percent } from './format.js';
 import { lang, LANGUAGES, setLang, t } from './i18n.js';
 import { libraryPage } from './library.js';
 import { isIndexing, listen, live, now, status } from './live.js';
@@ -60,7 +60,9 @@ function showIndexing() {
   const { done, total, left_s: leftS } = now.index;
   const share = total ? done / total : 0;
   const ring = s('svg', { viewBox: '0 0 20 20', width: 18, height: 18, 'aria-hidden': 'true', class: total ? 'ring' : 'ring turning' }, s('circle', { cx: 10, cy: 10, r: 8 }), s('circle', { class: 'ring-done', cx: 10, cy: 10, r: 8, pathLength: 100, 'stroke-dasharray': `${total ? share * 100 : 25} 100` }));
-  put(pill, ring, h('span', { text: total ? `${count(done)} / ${count(total)}` : t('index.looking') }), leftS ? h('span', { class: 'muted left-s', text: t('index.left', { time: duration(leftS) }) }) : null);
+  const words = total ? t('index.of', { done: count(done), total: count(total), p: percent(share) }) : t('index.looking');
+  pill.title = leftS ? `${words}, ${t('index.left', { time: duration(leftS) })}` : words;
+  put(pill, ring, h('span', { class: 'visually-hidden', text: `${t(`index.${now.index.state}`)}: ${words}` }), total ? h('span', { 'aria-hidden': 'true', text: percent(share) }) : null);
 }
 
 function route({ pop = false } = {}) {

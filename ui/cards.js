@@ -73,18 +73,10 @@ function face(entry, width, height) {
 /** Whether a hit is likely related, as a short bar with its number. */
 export function confidenceBar(entry) {
   if (entry.confidence === null || entry.confidence === undefined) return null;
-  const bar = h('span', { class: `bar ${entry.strength || ''}`, title: t('hit.confidence', { p: percent(entry.confidence) }) }, h('span', { class: 'bar-fill' }));
+  const words = t('hit.confidence', { p: percent(entry.confidence) });
+  const bar = h('span', { class: `bar ${entry.strength || ''}`, title: words }, h('span', { class: 'bar-fill' }));
   bar.firstChild.style.width = `${Math.round(entry.confidence * 100)}%`;
-  return h('span', { class: 'confidence' }, bar, h('span', { class: 'bar-number', text: percent(entry.confidence) }));
-}
-
-/** What a screen reader says for an item. */
-export function labelOf(entry) {
-  const parts = [t(`kind.${entry.kind}`), entry.name];
-  if (entry.kind === 'text' && entry.snippet) parts.push(entry.snippet.slice(0, 120));
-  if (entry.rank) parts.push(t('hit.rank', { n: entry.rank }));
-  if (entry.confidence !== null && entry.confidence !== undefined) parts.push(t('hit.confidence', { p: percent(entry.confidence) }));
-  return parts.join(', ');
+  return h('span', { class: 'confidence' }, bar, h('span', { class: 'bar-number', 'aria-hidden': 'true', text: percent(entry.confidence) }), h('span', { class: 'visually-hidden', text: words }));
 }
 
 /** A cell of the gallery; `act` takes {open, toggle, like}. */
@@ -95,7 +87,7 @@ export function cell(entry, width, height, selected, act) {
   };
   const el = h(
     'div',
-    { class: `cell ${entry.kind}${width < 170 ? ' slim' : ''}`, role: 'gridcell', tabindex: -1, 'aria-selected': String(selected), 'aria-label': labelOf(entry), 'data-item': entry.item },
+    { class: `cell ${entry.kind}${width < 170 ? ' slim' : ''}`, role: 'gridcell', tabindex: -1, 'aria-selected': String(selected), 'data-item': entry.item },
     h(
       'div',
       { class: 'face' },
@@ -105,7 +97,7 @@ export function cell(entry, width, height, selected, act) {
         ? h('div', { class: 'quick' }, iconButton('plus', t('hit.more'), stop(() => act.like(1)), { tabindex: -1 }), iconButton('minus', t('hit.less'), stop(() => act.like(-1)), { tabindex: -1 }))
         : null,
     ),
-    h('div', { class: 'meta' }, h('span', { class: 'sign', title: t(`kind.${entry.kind}`) }, icon(entry.kind, 14)), h('span', { class: 'name', text: entry.name, title: entry.path }), confidenceBar(entry)),
+    h('div', { class: 'meta' }, h('span', { class: 'sign' }, icon(entry.kind, 14)), h('span', { class: 'visually-hidden', text: `${entry.rank ? `${t('hit.rank', { n: entry.rank })}, ` : ''}${t(`kind.${entry.kind}`)}, ` }), h('span', { class: 'name', text: entry.name, title: entry.path }), confidenceBar(entry)),
   );
   el.style.width = `${width}px`;
   el.firstChild.style.height = `${height}px`;

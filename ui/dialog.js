@@ -106,7 +106,7 @@ export function menu(anchor, items) {
     items.map(({ label, run, checked }) => h('button', { type: 'button', role: checked === undefined ? 'menuitem' : 'menuitemradio', 'aria-checked': checked === undefined ? null : String(checked), tabindex: -1, on: { click: () => { close(true); run(); } } }, label)),
   );
   anchor.setAttribute('aria-expanded', 'true');
-  document.body.append(el);
+  (anchor.closest('header, main') || document.body).append(el);
   const box = anchor.getBoundingClientRect();
   el.style.left = `${Math.max(8, Math.min(box.left, innerWidth - el.offsetWidth - 8))}px`;
   const below = box.bottom + 6 + el.offsetHeight < innerHeight;

@@ -2,8 +2,9 @@
 // who knows it; and the same as removable chips above the gallery. What can be chosen comes from /facets.
 import { api } from './api.js';
 import { debounce, h, icon, iconButton, put } from './dom.js';
-import { bytes, count, leaf, month } from './format.js';
+import { bytes, count, laneName, leaf, month } from './format.js';
 import { t } from './i18n.js';
+import { now } from './live.js';
 import { placesMap } from './places.js';
 import { emptyFilters, KINDS, whereOf } from './url.js';
 
@@ -22,6 +23,7 @@ export function filterChips(filters, change) {
   }
   if (filters.min !== null || filters.max !== null) add(filters.min !== null && filters.max !== null ? `${bytes(filters.min)} – ${bytes(filters.max)}` : filters.min !== null ? `≥ ${bytes(filters.min)}` : `≤ ${bytes(filters.max)}`, { min: null, max: null });
   if (filters.box) add(t('filter.inBox'), { box: null });
+  if (filters.lanes.length) add(t('filter.by', { what: filters.lanes.map(laneName).join(', ') }), { lanes: [] });
   if (filters.where) add(/^id = \d+( OR id = \d+)*$/.test(filters.where) ? t('filter.chosen', { n: filters.where.split(' OR ').length }) : filters.where, { where: '' });
   if (chips.length > 1) chips.push(h('button', { type: 'button', class: 'text-button', on: { click: () => change({ ...emptyFilters(), kinds: filters.kinds }) } }, h('span', { text: t('filter.clear') })));
   return chips;
@@ -121,6 +123,9 @@ export function filterPanel({ change, close }) {
       })));
     }
     if (all?.formats?.length > 1 || filters.formats.length) sections.push(section('format', t('filter.format'), checks('format', all?.formats || [], filters.formats, (x) => x, (value) => set({ formats: value }))));
+    const ways = ['', 'meaning', 'words', 'names', ...(now.status?.library?.lanes?.length > 1 ? now.status.library.lanes.map((lane) => lane.name) : [])];
+    sections.push(section('lane', t('filter.lane'), h('div', { class: 'checks', role: 'radiogroup', 'aria-label': t('filter.lane') }, ways.map((way) =>
+      h('label', { class: 'check-row' }, h('input', { type: 'radio', name: 'lane', value: way, checked: filters.lanes.join() === way, 'data-keep': `lane-${way}`, on: { change: () => set({ lanes: way ? [way] : [] }) } }), h('span', { class: 'check-name', text: way ? laneName(way) : t('filter.lanes') }))))));
     const where = h('input', { type: 'text', id: 'where', value: filters.where, spellcheck: 'false', autocapitalize: 'off', placeholder: "name = '*.jpg' AND width > 2000", 'aria-describedby': 'where-hint where-error', 'data-keep': 'where' });
     sections.push(section('where', t('filter.where'), h('form', { on: { submit: (event) => { event.preventDefault(); set({ where: where.value.trim() }); } } }, h('label', { class: 'visually-hidden', for: 'where', text: t('filter.where') }), where), whereError, h('p', { class: 'muted small', id: 'where-hint', text: t('filter.whereHint') })));
     put(body, sections);

@@ -44,6 +44,7 @@ export const leaf = (path) => path.replace(/[/\\]+$/, '').split(/[/\\]/).pop() |
 
 /** What a lane is called for people. */
 export function laneName(name) {
+  if (name === 'meaning') return t('lane.meaning');
   if (name === 'words') return t('lane.words');
   if (name === 'names') return t('lane.names');
   return t('lane.model', { name });

@@ -356,7 +356,7 @@ export class Gallery {
       this.#built.delete(key);
     }
     // A wild scroll shows empty ground for some frames rather than stalling.
-    let budget = fast ? 3 : Infinity;
+    let budget = fast ? 2 : Infinity;
     for (const key of wanted) {
       if (this.#built.has(key)) continue;
       if (budget-- <= 0) break;

@@ -227,7 +227,7 @@ export function libraryPage(main) {
     return h('section', { class: 'panel-card', 'aria-labelledby': 'refused-title' },
       h('div', { class: 'card-head' }, h('h2', { id: 'refused-title', text: t('refused.title') }), h('span', { class: 'number', text: count(total) })),
       h('p', { class: 'muted small', text: t('refused.text') }),
-      h('div', { class: 'table-scroll', tabindex: 0, role: 'region', 'aria-labelledby': 'refused-title' }, h('table', { class: 'refused' }, h('thead', null, h('tr', null, h('th', { scope: 'col', text: t('refused.file') }), h('th', { scope: 'col', text: t('refused.reason') }))), rows)), more);
+      h('div', { class: 'table-scroll', tabindex: 0, role: 'region', 'aria-label': t('refused.list') }, h('table', { class: 'refused' }, h('thead', null, h('tr', null, h('th', { scope: 'col', text: t('refused.file') }), h('th', { scope: 'col', text: t('refused.reason') }))), rows)), more);
   }
 
   // In numbers -----------------------------------------------------------------------------------------------------------

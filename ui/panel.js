@@ -41,7 +41,7 @@ export function sidePanel(options) {
     put(body);
   }
 
-  async function show(item, hit, parts) {
+  async function show(item, hit, parts, lanes = []) {
     if (panel.item === item && !el.hidden) return;
     why?.cancel();
     if (panel.item !== null) silence(api.file(panel.item));
@@ -53,17 +53,17 @@ export function sidePanel(options) {
     try {
       const [about] = await Promise.all([once(`/items/${item}`), status()]);
       if (panel.item !== item) return;
-      draw({ ...hit, ...about, snippet: hit?.snippet ?? about.snippet }, hit, parts);
+      draw({ ...hit, ...about, snippet: hit?.snippet ?? about.snippet }, hit, parts, lanes);
     } catch (error) {
-      if (panel.item === item) put(body, errorState(error, () => { panel.item = null; show(item, hit, parts); }));
+      if (panel.item === item) put(body, errorState(error, () => { panel.item = null; show(item, hit, parts, lanes); }));
     }
   }
 
-  function draw(entry, hit, parts) {
+  function draw(entry, hit, parts, askedLanes) {
     title.textContent = entry.name;
     title.title = entry.path;
     const stage = stageOf(entry);
-    why = parts.length ? whySection({ parts, item: entry.item, lanes: hit?.lanes, overlay: stage.overlay }) : null;
+    why = parts.length ? whySection({ parts, item: entry.item, askedLanes, lanes: hit?.lanes, overlay: stage.overlay }) : null;
     put(
       body,
       stage.el,

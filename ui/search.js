@@ -142,6 +142,7 @@ export function searchPage(main) {
       if (signal.aborted) return;
       const { library } = now.status;
       if (!library || !library.n_items) return nothing(library);
+      page.classList.remove('bare');
       if (mine.parts.length) await showSearch(mine, signal);
       else await showBrowse(mine, signal);
       if (y) {
@@ -175,6 +176,7 @@ export function searchPage(main) {
 
   function nothing(library) {
     empty();
+    page.classList.add('bare');
     const el = library
       ? designed({ name: 'folder', title: t('empty.title'), text: t('empty.text'), actions: [h('a', { class: 'button primary', href: '/library' }, icon('plus', 18), h('span', { text: t('empty.add') }))], kind: 'empty' })
       : designed({ name: 'library', title: t('nolibrary.title'), text: t('nolibrary.text'), actions: [h('a', { class: 'button primary', href: '/library' }, h('span', { text: t('nolibrary.choose') }))], kind: 'empty' });
@@ -184,7 +186,7 @@ export function searchPage(main) {
   }
 
   async function showSearch({ parts, filters, sort }, signal) {
-    const body = { query: parts.map(wirePart), kinds: filters.kinds, where: whereOf(filters), lanes: [], sort: sort || 'relevance' };
+    const body = { query: parts.map(wirePart), kinds: filters.kinds, where: whereOf(filters), lanes: filters.lanes, sort: sort || 'relevance' };
     const ask = (offset, k, s) => api.post('/search', { ...body, offset, k }, s);
     const first = await ask(0, SEARCH_CHUNK, signal);
     if (signal.aborted) return;
@@ -303,7 +305,7 @@ export function searchPage(main) {
       return;
     }
     page.classList.add('with-panel');
-    panel.show(query.item, hits.get(query.item), query.parts);
+    panel.show(query.item, hits.get(query.item), query.parts, query.filters.lanes);
     isolate(panel.el, narrow.matches);
     gallery.mark(query.item);
     if (was === null) {

@@ -3,13 +3,13 @@
 //   /?q=a+dog&q=people&like=12&file=UPLOAD&w=1,-1,0.5,1      parts in order; `w` only when a weight is not 1, negative to keep away from
 //    &kind=image,text&folder=/photos&tag=cat&format=JPEG      filters; folder and format may come again (any of them), tag too (all of them)
 //    &from=2020-01&to=2020-12&min=1000&max=2000000&box=S,W,N,E&where=...   `where` is in the filter's own language
-//    &sort=newest&item=12                                     `item` is open in the side panel
+//    &lane=words&sort=newest&item=12                          by which ways to search; `item` is open in the side panel
 
 const PART_KEYS = { q: 'text', like: 'item', file: 'upload' };
 const SORTS = ['relevance', 'newest', 'oldest', 'largest', 'smallest', 'name'];
 export const KINDS = ['image', 'text', 'audio', 'video', 'series'];
 
-export const emptyFilters = () => ({ kinds: [], folders: [], tags: [], formats: [], from: '', to: '', min: null, max: null, box: null, where: '' });
+export const emptyFilters = () => ({ kinds: [], folders: [], tags: [], formats: [], from: '', to: '', min: null, max: null, box: null, where: '', lanes: [] });
 
 /** Reads the query string. What makes no sense is left out. */
 export function readUrl(search) {
@@ -37,6 +37,7 @@ export function readUrl(search) {
   const box = (params.get('box') || '').split(',').map(Number);
   if (box.length === 4 && box.every(Number.isFinite)) filters.box = { south: box[0], west: box[1], north: box[2], east: box[3] };
   filters.where = (params.get('where') || '').trim();
+  filters.lanes = (params.get('lane') || '').split(',').filter(Boolean);
   const sort = SORTS.includes(params.get('sort')) ? params.get('sort') : '';
   const item = /^\d+$/.test(params.get('item') || '') ? Number(params.get('item')) : null;
   return { parts, filters, sort, item };
@@ -58,6 +59,7 @@ export function writeUrl({ parts, filters, sort, item }) {
   for (const key of ['from', 'to', 'where']) if (filters[key]) params.set(key, filters[key]);
   for (const key of ['min', 'max']) if (filters[key] !== null) params.set(key, filters[key]);
   if (filters.box) params.set('box', ['south', 'west', 'north', 'east'].map((side) => filters.box[side]).join(','));
+  if (filters.lanes.length) params.set('lane', filters.lanes.join(','));
   if (sort) params.set('sort', sort);
   if (item) params.set('item', item);
   const text = params.toString().replaceAll('%2F', '/').replaceAll('%2C', ',');

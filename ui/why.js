@@ -8,10 +8,10 @@ import { errorState } from './notices.js';
 import { wirePart } from './url.js';
 
 /**
- * A section with a button. `parts` is the query, `overlay(heat)` shows a grid over the picture in the panel (null takes it away),
- * `durationS` the length of a sound.
+ * A section with a button. `parts` is the query, `askedLanes` the ways it was asked by (none: all), `lanes` what the hit itself tells of them,
+ * `overlay(heat)` shows a grid over the picture in the panel (null takes it away).
  */
-export function whySection({ parts, item, lanes = [], overlay }) {
+export function whySection({ parts, item, askedLanes = [], lanes = [], overlay }) {
   const body = h('div', { class: 'why-body', 'aria-live': 'polite' });
   const ask = h('button', { type: 'button', class: 'button why-button', on: { click: run } }, icon('why', 18), h('span', { text: t('why.ask') }));
   const el = h('section', { class: 'why', 'aria-labelledby': 'why-title' }, h('h3', { id: 'why-title', text: t('why.title') }), lanesTable(lanes), ask, body);
@@ -21,7 +21,7 @@ export function whySection({ parts, item, lanes = [], overlay }) {
     ask.disabled = true;
     put(body, h('div', { class: 'why-wait', role: 'status' }, h('div', { class: 'progress indeterminate' }, h('span')), h('p', { class: 'muted small', text: t('why.wait') })));
     try {
-      const found = await api.post('/explain', { query: parts.map(wirePart), item, words: true, heat: true, lanes: [] }, abort.signal);
+      const found = await api.post('/explain', { query: parts.map(wirePart), item, words: true, heat: true, lanes: askedLanes }, abort.signal);
       ask.hidden = true;
       el.querySelector('.lanes')?.remove();
       put(body, lanesTable(found.lanes), wordsView(parts, found.words), heatView(found.heat, overlay), found.words?.length || found.heat ? legend() : null);

@@ -8,7 +8,7 @@ import { emptyFilters, isFiltered, partsOf, readUrl, whereOf, wirePart, writeUrl
 test('an address is read as it was written', () => {
   const query = {
     parts: [{ text: 'a dog & a cat + 100%', weight: 1 }, { text: '人', weight: -1 }, { item: 12, weight: 0.5 }, { upload: 'abc-1', weight: 1 }],
-    filters: { ...emptyFilters(), kinds: ['image', 'text'], folders: ["/a b/it's", '/c'], tags: ['x,y'], formats: ['JPEG'], from: '2020-01', to: '2021-12', min: 10, max: 2000, box: { south: -1.5, west: 2, north: 3, east: 4 }, where: "name = '*.jpg'" },
+    filters: { ...emptyFilters(), kinds: ['image', 'text'], folders: ["/a b/it's", '/c'], tags: ['x,y'], formats: ['JPEG'], from: '2020-01', to: '2021-12', min: 10, max: 2000, box: { south: -1.5, west: 2, north: 3, east: 4 }, where: "name = '*.jpg'", lanes: ['words', 'clip'] },
     sort: 'newest',
     item: 7,
   };
