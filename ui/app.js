@@ -18,23 +18,74 @@ let page = null;
 let path = null;
 
 const logo = () =>
-  s('svg', { class: 'logo', viewBox: '0 0 32 32', width: 28, height: 28, 'aria-hidden': 'true' },
-    s('path', { class: 'logo-a', d: 'M6 6c7 0 13 20 20 20' }), s('path', { class: 'logo-b', d: 'M26 6C19 6 13 26 6 26' }));
+  s(
+    'svg',
+    { class: 'logo', viewBox: '0 0 32 32', width: 28, height: 28, 'aria-hidden': 'true' },
+    s('path', { class: 'logo-a', d: 'M6 6c7 0 13 20 20 20' }),
+    s('path', { class: 'logo-b', d: 'M26 6C19 6 13 26 6 26' }),
+  );
 
 function shell() {
   document.documentElement.lang = lang() === 'zh' ? 'zh-CN' : 'en';
   const skip = document.getElementById('skip');
   skip.textContent = t('skip');
   const link = (to, name, label) => h('a', { href: to, 'data-page': to }, icon(name, 20), h('span', { text: label }));
-  const theme = iconButton('auto', t('theme.label'), () => menu(theme, ['auto', 'light', 'dark'].map((name) => ({ label: t(`theme.${name}`), checked: recall('theme', 'auto') === name, run: () => setTheme(name) }))), { 'aria-haspopup': 'menu', 'aria-expanded': 'false', id: 'theme' });
-  const language = iconButton('language', t('language.label'), () => menu(language, LANGUAGES.map(([code, name]) => ({ label: name, checked: lang() === code, run: () => { setLang(code); start(); document.getElementById('language').focus(); } }))), { 'aria-haspopup': 'menu', 'aria-expanded': 'false', id: 'language' });
-  put(app,
-    h('header', { class: 'header' },
+  const theme = iconButton(
+    'auto',
+    t('theme.label'),
+    () =>
+      menu(
+        theme,
+        ['auto', 'light', 'dark'].map((name) => ({
+          label: t(`theme.${name}`),
+          checked: recall('theme', 'auto') === name,
+          run: () => setTheme(name),
+        })),
+      ),
+    { 'aria-haspopup': 'menu', 'aria-expanded': 'false', id: 'theme' },
+  );
+  const language = iconButton(
+    'language',
+    t('language.label'),
+    () =>
+      menu(
+        language,
+        LANGUAGES.map(([code, name]) => ({
+          label: name,
+          checked: lang() === code,
+          run: () => {
+            setLang(code);
+            start();
+            document.getElementById('language').focus();
+          },
+        })),
+      ),
+    { 'aria-haspopup': 'menu', 'aria-expanded': 'false', id: 'language' },
+  );
+  put(
+    app,
+    h(
+      'header',
+      { class: 'header' },
       h('a', { class: 'brand', href: '/', 'aria-label': t('brand.label') }, logo(), h('span', { text: 'chiasm' })),
-      h('nav', { class: 'nav', 'aria-label': t('nav.label') }, link('/', 'search', t('nav.search')), link('/map', 'map', t('nav.map')), link('/library', 'library', t('nav.library'))),
-      h('div', { class: 'header-tools' }, h('a', { class: 'index-pill', id: 'index-pill', href: '/library', hidden: true }), theme, language)),
+      h(
+        'nav',
+        { class: 'nav', 'aria-label': t('nav.label') },
+        link('/', 'search', t('nav.search')),
+        link('/map', 'map', t('nav.map')),
+        link('/library', 'library', t('nav.library')),
+      ),
+      h(
+        'div',
+        { class: 'header-tools' },
+        h('a', { class: 'index-pill', id: 'index-pill', href: '/library', hidden: true }),
+        theme,
+        language,
+      ),
+    ),
     h('div', { class: 'banner', id: 'banner', role: 'status', hidden: true }),
-    h('main', { id: 'main', tabindex: -1 }));
+    h('main', { id: 'main', tabindex: -1 }),
+  );
   showTheme();
   showIndexing();
 }
@@ -59,10 +110,27 @@ function showIndexing() {
   if (pill.hidden) return;
   const { done, total, left_s: leftS } = now.index;
   const share = total ? done / total : 0;
-  const ring = s('svg', { viewBox: '0 0 20 20', width: 18, height: 18, 'aria-hidden': 'true', class: total ? 'ring' : 'ring turning' }, s('circle', { cx: 10, cy: 10, r: 8 }), s('circle', { class: 'ring-done', cx: 10, cy: 10, r: 8, pathLength: 100, 'stroke-dasharray': `${total ? share * 100 : 25} 100` }));
+  const ring = s(
+    'svg',
+    { viewBox: '0 0 20 20', width: 18, height: 18, 'aria-hidden': 'true', class: total ? 'ring' : 'ring turning' },
+    s('circle', { cx: 10, cy: 10, r: 8 }),
+    s('circle', {
+      class: 'ring-done',
+      cx: 10,
+      cy: 10,
+      r: 8,
+      pathLength: 100,
+      'stroke-dasharray': `${total ? share * 100 : 25} 100`,
+    }),
+  );
   const words = total ? t('index.of', { done: count(done), total: count(total), p: percent(share) }) : t('index.looking');
   pill.title = leftS ? `${words}, ${t('index.left', { time: duration(leftS) })}` : words;
-  put(pill, ring, h('span', { class: 'visually-hidden', text: `${t(`index.${now.index.state}`)}: ${words}` }), total ? h('span', { 'aria-hidden': 'true', text: percent(share) }) : null);
+  put(
+    pill,
+    ring,
+    h('span', { class: 'visually-hidden', text: `${t(`index.${now.index.state}`)}: ${words}` }),
+    total ? h('span', { 'aria-hidden': 'true', text: percent(share) }) : null,
+  );
 }
 
 function route({ pop = false } = {}) {

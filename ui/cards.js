@@ -7,7 +7,8 @@ import { seriesView } from './series.js';
 import { soundView } from './sound.js';
 
 /** Which side of a thumbnail to ask for, given the pixels it will cover. */
-export const sideFor = (pixels) => [160, 320, 640].find((side) => side >= pixels * Math.min(2, devicePixelRatio || 1) * 0.8) || 640;
+export const sideFor = (pixels) =>
+  [160, 320, 640].find((side) => side >= pixels * Math.min(2, devicePixelRatio || 1) * 0.8) || 640;
 
 /** `text` with its `marks` ([start, end] in characters) marked. */
 export function marked(text, marks) {
@@ -37,7 +38,8 @@ export function thumbnail(src, kind, alt = '') {
 
 /** The picture of an item alone, small: for chips, neighbours, the map. */
 export function miniature(entry, side = 160) {
-  if (entry.kind === 'image' || entry.kind === 'video') return thumbnail(api.thumbnail(entry.item, side, timeSpan(entry)?.start), entry.kind);
+  if (entry.kind === 'image' || entry.kind === 'video')
+    return thumbnail(api.thumbnail(entry.item, side, timeSpan(entry)?.start), entry.kind);
   if (entry.kind === 'text' && entry.snippet) return h('span', { class: 'mini-text', text: entry.snippet });
   if (entry.kind === 'series') return seriesView(entry.item);
   return h('span', { class: 'no-thumb' }, icon(entry.kind, 24));
@@ -58,11 +60,29 @@ function face(entry, width, height) {
     case 'video': {
       const span = timeSpan(entry);
       const length = entry.metadata?.duration_s;
-      const words = span && length && span.end - span.start < length * 0.98 ? `${clock(span.start)}–${clock(span.end)}` : length ? clock(length) : '';
-      return [thumbnail(api.thumbnail(entry.item, sideFor(width), span ? ((span.start + span.end) / 2).toFixed(2) : undefined), 'video'), h('span', { class: 'badge' }, icon('play', 12), words)];
+      const words =
+        span && length && span.end - span.start < length * 0.98
+          ? `${clock(span.start)}–${clock(span.end)}`
+          : length
+            ? clock(length)
+            : '';
+      return [
+        thumbnail(
+          api.thumbnail(entry.item, sideFor(width), span ? ((span.start + span.end) / 2).toFixed(2) : undefined),
+          'video',
+        ),
+        h('span', { class: 'badge' }, icon('play', 12), words),
+      ];
     }
     case 'audio':
-      return soundView({ peaks: `/items/${entry.item}/waveform`, src, span: timeSpan(entry), name: entry.name, durationS: entry.metadata?.duration_s, inert: true });
+      return soundView({
+        peaks: `/items/${entry.item}/waveform`,
+        src,
+        span: timeSpan(entry),
+        name: entry.name,
+        durationS: entry.metadata?.duration_s,
+        inert: true,
+      });
     case 'series':
       return seriesView(entry.item);
     default:
@@ -76,7 +96,13 @@ export function confidenceBar(entry) {
   const words = t('hit.confidence', { p: percent(entry.confidence) });
   const bar = h('span', { class: `bar ${entry.strength || ''}`, title: words }, h('span', { class: 'bar-fill' }));
   bar.firstChild.style.width = `${Math.round(entry.confidence * 100)}%`;
-  return h('span', { class: 'confidence' }, bar, h('span', { class: 'bar-number', 'aria-hidden': 'true', text: percent(entry.confidence) }), h('span', { class: 'visually-hidden', text: words }));
+  return h(
+    'span',
+    { class: 'confidence' },
+    bar,
+    h('span', { class: 'bar-number', 'aria-hidden': 'true', text: percent(entry.confidence) }),
+    h('span', { class: 'visually-hidden', text: words }),
+  );
 }
 
 /** A cell of the gallery; `act` takes {open, toggle, like}. */
@@ -87,17 +113,53 @@ export function cell(entry, width, height, selected, act) {
   };
   const el = h(
     'div',
-    { class: `cell ${entry.kind}${width < 170 ? ' slim' : ''}`, role: 'gridcell', tabindex: -1, 'aria-selected': String(selected), 'data-item': entry.item },
+    {
+      class: `cell ${entry.kind}${width < 170 ? ' slim' : ''}`,
+      role: 'gridcell',
+      tabindex: -1,
+      'aria-selected': String(selected),
+      'data-item': entry.item,
+    },
     h(
       'div',
       { class: 'face' },
       face(entry, width, height),
-      iconButton('check', t('select.one'), stop((event) => act.toggle(event)), { class: 'check', tabindex: -1 }),
+      iconButton(
+        'check',
+        t('select.one'),
+        stop((event) => act.toggle(event)),
+        { class: 'check', tabindex: -1 },
+      ),
       act.like
-        ? h('div', { class: 'quick' }, iconButton('plus', t('hit.more'), stop(() => act.like(1)), { tabindex: -1 }), iconButton('minus', t('hit.less'), stop(() => act.like(-1)), { tabindex: -1 }))
+        ? h(
+            'div',
+            { class: 'quick' },
+            iconButton(
+              'plus',
+              t('hit.more'),
+              stop(() => act.like(1)),
+              { tabindex: -1 },
+            ),
+            iconButton(
+              'minus',
+              t('hit.less'),
+              stop(() => act.like(-1)),
+              { tabindex: -1 },
+            ),
+          )
         : null,
     ),
-    h('div', { class: 'meta' }, h('span', { class: 'sign' }, icon(entry.kind, 14)), h('span', { class: 'visually-hidden', text: `${entry.rank ? `${t('hit.rank', { n: entry.rank })}, ` : ''}${t(`kind.${entry.kind}`)}, ` }), h('span', { class: 'name', text: entry.name, title: entry.path }), confidenceBar(entry)),
+    h(
+      'div',
+      { class: 'meta' },
+      h('span', { class: 'sign' }, icon(entry.kind, 14)),
+      h('span', {
+        class: 'visually-hidden',
+        text: `${entry.rank ? `${t('hit.rank', { n: entry.rank })}, ` : ''}${t(`kind.${entry.kind}`)}, `,
+      }),
+      h('span', { class: 'name', text: entry.name, title: entry.path }),
+      confidenceBar(entry),
+    ),
   );
   el.style.width = `${width}px`;
   el.firstChild.style.height = `${height}px`;

@@ -34,20 +34,71 @@ export function chip(part, { change, edit }) {
   const face = h('span', { class: 'chip-face', 'aria-hidden': 'true' });
   const name = () => label.textContent;
 
-  const sign = h('button', { type: 'button', class: 'chip-sign', role: 'switch', 'aria-checked': String(!away), on: { click: () => change({ ...part, weight: -part.weight }, '.chip-sign') } }, icon(away ? 'minus' : 'plus', 14));
-  const open = h('button', { type: 'button', class: 'chip-open', 'aria-haspopup': 'true', 'aria-expanded': 'false', on: { click: () => show(!popover.isConnected) } }, part.text === undefined ? face : null, label, size !== 1 ? h('span', { class: 'chip-weight', text: `×${decimal(size)}` }) : null);
+  const sign = h(
+    'button',
+    {
+      type: 'button',
+      class: 'chip-sign',
+      role: 'switch',
+      'aria-checked': String(!away),
+      on: { click: () => change({ ...part, weight: -part.weight }, '.chip-sign') },
+    },
+    icon(away ? 'minus' : 'plus', 14),
+  );
+  const open = h(
+    'button',
+    {
+      type: 'button',
+      class: 'chip-open',
+      'aria-haspopup': 'true',
+      'aria-expanded': 'false',
+      on: { click: () => show(!popover.isConnected) },
+    },
+    part.text === undefined ? face : null,
+    label,
+    size !== 1 ? h('span', { class: 'chip-weight', text: `×${decimal(size)}` }) : null,
+  );
   const remove = iconButton('close', '', () => change(null), { class: 'chip-remove' });
-  const el = h('div', { class: away ? 'chip away' : 'chip', role: 'group', on: { keydown: (event) => event.key === 'Escape' && popover.isConnected && (event.stopPropagation(), show(false), open.focus()) } }, sign, open, remove);
+  const el = h(
+    'div',
+    {
+      class: away ? 'chip away' : 'chip',
+      role: 'group',
+      on: {
+        keydown: (event) =>
+          event.key === 'Escape' && popover.isConnected && (event.stopPropagation(), show(false), open.focus()),
+      },
+    },
+    sign,
+    open,
+    remove,
+  );
 
   const number = h('output', { class: 'weight-number', text: `×${decimal(size)}` });
-  const slider = h('input', { type: 'range', ...WEIGHTS, value: size, on: { input: () => (number.textContent = `×${decimal(slider.value)}`), change: () => change({ ...part, weight: (away ? -1 : 1) * Number(slider.value) }, '.chip-open') } });
+  const slider = h('input', {
+    type: 'range',
+    ...WEIGHTS,
+    value: size,
+    on: {
+      input: () => (number.textContent = `×${decimal(slider.value)}`),
+      change: () => change({ ...part, weight: (away ? -1 : 1) * Number(slider.value) }, '.chip-open'),
+    },
+  });
   const popover = h(
     'div',
     { class: 'popover chip-popover' },
     h('label', { class: 'weight-label' }, h('span', { text: t('chip.weight') }), number, slider),
-    h('div', { class: 'row' },
-      h('button', { type: 'button', class: 'button small', on: { click: () => change({ ...part, weight: -part.weight }, '.chip-open') } }, h('span', { text: t(away ? 'chip.include' : 'chip.exclude') })),
-      edit ? h('button', { type: 'button', class: 'button small', on: { click: edit } }, h('span', { text: t('chip.edit') })) : null,
+    h(
+      'div',
+      { class: 'row' },
+      h(
+        'button',
+        { type: 'button', class: 'button small', on: { click: () => change({ ...part, weight: -part.weight }, '.chip-open') } },
+        h('span', { text: t(away ? 'chip.include' : 'chip.exclude') }),
+      ),
+      edit
+        ? h('button', { type: 'button', class: 'button small', on: { click: edit } }, h('span', { text: t('chip.edit') }))
+        : null,
     ),
   );
   const outside = (event) => !el.contains(event.target) && show(false);
@@ -76,7 +127,7 @@ export function chip(part, { change, edit }) {
     label.textContent = part.item !== undefined ? t('chip.item', { n: part.item }) : t('chip.upload');
     describe(part).then(
       (about) => {
-        label.textContent = about.name;
+        label.textContent = about.name || t(`kind.${about.kind}`);
         if (part.item !== undefined) put(face, miniature(about));
         else if (about.kind === 'image' || about.kind === 'video') {
           const img = h('img', { alt: '' });
@@ -95,4 +146,10 @@ export function chip(part, { change, edit }) {
 
 /** A chip of something that is still on its way to the server. */
 export const uploadingChip = (name, cancel) =>
-  h('div', { class: 'chip uploading', role: 'group', 'aria-label': t('chip.uploading', { what: name }) }, h('span', { class: 'spinner', 'aria-hidden': 'true' }), h('span', { class: 'chip-label', text: name }), iconButton('close', t('chip.remove', { what: name }), cancel, { class: 'chip-remove' }));
+  h(
+    'div',
+    { class: 'chip uploading', role: 'group', 'aria-label': t('chip.uploading', { what: name }) },
+    h('span', { class: 'spinner', 'aria-hidden': 'true' }),
+    h('span', { class: 'chip-label', text: name }),
+    iconButton('close', t('chip.remove', { what: name }), cancel, { class: 'chip-remove' }),
+  );

@@ -6,7 +6,12 @@ import { t } from './i18n.js';
 /** Shows a modal dialog. `closable: false` where there is nothing behind it. Gives {el, close}; `onClose` is called however it ends. */
 export function dialog(title, content, { closable = true, className = '', onClose } = {}) {
   const heading = h('h2', { id: `dialog-${Math.random().toString(36).slice(2)}`, text: title });
-  const el = h('dialog', { class: `dialog ${className}`, 'aria-labelledby': heading.id }, h('div', { class: 'dialog-head' }, heading, closable ? iconButton('close', t('dialog.close'), () => el.close()) : null), content);
+  const el = h(
+    'dialog',
+    { class: `dialog ${className}`, 'aria-labelledby': heading.id },
+    h('div', { class: 'dialog-head' }, heading, closable ? iconButton('close', t('dialog.close'), () => el.close()) : null),
+    content,
+  );
   el.addEventListener('cancel', (event) => closable || event.preventDefault());
   el.addEventListener('keydown', (event) => event.stopPropagation());
   el.addEventListener('click', (event) => closable && event.target === el && el.close());
@@ -25,9 +30,34 @@ export function confirm(title, text, yes) {
     let answer = false;
     const { close } = dialog(
       title,
-      h('div', { class: 'dialog-body' }, h('p', { text }), h('div', { class: 'row end' },
-        h('button', { type: 'button', class: 'button', on: { click: () => close() } }, h('span', { text: t('dialog.cancel') })),
-        h('button', { type: 'button', class: 'button danger', on: { click: () => { answer = true; close(); } } }, h('span', { text: yes })))),
+      h(
+        'div',
+        { class: 'dialog-body' },
+        h('p', { text }),
+        h(
+          'div',
+          { class: 'row end' },
+          h(
+            'button',
+            { type: 'button', class: 'button', on: { click: () => close() } },
+            h('span', { text: t('dialog.cancel') }),
+          ),
+          h(
+            'button',
+            {
+              type: 'button',
+              class: 'button danger',
+              on: {
+                click: () => {
+                  answer = true;
+                  close();
+                },
+              },
+            },
+            h('span', { text: yes }),
+          ),
+        ),
+      ),
       { className: 'narrow', onClose: () => resolve(answer) },
     );
   });
@@ -39,7 +69,14 @@ export function installLogin() {
     () =>
       new Promise((resolve) => {
         const error = h('p', { class: 'field-error', role: 'alert', id: 'token-error' });
-        const input = h('input', { type: 'password', id: 'token', autocomplete: 'current-password', required: true, 'aria-describedby': 'token-error', spellcheck: 'false' });
+        const input = h('input', {
+          type: 'password',
+          id: 'token',
+          autocomplete: 'current-password',
+          required: true,
+          'aria-describedby': 'token-error',
+          spellcheck: 'false',
+        });
         const submit = h('button', { type: 'submit', class: 'button primary' }, h('span', { text: t('login.enter') }));
         const form = h(
           'form',
@@ -88,7 +125,9 @@ export function menu(anchor, items) {
   const el = h(
     'div',
     {
-      class: 'popover menu', role: 'menu', 'aria-label': anchor.getAttribute('aria-label') || anchor.textContent,
+      class: 'popover menu',
+      role: 'menu',
+      'aria-label': anchor.getAttribute('aria-label') || anchor.textContent,
       on: {
         keydown: (event) => {
           const buttons = [...el.children];
@@ -103,7 +142,24 @@ export function menu(anchor, items) {
         },
       },
     },
-    items.map(({ label, run, checked }) => h('button', { type: 'button', role: checked === undefined ? 'menuitem' : 'menuitemradio', 'aria-checked': checked === undefined ? null : String(checked), tabindex: -1, on: { click: () => { close(true); run(); } } }, label)),
+    items.map(({ label, run, checked }) =>
+      h(
+        'button',
+        {
+          type: 'button',
+          role: checked === undefined ? 'menuitem' : 'menuitemradio',
+          'aria-checked': checked === undefined ? null : String(checked),
+          tabindex: -1,
+          on: {
+            click: () => {
+              close(true);
+              run();
+            },
+          },
+        },
+        label,
+      ),
+    ),
   );
   anchor.setAttribute('aria-expanded', 'true');
   (anchor.closest('header, main') || document.body).append(el);

@@ -75,7 +75,8 @@ const ICONS = {
   unlike: 'M5 12h14',
   link: 'M10 14a4 4 0 0 0 5.7 0l3-3a4 4 0 0 0-5.7-5.7l-1 1M14 10a4 4 0 0 0-5.7 0l-3 3a4 4 0 0 0 5.7 5.7l1-1',
   out: 'M10 5H5v14h14v-5M14 4.5h5.5V10M19.5 4.5 11 13',
-  place: 'M12 20.5s6.5-5.6 6.5-10.5a6.5 6.5 0 0 0-13 0c0 4.9 6.5 10.5 6.5 10.5zM12 12.3a2.3 2.3 0 1 0 0-4.6 2.3 2.3 0 0 0 0 4.6z',
+  place:
+    'M12 20.5s6.5-5.6 6.5-10.5a6.5 6.5 0 0 0-13 0c0 4.9 6.5 10.5 6.5 10.5zM12 12.3a2.3 2.3 0 1 0 0-4.6 2.3 2.3 0 0 0 0 4.6z',
   key: 'M8 15.5a3.5 3.5 0 1 0 0-7 3.5 3.5 0 0 0 0 7zM11.5 12H20v3M16.5 12v2.5',
   clock: 'M12 20a8 8 0 1 0 0-16 8 8 0 0 0 0 16zM12 8v4.5l3 2',
 };
@@ -83,17 +84,37 @@ const ICONS = {
 /** An icon; it says nothing to a screen reader, what holds it does. */
 export function icon(name, size = 20) {
   const filled = name === 'play' || name === 'stop';
-  return s('svg', { class: filled ? 'icon filled' : 'icon', width: size, height: size, viewBox: '0 0 24 24', 'aria-hidden': 'true', focusable: 'false' }, s('path', { d: ICONS[name] }));
+  return s(
+    'svg',
+    {
+      class: filled ? 'icon filled' : 'icon',
+      width: size,
+      height: size,
+      viewBox: '0 0 24 24',
+      'aria-hidden': 'true',
+      focusable: 'false',
+    },
+    s('path', { d: ICONS[name] }),
+  );
 }
 
 /** A button that shows an icon alone: its label is what is read and shown as a hint. */
 export function iconButton(name, label, onClick, props) {
-  return h('button', { type: 'button', class: 'icon-button', 'aria-label': label, title: label, ...props, on: { click: onClick } }, icon(name));
+  return h(
+    'button',
+    { type: 'button', class: 'icon-button', 'aria-label': label, title: label, ...props, on: { click: onClick } },
+    icon(name),
+  );
 }
 
 /** A button with words. */
 export function button(label, onClick, { name, kind = '', ...props } = {}) {
-  return h('button', { type: 'button', class: `button ${kind}`, 'aria-label': label, ...props, on: { click: onClick } }, name ? icon(name, 18) : null, h('span', { text: label }));
+  return h(
+    'button',
+    { type: 'button', class: `button ${kind}`, 'aria-label': label, ...props, on: { click: onClick } },
+    name ? icon(name, 18) : null,
+    h('span', { text: label }),
+  );
 }
 
 /** Named events between parts of the page. */
@@ -121,6 +142,21 @@ export function debounce(f, ms) {
   };
   run.cancel = () => clearTimeout(timer);
   return run;
+}
+
+/** Colours of the style sheet as a canvas takes them, in the theme of the moment: {bg: 'rgb(...)', ...}. */
+export function coloursOf(names) {
+  const probe = h('span', { hidden: true });
+  document.body.append(probe);
+  const style = getComputedStyle(probe);
+  const found = Object.fromEntries(
+    names.map((name) => {
+      probe.style.color = `var(--${name})`;
+      return [name, style.color];
+    }),
+  );
+  probe.remove();
+  return found;
 }
 
 /** Whether the reader has asked for stillness. */

@@ -3,10 +3,33 @@ import { h } from './dom.js';
 import { t } from './i18n.js';
 import { toast, toastError } from './notices.js';
 
-const COLUMNS = ['item', 'kind', 'path', 'rank', 'confidence', 'score', 'format', 'size', 'width', 'height', 'duration_s', 'taken', 'latitude', 'longitude', 'tags'];
+const COLUMNS = [
+  'item',
+  'kind',
+  'path',
+  'rank',
+  'confidence',
+  'score',
+  'format',
+  'size',
+  'width',
+  'height',
+  'duration_s',
+  'taken',
+  'latitude',
+  'longitude',
+  'tags',
+];
 
 const row = (entry) => ({
-  ...entry.metadata, item: entry.item, kind: entry.kind, path: entry.path, rank: entry.rank ?? null, confidence: entry.confidence ?? null, score: entry.score ?? null, tags: (entry.tags || []).join(' '),
+  ...entry.metadata,
+  item: entry.item,
+  kind: entry.kind,
+  path: entry.path,
+  rank: entry.rank ?? null,
+  confidence: entry.confidence ?? null,
+  score: entry.score ?? null,
+  tags: (entry.tags || []).join(' '),
 });
 
 /** RFC 4180: a field with a comma, a quote or a line break stands in quotes. */
@@ -16,8 +39,22 @@ const field = (value) => {
 };
 
 export const FORMATS = {
-  csv: { type: 'text/csv', of: (entries) => [COLUMNS.join(','), ...entries.map(row).map((r) => COLUMNS.map((c) => field(r[c])).join(','))].join('\r\n') + '\r\n' },
-  json: { type: 'application/json', of: (entries) => JSON.stringify(entries.map((entry) => Object.fromEntries(COLUMNS.map((c) => [c, c === 'tags' ? entry.tags || [] : row(entry)[c] ?? null]))), null, 1) },
+  csv: {
+    type: 'text/csv',
+    of: (entries) =>
+      [COLUMNS.join(','), ...entries.map(row).map((r) => COLUMNS.map((c) => field(r[c])).join(','))].join('\r\n') + '\r\n',
+  },
+  json: {
+    type: 'application/json',
+    of: (entries) =>
+      JSON.stringify(
+        entries.map((entry) =>
+          Object.fromEntries(COLUMNS.map((c) => [c, c === 'tags' ? entry.tags || [] : (row(entry)[c] ?? null)])),
+        ),
+        null,
+        1,
+      ),
+  },
   paths: { type: 'text/plain', of: (entries) => entries.map((entry) => `${entry.path}\n`).join('') },
 };
 

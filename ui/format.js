@@ -3,7 +3,8 @@ import { lang, t } from './i18n.js';
 
 export const count = (n) => new Intl.NumberFormat(lang()).format(n);
 export const percent = (share) => new Intl.NumberFormat(lang(), { style: 'percent', maximumFractionDigits: 0 }).format(share);
-export const decimal = (n, digits = 2) => (n === null || n === undefined ? '-' : new Intl.NumberFormat(lang(), { maximumSignificantDigits: digits }).format(n));
+export const decimal = (n, digits = 2) =>
+  n === null || n === undefined ? '-' : new Intl.NumberFormat(lang(), { maximumSignificantDigits: digits }).format(n);
 
 export function bytes(n) {
   const units = ['B', 'kB', 'MB', 'GB', 'TB'];
@@ -30,17 +31,24 @@ export function duration(seconds) {
 }
 
 // `taken` is the camera's own clock without a zone; reading and printing it as UTC keeps it as it was.
-const asUtc = (iso) => new Date(`${iso.length === 7 ? `${iso}-01` : iso.length === 4 ? `${iso}-01-01` : iso}${iso.includes('T') ? 'Z' : 'T00:00Z'}`);
+const asUtc = (iso) =>
+  new Date(`${iso.length === 7 ? `${iso}-01` : iso.length === 4 ? `${iso}-01-01` : iso}${iso.includes('T') ? 'Z' : 'T00:00Z'}`);
 
 export const date = (iso) => new Intl.DateTimeFormat(lang(), { dateStyle: 'medium', timeZone: 'UTC' }).format(asUtc(iso));
-export const dateTime = (iso) => new Intl.DateTimeFormat(lang(), { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' }).format(asUtc(iso));
-export const month = (iso) => new Intl.DateTimeFormat(lang(), { year: 'numeric', month: 'short', timeZone: 'UTC' }).format(asUtc(iso));
+export const dateTime = (iso) =>
+  new Intl.DateTimeFormat(lang(), { dateStyle: 'long', timeStyle: 'short', timeZone: 'UTC' }).format(asUtc(iso));
+export const month = (iso) =>
+  new Intl.DateTimeFormat(lang(), { year: 'numeric', month: 'short', timeZone: 'UTC' }).format(asUtc(iso));
 
 export const place = (latitude, longitude) =>
   `${Math.abs(latitude).toFixed(4)}° ${latitude < 0 ? 'S' : 'N'}, ${Math.abs(longitude).toFixed(4)}° ${longitude < 0 ? 'W' : 'E'}`;
 
 /** The last folder of a path. */
-export const leaf = (path) => path.replace(/[/\\]+$/, '').split(/[/\\]/).pop() || path;
+export const leaf = (path) =>
+  path
+    .replace(/[/\\]+$/, '')
+    .split(/[/\\]/)
+    .pop() || path;
 
 /** What a lane is called for people. */
 export function laneName(name) {

@@ -83,7 +83,8 @@ export class Gallery {
     this.#chunks = [];
     this.#width = this.#root.clientWidth;
     if (this.#total !== null) {
-      for (let offset = 0; offset < this.#total; offset += source.chunk) this.#addChunk(offset, Math.min(source.chunk, this.#total - offset));
+      for (let offset = 0; offset < this.#total; offset += source.chunk)
+        this.#addChunk(offset, Math.min(source.chunk, this.#total - offset));
     } else this.#addChunk(0, source.chunk);
     if (first && this.#chunks.length) this.#fill(this.#chunks[0], first);
     this.#place();
@@ -182,7 +183,17 @@ export class Gallery {
   }
 
   #addChunk(offset, n) {
-    const chunk = { offset, n, entries: null, rows: [], top: 0, height: guessHeight(n, this.#width, this.#wanted(), GAP, META), promise: null, failed: false, skeleton: null };
+    const chunk = {
+      offset,
+      n,
+      entries: null,
+      rows: [],
+      top: 0,
+      height: guessHeight(n, this.#width, this.#wanted(), GAP, META),
+      promise: null,
+      failed: false,
+      skeleton: null,
+    };
     this.#chunks.push(chunk);
     return chunk;
   }
@@ -223,7 +234,10 @@ export class Gallery {
       if (!chunk.last) this.#addChunk(next, this.#source.chunk);
     } else chunk.last = chunk.offset + chunk.n >= this.#total;
     this.#layout(chunk);
-    this.#options.onCount?.(this.#chunks.reduce((n, c) => n + (c.entries?.length || 0), 0), this.#total);
+    this.#options.onCount?.(
+      this.#chunks.reduce((n, c) => n + (c.entries?.length || 0), 0),
+      this.#total,
+    );
   }
 
   #layout(chunk) {
@@ -386,7 +400,15 @@ export class Gallery {
   #build(chunk, row) {
     const top = `${chunk.top + row.top}px`;
     if (row.cut) {
-      const el = h('div', { class: 'gallery-row cut', role: 'row' }, h('div', { role: 'gridcell', class: 'cut-line' }, h('span', { text: t(this.#cut === 0 ? 'cut.nothing' : 'cut.below') })));
+      const el = h(
+        'div',
+        { class: 'gallery-row cut', role: 'row' },
+        h(
+          'div',
+          { role: 'gridcell', class: 'cut-line' },
+          h('span', { text: t(this.#cut === 0 ? 'cut.nothing' : 'cut.below') }),
+        ),
+      );
       el.style.top = top;
       return el;
     }
@@ -415,7 +437,10 @@ export class Gallery {
     const current = this.#root.querySelector('.cell[tabindex="0"]');
     if (current && Number(current.dataset.index) === this.#active) return;
     current?.setAttribute('tabindex', '-1');
-    const el = this.#cellAt(this.#active) || this.#root.querySelector(`.cell[data-index="${this.#firstShown}"]`) || this.#root.querySelector('.cell');
+    const el =
+      this.#cellAt(this.#active) ||
+      this.#root.querySelector(`.cell[data-index="${this.#firstShown}"]`) ||
+      this.#root.querySelector('.cell');
     el?.setAttribute('tabindex', '0');
   }
 
@@ -426,7 +451,8 @@ export class Gallery {
   }
 
   #showSelection() {
-    for (const el of this.#root.querySelectorAll('.cell')) el.setAttribute('aria-selected', String(this.#options.selection.has(Number(el.dataset.item))));
+    for (const el of this.#root.querySelectorAll('.cell'))
+      el.setAttribute('aria-selected', String(this.#options.selection.has(Number(el.dataset.item))));
   }
 
   // Hands ----------------------------------------------------------------------------------------------------------------
@@ -479,7 +505,8 @@ export class Gallery {
     const other = this.#rowOf(target);
     if (!other) return this.#chunkOf(target) ? target : index; // not loaded yet, or no more
     const distance = (span) => Math.abs(span.x + span.width / 2 - middle);
-    return this.#spans(this.#chunkOf(target), other).reduce((best, span) => (distance(span) < distance(best) ? span : best)).index;
+    return this.#spans(this.#chunkOf(target), other).reduce((best, span) => (distance(span) < distance(best) ? span : best))
+      .index;
   }
 
   #onKey(event) {
@@ -487,7 +514,9 @@ export class Gallery {
     const index = this.#active;
     const row = this.#rowOf(index);
     const offset = this.#chunkOf(index)?.offset ?? 0;
-    const end = this.#chunks.reduce((n, chunk) => Math.max(n, chunk.offset + (chunk.entries || this.#total !== null ? chunk.n : 0)), 0) - 1;
+    const end =
+      this.#chunks.reduce((n, chunk) => Math.max(n, chunk.offset + (chunk.entries || this.#total !== null ? chunk.n : 0)), 0) -
+      1;
     let to = null;
     switch (event.key) {
       case 'ArrowRight':

@@ -2,7 +2,10 @@
 // The language is the browser's unless one was chosen.
 import { keep, recall } from './store.js';
 
-export const LANGUAGES = [['en', 'English'], ['zh', '中文']];
+export const LANGUAGES = [
+  ['en', 'English'],
+  ['zh', '中文'],
+];
 
 const STRINGS = {
   skip: ['Skip to the content', '跳到正文'],
@@ -19,7 +22,10 @@ const STRINGS = {
   'language.label': ['Language', '语言'],
 
   'hero.title': ['Find anything with anything', '用万物，寻万物'],
-  'hero.text': ['Words find pictures, a picture finds sounds, a sound finds texts. Everything stays on this machine.', '用文字找图片，用图片找声音，用声音找文字。一切都留在这台机器上。'],
+  'hero.text': [
+    'Words find pictures, a picture finds sounds, a sound finds texts. Everything stays on this machine.',
+    '用文字找图片，用图片找声音，用声音找文字。一切都留在这台机器上。',
+  ],
   'hero.picture': ['Ask with a picture or file', '用图片或文件搜索'],
   'hero.sound': ['Ask with a sound', '用声音搜索'],
   'hero.map': ['See everything at once', '俯瞰全部内容'],
@@ -27,7 +33,10 @@ const STRINGS = {
   'search.label': ['Search', '搜索'],
   'search.placeholder': ['Words, or drop a picture or a sound', '输入文字，或拖入图片、声音'],
   'search.add': ['Add words, a picture, a sound', '再加文字、图片或声音'],
-  'search.hint': ['Press Enter to search. A leading minus keeps away from a word. Files can be pasted or dropped.', '按回车搜索。词前加减号表示排除。可以粘贴或拖入文件。'],
+  'search.hint': [
+    'Press Enter to search. A leading minus keeps away from a word. Files can be pasted or dropped.',
+    '按回车搜索。词前加减号表示排除。可以粘贴或拖入文件。',
+  ],
   'search.clear': ['Clear the query', '清空'],
   'search.file': ['Choose a file to ask with', '选择文件来搜索'],
   'search.record': ['Record a sound to ask with', '录音来搜索'],
@@ -41,7 +50,10 @@ const STRINGS = {
   'record.stop': ['Stop and search', '停止并搜索'],
   'record.denied': ['The browser was not allowed to use the microphone', '浏览器没有使用麦克风的权限'],
   'record.failed': ['No microphone could be opened', '无法打开麦克风'],
-  'record.unavailable': ['Recording needs a secure page: open this one by https or on the same machine', '录音需要安全页面：请用 https 或在本机打开'],
+  'record.unavailable': [
+    'Recording needs a secure page: open this one by https or on the same machine',
+    '录音需要安全页面：请用 https 或在本机打开',
+  ],
 
   'chip.near': ['like {what}', '接近：{what}'],
   'chip.away': ['unlike {what}', '排除：{what}'],
@@ -103,7 +115,10 @@ const STRINGS = {
   'filter.lanes': ['Everything together', '全部结合'],
   'filter.by': ['by {what}', '按{what}'],
   'filter.where': ['In words of the filter language', '筛选语句'],
-  'filter.whereHint': ['Press Enter. Fields: kind, name, folder, format, taken, size, duration, width, height, latitude, longitude; AND, OR, NOT.', '按回车生效。字段：kind、name、folder、format、taken、size、duration、width、height、latitude、longitude；AND、OR、NOT。'],
+  'filter.whereHint': [
+    'Press Enter. Fields: kind, name, folder, format, taken, size, duration, width, height, latitude, longitude; AND, OR, NOT.',
+    '按回车生效。字段：kind、name、folder、format、taken、size、duration、width、height、latitude、longitude；AND、OR、NOT。',
+  ],
   'places.map': ['Map of {n} places; the numbers below choose a rectangle', '{n} 个地点的地图；用下面的数字选择矩形区域'],
   'places.hint': ['Drag a rectangle, or give its borders in degrees.', '拖出矩形，或输入经纬度边界。'],
   'places.south': ['South', '南'],
@@ -169,7 +184,10 @@ const STRINGS = {
   'panel.folder': ['Open the folder {name}', '打开文件夹 {name}'],
   'panel.remove': ['Remove from the library', '从资料库移除'],
   'remove.title': ['Remove from the library?', '从资料库移除？'],
-  'remove.text': ['{name} leaves the library until its folder is indexed again. The file itself stays where it is.', '{name} 将离开资料库，直到重新索引其文件夹。文件本身保持不动。'],
+  'remove.text': [
+    '{name} leaves the library until its folder is indexed again. The file itself stays where it is.',
+    '{name} 将离开资料库，直到重新索引其文件夹。文件本身保持不动。',
+  ],
   'remove.yes': ['Remove', '移除'],
   'remove.done': ['{name} has left the library', '{name} 已移出资料库'],
   'tags.add': ['Add a tag', '添加标签'],
@@ -192,7 +210,10 @@ const STRINGS = {
 
   'why.title': ['Why this one', '为什么是它'],
   'why.ask': ['Explain this hit', '解释这个结果'],
-  'why.wait': ['Asking again without each word and each part. This takes a moment.', '正在逐个去掉每个词和每个部分重新比较，请稍候。'],
+  'why.wait': [
+    'Asking again without each word and each part. This takes a moment.',
+    '正在逐个去掉每个词和每个部分重新比较，请稍候。',
+  ],
   'why.done': ['The explanation is there', '解释已就绪'],
   'why.lanes': ['What each way of searching gave', '各检索方式的结果'],
   'why.lane': ['By', '方式'],
@@ -212,7 +233,10 @@ const STRINGS = {
   'why.times': ['When in the sound', '声音中的时刻'],
   'why.passages': ['Which passage', '哪一段'],
   'why.strongest': ['Most of the likeness lies {where}.', '相似之处主要在{where}。'],
-  'why.strongestTime': ['Most of the likeness lies between {start} and {end} seconds.', '相似之处主要在 {start} 到 {end} 秒之间。'],
+  'why.strongestTime': [
+    'Most of the likeness lies between {start} and {end} seconds.',
+    '相似之处主要在 {start} 到 {end} 秒之间。',
+  ],
   'why.overlay': ['Show over the picture', '显示在图上'],
   'place.00': ['in the upper left', '左上方'],
   'place.01': ['at the top', '上方'],
@@ -236,17 +260,26 @@ const STRINGS = {
   'error.title': ['That did not work', '出错了'],
   'error.retry': ['Try again', '重试'],
   'offline.title': ['The server does not answer', '服务器没有响应'],
-  'offline.text': ['Is chiasm serve still running? The page goes on by itself once it is back.', 'chiasm serve 还在运行吗？恢复后页面会自动继续。'],
+  'offline.text': [
+    'Is chiasm serve still running? The page goes on by itself once it is back.',
+    'chiasm serve 还在运行吗？恢复后页面会自动继续。',
+  ],
   'offline.banner': ['The server does not answer; trying again', '服务器没有响应，正在重试'],
   'online.again': ['The server is back', '服务器已恢复'],
   'busy.title': ['The server is busy', '服务器正忙'],
   'busy.text': ['Too many searches at once. Try again in a moment.', '同时的搜索太多，请稍后再试。'],
-  'busy.banner': ['The server is busy; asking again in {n} second|The server is busy; asking again in {n} seconds', '服务器正忙，{n} 秒后重试'],
+  'busy.banner': [
+    'The server is busy; asking again in {n} second|The server is busy; asking again in {n} seconds',
+    '服务器正忙，{n} 秒后重试',
+  ],
   'upload.gone': ['That file is no longer on the server', '该文件已不在服务器上'],
   'upload.goneText': ['Files to ask with are kept for a day. Drop it again.', '用于搜索的文件只保留一天，请重新拖入。'],
   'forbidden.title': ['Not allowed', '没有权限'],
   'login.title': ['This library asks for a token', '此资料库需要令牌'],
-  'login.text': ['It was printed when the server started, or given to you by who runs it.', '它在服务器启动时显示，或由管理者提供。'],
+  'login.text': [
+    'It was printed when the server started, or given to you by who runs it.',
+    '它在服务器启动时显示，或由管理者提供。',
+  ],
   'login.token': ['Token', '令牌'],
   'login.enter': ['Enter', '进入'],
   'login.wrong': ['This token is not known. Look at it once more.', '令牌无效，请再检查一次。'],
@@ -254,7 +287,10 @@ const STRINGS = {
   'dialog.close': ['Close', '关闭'],
   'map.title': ['A map of the space', '空间地图'],
   'map.canvas': ['Map of all items', '全部条目的地图'],
-  'map.help': ['Arrows move, plus and minus zoom, 0 shows everything, Enter opens the item nearest to the middle, Space selects it. The groups are listed below.', '方向键移动，加减号缩放，0 显示全部，回车打开离中心最近的条目，空格选择。下方列出各组。'],
+  'map.help': [
+    'Arrows move, plus and minus zoom, 0 shows everything, Enter opens the item nearest to the middle, Space selects it. The groups are listed below.',
+    '方向键移动，加减号缩放，0 显示全部，回车打开离中心最近的条目，空格选择。下方列出各组。',
+  ],
   'map.legend': ['Kinds that are shown', '显示的类型'],
   'map.in': ['Zoom in', '放大'],
   'map.out': ['Zoom out', '缩小'],
@@ -265,7 +301,10 @@ const STRINGS = {
   'map.selectGroup': ['Select these {n}', '选择这 {n} 个'],
   'map.loading': ['Laying out the map', '正在绘制地图'],
   'map.empty': ['A map needs something to show. Add a folder first.', '还没有可显示的内容，请先添加文件夹。'],
-  'map.allOf': ['{count} item: what is alike lies near|{count} items: what is alike lies near', '{count} 个条目，相似的彼此靠近'],
+  'map.allOf': [
+    '{count} item: what is alike lies near|{count} items: what is alike lies near',
+    '{count} 个条目，相似的彼此靠近',
+  ],
   'map.someOf': ['{count} of {all} items: what is alike lies near', '{all} 个条目中的 {count} 个，相似的彼此靠近'],
   'map.tooMany': ['The first {count} are shown', '只显示前 {count} 个'],
   'login.leave': ['Sign out', '退出'],
@@ -295,7 +334,10 @@ const STRINGS = {
   'files.added': ['{count} file added|{count} files added', '已加入 {count} 个文件'],
   'files.see': ['See', '查看'],
   'refused.title': ['Could not be read', '无法读取的文件'],
-  'refused.text': ['Everything else is in the library. Each of these is tried again when it changes.', '其余内容都已入库。这些文件改变后会再次尝试。'],
+  'refused.text': [
+    'Everything else is in the library. Each of these is tried again when it changes.',
+    '其余内容都已入库。这些文件改变后会再次尝试。',
+  ],
   'refused.list': ['Files and reasons', '文件与原因'],
   'refused.file': ['File', '文件'],
   'refused.reason': ['Reason', '原因'],
@@ -311,12 +353,18 @@ const STRINGS = {
   'lanes.vectors': ['{count} vector|{count} vectors', '{count} 个向量'],
   'lanes.lacking': ['{count} not embedded yet|{count} not embedded yet', '{count} 个尚未处理'],
   'space.title': ['Choose a space', '选择空间'],
-  'space.text': ['A space decides what can find what: everything in it is compared by meaning. It is chosen once for a library.', '空间决定什么可以找到什么：其中的一切按含义比较。每个资料库只选择一次。'],
+  'space.text': [
+    'A space decides what can find what: everything in it is compared by meaning. It is chosen once for a library.',
+    '空间决定什么可以找到什么：其中的一切按含义比较。每个资料库只选择一次。',
+  ],
   'space.model': ['A published model', '公开模型'],
   'space.fitted': ['A fitted space', '拟合的空间'],
   'space.make': ['Make the library', '创建资料库'],
   'space.made': ['The library is there. Now add a folder.', '资料库已创建，现在添加文件夹。'],
-  'space.none': ['There is no model on this machine yet. Fetch one in a terminal, then reload this page:', '这台机器上还没有模型。请在终端获取一个，然后刷新页面：'],
+  'space.none': [
+    'There is no model on this machine yet. Fetch one in a terminal, then reload this page:',
+    '这台机器上还没有模型。请在终端获取一个，然后刷新页面：',
+  ],
 
   'index.running': ['Indexing', '正在索引'],
   'index.stopping': ['Stopping', '正在停止'],

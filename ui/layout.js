@@ -53,4 +53,5 @@ export function justify(ratios, width, wanted, gap, ragged) {
 }
 
 /** How high `n` items will be, before anything is known of them. */
-export const guessHeight = (n, width, wanted, gap, extra) => Math.ceil(n / Math.max(1, width / (wanted * 1.3 + gap))) * (wanted + extra + gap);
+export const guessHeight = (n, width, wanted, gap, extra) =>
+  Math.ceil(n / Math.max(1, width / (wanted * 1.3 + gap))) * (wanted + extra + gap);

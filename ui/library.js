@@ -3,7 +3,7 @@
 import { api } from './api.js';
 import { dialog } from './dialog.js';
 import { button, h, icon, iconButton, put, say } from './dom.js';
-import { count, decimal, duration, laneName, percent } from './format.js';
+import { count, decimal, duration, laneName, leaf, percent } from './format.js';
 import { t } from './i18n.js';
 import { isIndexing, live, may, now, refreshStatus } from './live.js';
 import { errorState, toast, toastError } from './notices.js';
@@ -17,7 +17,16 @@ export function libraryPage(main) {
   const progress = h('section', { class: 'panel-card progress-card', 'aria-labelledby': 'progress-title', hidden: true });
   const title = h('h1', { text: t('nav.library') });
   const subtitle = h('p', { class: 'muted library-dir' });
-  put(main, h('div', { class: 'library-page' }, h('header', { class: 'page-head' }, h('div', null, title, subtitle), h('div', { class: 'row', id: 'session' })), progress, body));
+  put(
+    main,
+    h(
+      'div',
+      { class: 'library-page' },
+      h('header', { class: 'page-head' }, h('div', null, title, subtitle), h('div', { class: 'row', id: 'session' })),
+      progress,
+      body,
+    ),
+  );
   document.title = `${t('nav.library')} – chiasm`;
   let drawn = null;
   let wasIndexing = isIndexing();
@@ -32,10 +41,20 @@ export function libraryPage(main) {
       }
       wasIndexing = indexing;
     }),
-    takeFromPage((files) => (now.status?.library && may('write') ? addFiles(files) : null), { title: t('files.dropTitle'), text: t('files.dropText') }),
+    takeFromPage((files) => (now.status?.library && may('write') ? addFiles(files) : null), {
+      title: t('files.dropTitle'),
+      text: t('files.dropText'),
+    }),
   ];
   const onKey = (event) => {
-    if (event.key !== '/' || event.defaultPrevented || event.ctrlKey || event.metaKey || event.target.closest?.('input, textarea, dialog')) return;
+    if (
+      event.key !== '/' ||
+      event.defaultPrevented ||
+      event.ctrlKey ||
+      event.metaKey ||
+      event.target.closest?.('input, textarea, dialog')
+    )
+      return;
     event.preventDefault();
     go('/');
     document.getElementById('query')?.focus();
@@ -61,11 +80,37 @@ export function libraryPage(main) {
     subtitle.textContent = status.library?.dir || '';
     title.textContent = status.library ? status.name || t('nav.library') : t('space.title');
     const session = document.getElementById('session');
-    put(session, status.auth_required ? button(t('login.leave'), async () => { await api.remove('/session').catch(() => {}); location.reload(); }, { name: 'key', kind: 'small' }) : null);
+    put(
+      session,
+      status.auth_required
+        ? button(
+            t('login.leave'),
+            async () => {
+              await api.remove('/session').catch(() => {});
+              location.reload();
+            },
+            { name: 'key', kind: 'small' },
+          )
+        : null,
+    );
     put(progress);
     drawProgress();
     if (!status.library) put(body, spaces());
-    else put(body, h('div', { class: 'library-columns' }, h('div', { class: 'library-main' }, folders(status.library), status.library.n_refused ? refused(status.library.n_refused) : null), h('div', { class: 'library-side' }, numbers(status.library), lanes(status.library.lanes || []))));
+    else
+      put(
+        body,
+        h(
+          'div',
+          { class: 'library-columns' },
+          h(
+            'div',
+            { class: 'library-main' },
+            folders(status.library),
+            status.library.n_refused ? refused(status.library.n_refused) : null,
+          ),
+          h('div', { class: 'library-side' }, numbers(status.library), lanes(status.library.lanes || [])),
+        ),
+      );
   }
 
   // Indexing as it goes --------------------------------------------------------------------------------------------------
@@ -79,11 +124,31 @@ export function libraryPage(main) {
     const heading = h('h2', { id: 'progress-title', text: t(`index.${state}`) });
     if (isIndexing()) {
       if (!progress.querySelector('.progress')) {
-        const stop = button(t('index.stop'), async () => {
-          stop.disabled = true;
-          await api.remove('/index').catch((e) => toastError(e));
-        }, { name: 'stop', kind: 'small' });
-        put(progress, h('div', { class: 'progress-head' }, heading, may('write') || may('admin') ? stop : null), h('p', { class: 'muted small roots' }), h('div', { class: 'progress', role: 'progressbar', 'aria-labelledby': 'progress-title', 'aria-valuemin': 0, 'aria-valuemax': 100 }, h('span')), h('p', { class: 'progress-words small' }));
+        const stop = button(
+          t('index.stop'),
+          async () => {
+            stop.disabled = true;
+            await api.remove('/index').catch((e) => toastError(e));
+          },
+          { name: 'stop', kind: 'small' },
+        );
+        put(
+          progress,
+          h('div', { class: 'progress-head' }, heading, may('write') || may('admin') ? stop : null),
+          h('p', { class: 'muted small roots' }),
+          h(
+            'div',
+            {
+              class: 'progress',
+              role: 'progressbar',
+              'aria-labelledby': 'progress-title',
+              'aria-valuemin': 0,
+              'aria-valuemax': 100,
+            },
+            h('span'),
+          ),
+          h('p', { class: 'progress-words small' }),
+        );
       }
       progress.querySelector('h2').textContent = t(`index.${state}`);
       progress.querySelector('.roots').textContent = (roots || []).join(', ');
@@ -93,19 +158,56 @@ export function libraryPage(main) {
       bar.firstChild.style.width = total ? `${share * 100}%` : '';
       if (total) bar.setAttribute('aria-valuenow', Math.round(share * 100));
       else bar.removeAttribute('aria-valuenow');
-      put(progress.querySelector('.progress-words'),
-        h('strong', { text: total ? t('index.of', { done: count(done), total: count(total), p: percent(share) }) : stage === 'look' || !stage ? t('index.looking') : stage }),
+      put(
+        progress.querySelector('.progress-words'),
+        h('strong', {
+          text: total
+            ? t('index.of', { done: count(done), total: count(total), p: percent(share) })
+            : stage === 'look' || !stage
+              ? t('index.looking')
+              : stage,
+        }),
         rate ? h('span', { class: 'muted', text: t('index.rate', { n: decimal(rate, 2) }) }) : null,
-        leftS ? h('span', { class: 'muted', text: t('index.left', { time: duration(leftS) }) }) : null);
+        leftS ? h('span', { class: 'muted', text: t('index.left', { time: duration(leftS) }) }) : null,
+      );
       return;
     }
-    const rows = report ? [['new', report.n_new], ['updated', report.n_updated], ['unchanged', report.n_unchanged], ['removed', report.n_removed], ['refused', report.refused?.length]].filter(([, n]) => n) : [];
-    put(progress,
-      h('div', { class: 'progress-head' }, heading, iconButton('close', t('dialog.close'), () => { now.index = { ...index, report: null, error: null, state: 'idle' }; progress.hidden = true; })),
+    const rows = report
+      ? [
+          ['new', report.n_new],
+          ['updated', report.n_updated],
+          ['unchanged', report.n_unchanged],
+          ['removed', report.n_removed],
+          ['refused', report.refused?.length],
+        ].filter(([, n]) => n)
+      : [];
+    put(
+      progress,
+      h(
+        'div',
+        { class: 'progress-head' },
+        heading,
+        iconButton('close', t('dialog.close'), () => {
+          now.index = { ...index, report: null, error: null, state: 'idle' };
+          progress.hidden = true;
+        }),
+      ),
       error ? h('p', { class: 'field-error', text: [error.message, error.cure].filter(Boolean).join('. ') }) : null,
-      report ? h('p', { class: 'report' }, rows.length ? rows.map(([name, n]) => h('span', null, h('strong', { text: count(n) }), ` ${t(`report.${name}`)}`)) : h('span', { text: t('report.nothing') }), report.wall_s ? h('span', { class: 'muted', text: t('report.in', { time: duration(report.wall_s) }) }) : null) : null,
-      (report?.skipped || []).map(({ reason, n }) => h('p', { class: 'muted small', text: t('report.skipped', { n, count: count(n), reason }) })),
-      (report?.notes || []).map((text) => h('p', { class: 'muted small', text })));
+      report
+        ? h(
+            'p',
+            { class: 'report' },
+            rows.length
+              ? rows.map(([name, n]) => h('span', null, h('strong', { text: count(n) }), ` ${t(`report.${name}`)}`))
+              : h('span', { text: t('report.nothing') }),
+            report.wall_s ? h('span', { class: 'muted', text: t('report.in', { time: duration(report.wall_s) }) }) : null,
+          )
+        : null,
+      (report?.skipped || []).map(({ reason, n }) =>
+        h('p', { class: 'muted small', text: t('report.skipped', { n, count: count(n), reason }) }),
+      ),
+      (report?.notes || []).map((text) => h('p', { class: 'muted small', text })),
+    );
   }
 
   async function index(roots) {
@@ -126,7 +228,16 @@ export function libraryPage(main) {
 
   function folders({ roots }) {
     const error = h('p', { class: 'field-error', role: 'alert', id: 'folder-error' });
-    const input = h('input', { type: 'text', id: 'folder', spellcheck: 'false', autocapitalize: 'off', autocomplete: 'off', placeholder: t('folders.placeholder'), 'aria-describedby': 'folder-error', required: true });
+    const input = h('input', {
+      type: 'text',
+      id: 'folder',
+      spellcheck: 'false',
+      autocapitalize: 'off',
+      autocomplete: 'off',
+      placeholder: t('folders.placeholder'),
+      'aria-describedby': 'folder-error',
+      required: true,
+    });
     const add = async (path) => {
       error.textContent = '';
       try {
@@ -137,17 +248,85 @@ export function libraryPage(main) {
         input.focus();
       }
     };
-    const form = h('form', { class: 'folder-form', on: { submit: (event) => { event.preventDefault(); if (input.value.trim()) add(input.value.trim()); } } },
-      h('label', { class: 'visually-hidden', for: 'folder', text: t('folders.path') }), input,
+    const form = h(
+      'form',
+      {
+        class: 'folder-form',
+        on: {
+          submit: (event) => {
+            event.preventDefault();
+            if (input.value.trim()) add(input.value.trim());
+          },
+        },
+      },
+      h('label', { class: 'visually-hidden', for: 'folder', text: t('folders.path') }),
+      input,
       may('admin') ? button(t('folders.browse'), () => browse(input.value.trim(), add), { name: 'folder' }) : null,
-      h('button', { type: 'submit', class: 'button primary' }, icon('plus', 18), h('span', { text: t('folders.add') })));
-    const picker = h('input', { type: 'file', multiple: true, class: 'visually-hidden', tabindex: -1, 'aria-hidden': 'true', on: { change: () => { addFiles([...picker.files]); picker.value = ''; } } });
+      h('button', { type: 'submit', class: 'button primary' }, icon('plus', 18), h('span', { text: t('folders.add') })),
+    );
+    const picker = h('input', {
+      type: 'file',
+      multiple: true,
+      class: 'visually-hidden',
+      tabindex: -1,
+      'aria-hidden': 'true',
+      on: {
+        change: () => {
+          addFiles([...picker.files]);
+          picker.value = '';
+        },
+      },
+    });
     const allowed = may('admin') || may('write');
-    return h('section', { class: 'panel-card', 'aria-labelledby': 'folders-title' },
-      h('div', { class: 'card-head' }, h('h2', { id: 'folders-title', text: t('folders.title') }), roots.length && allowed ? button(t('folders.again'), () => index([]).catch((e) => toastError(e)), { name: 'clock', kind: 'small' }) : null),
-      roots.length ? h('ul', { class: 'roots-list' }, roots.map((root) => h('li', null, icon('folder', 18), h('code', { text: root }), allowed ? h('button', { type: 'button', class: 'text-button', 'aria-label': t('folders.againOne', { path: root }), on: { click: () => index([root]).catch((e) => toastError(e)) } }, h('span', { text: t('folders.look') })) : null))) : h('p', { class: 'muted', text: t('folders.none') }),
+    return h(
+      'section',
+      { class: 'panel-card', 'aria-labelledby': 'folders-title' },
+      h(
+        'div',
+        { class: 'card-head' },
+        h('h2', { id: 'folders-title', text: t('folders.title') }),
+        roots.length && allowed
+          ? button(t('folders.again'), () => index([]).catch((e) => toastError(e)), { name: 'clock', kind: 'small' })
+          : null,
+      ),
+      roots.length
+        ? h(
+            'ul',
+            { class: 'roots-list' },
+            roots.map((root) =>
+              h(
+                'li',
+                null,
+                icon('folder', 18),
+                h('code', { text: root }),
+                allowed
+                  ? h(
+                      'button',
+                      {
+                        type: 'button',
+                        class: 'text-button',
+                        'aria-label': t('folders.againOne', { path: root }),
+                        on: { click: () => index([root]).catch((e) => toastError(e)) },
+                      },
+                      h('span', { text: t('folders.look') }),
+                    )
+                  : null,
+              ),
+            ),
+          )
+        : h('p', { class: 'muted', text: t('folders.none') }),
       allowed ? [form, error] : h('p', { class: 'muted small', text: t('folders.forbidden') }),
-      may('write') ? h('div', { class: 'drop-here' }, icon('upload', 22), h('span', { text: t('files.text') }), button(t('files.choose'), () => picker.click(), { kind: 'small' }), picker) : null);
+      may('write')
+        ? h(
+            'div',
+            { class: 'drop-here' },
+            icon('upload', 22),
+            h('span', { text: t('files.text') }),
+            button(t('files.choose'), () => picker.click(), { kind: 'small' }),
+            picker,
+          )
+        : null,
+    );
   }
 
   async function addFiles(files) {
@@ -190,19 +369,73 @@ export function libraryPage(main) {
     };
     const show = () => {
       const some = found.folders.filter((folder) => hidden.checked || !folder.hidden);
-      put(list,
-        found.parent !== null ? h('li', null, h('button', { type: 'button', class: 'folder-row up', on: { click: () => visit(found.parent) } }, icon('up', 18), h('span', { text: t('folders.up') }))) : null,
-        some.map((folder) => h('li', null, h('button', { type: 'button', class: 'folder-row', on: { click: () => visit(folder.path) } }, icon('folder', 18), h('span', { text: folder.name }), icon('right', 16)))));
+      put(
+        list,
+        found.parent !== null
+          ? h(
+              'li',
+              null,
+              h(
+                'button',
+                { type: 'button', class: 'folder-row up', on: { click: () => visit(found.parent) } },
+                icon('up', 18),
+                h('span', { text: t('folders.up') }),
+              ),
+            )
+          : null,
+        some.map((folder) =>
+          h(
+            'li',
+            null,
+            h(
+              'button',
+              { type: 'button', class: 'folder-row', on: { click: () => visit(folder.path) } },
+              icon('folder', 18),
+              h('span', { text: folder.name }),
+              icon('right', 16),
+            ),
+          ),
+        ),
+      );
       if (!some.length) list.append(h('li', { class: 'muted small none', text: t('folders.noneHere') }));
       words.textContent = t('folders.files', { n: found.n_files, count: count(found.n_files) });
     };
-    const form = h('form', { class: 'dialog-body', on: { submit: (event) => { event.preventDefault(); if (found && here.value.trim() === found.path) { open.close(); choose(found.path); } else visit(here.value.trim()); } } },
-      h('div', { class: 'browse-top' }, h('label', { class: 'visually-hidden', for: 'browse-path', text: t('folders.path') }), here, button(t('folders.goto'), () => visit(here.value.trim()))),
-      error, list,
-      h('div', { class: 'browse-foot' }, h('label', { class: 'switch-row' }, hidden, h('span', { text: t('folders.hidden') })), words,
-        h('button', { type: 'submit', class: 'button primary' }, icon('plus', 18), h('span', { text: t('folders.addThis') }))));
+    const form = h(
+      'form',
+      {
+        class: 'dialog-body',
+        on: {
+          submit: (event) => {
+            event.preventDefault();
+            if (found && here.value.trim() === found.path) {
+              open.close();
+              choose(found.path);
+            } else visit(here.value.trim());
+          },
+        },
+      },
+      h(
+        'div',
+        { class: 'browse-top' },
+        h('label', { class: 'visually-hidden', for: 'browse-path', text: t('folders.path') }),
+        here,
+        button(t('folders.goto'), () => visit(here.value.trim())),
+      ),
+      error,
+      list,
+      h(
+        'div',
+        { class: 'browse-foot' },
+        h('label', { class: 'switch-row' }, hidden, h('span', { text: t('folders.hidden') })),
+        words,
+        h('button', { type: 'submit', class: 'button primary' }, icon('plus', 18), h('span', { text: t('folders.addThis') })),
+      ),
+    );
     const open = dialog(t('folders.choose'), form, { className: 'browse' });
-    visit(start, false).then(() => { if (!found && start) return visit('', false); return null; });
+    visit(start, false).then(() => {
+      if (!found && start) return visit('', false);
+      return null;
+    });
   }
 
   // What could not be read -----------------------------------------------------------------------------------------------
@@ -215,7 +448,11 @@ export function libraryPage(main) {
       more.disabled = true;
       try {
         const found = await api.get('/refused', { offset, limit: REFUSED_PER_PAGE });
-        rows.append(...found.refused.map(({ path, reason }) => h('tr', null, h('td', null, h('code', { text: path })), h('td', { text: reason }))));
+        rows.append(
+          ...found.refused.map(({ path, reason }) =>
+            h('tr', null, h('td', null, h('code', { text: path })), h('td', { text: reason })),
+          ),
+        );
         offset += found.refused.length;
         more.hidden = !found.refused.length || offset >= found.total;
       } catch (error) {
@@ -224,74 +461,231 @@ export function libraryPage(main) {
       more.disabled = false;
     };
     next();
-    return h('section', { class: 'panel-card', 'aria-labelledby': 'refused-title' },
-      h('div', { class: 'card-head' }, h('h2', { id: 'refused-title', text: t('refused.title') }), h('span', { class: 'number', text: count(total) })),
+    return h(
+      'section',
+      { class: 'panel-card', 'aria-labelledby': 'refused-title' },
+      h(
+        'div',
+        { class: 'card-head' },
+        h('h2', { id: 'refused-title', text: t('refused.title') }),
+        h('span', { class: 'number', text: count(total) }),
+      ),
       h('p', { class: 'muted small', text: t('refused.text') }),
-      h('div', { class: 'table-scroll', tabindex: 0, role: 'region', 'aria-label': t('refused.list') }, h('table', { class: 'refused' }, h('thead', null, h('tr', null, h('th', { scope: 'col', text: t('refused.file') }), h('th', { scope: 'col', text: t('refused.reason') }))), rows)), more);
+      h(
+        'div',
+        { class: 'table-scroll', tabindex: 0, role: 'region', 'aria-label': t('refused.list') },
+        h(
+          'table',
+          { class: 'refused' },
+          h(
+            'thead',
+            null,
+            h(
+              'tr',
+              null,
+              h('th', { scope: 'col', text: t('refused.file') }),
+              h('th', { scope: 'col', text: t('refused.reason') }),
+            ),
+          ),
+          rows,
+        ),
+      ),
+      more,
+    );
   }
 
   // In numbers -----------------------------------------------------------------------------------------------------------
 
   function numbers({ n_items, n_paths, n_segments, n_captions, generation, kinds }) {
     const most = Math.max(1, ...kinds.map((k) => k.n_items));
-    return h('section', { class: 'panel-card', 'aria-labelledby': 'numbers-title' },
+    return h(
+      'section',
+      { class: 'panel-card', 'aria-labelledby': 'numbers-title' },
       h('h2', { id: 'numbers-title', text: t('numbers.title') }),
-      h('p', { class: 'big-number' }, h('strong', { text: count(n_items) }), h('span', { text: t('numbers.items', { n: n_items }) })),
-      h('ul', { class: 'kind-bars' }, kinds.filter((k) => k.n_items).map(({ kind, n_items: n }) => {
-        const bar = h('span', { class: `kind-bar ${kind}`, 'aria-hidden': 'true' });
-        bar.style.width = `${Math.max(1.5, (n / most) * 100)}%`;
-        return h('li', null, h('a', { href: `/?kind=${kind}` }, icon(kind, 18), h('span', { class: 'kind-name', text: t(`kinds.${kind}`) }), h('span', { class: 'number', text: count(n) })), bar);
-      })),
-      h('dl', { class: 'details' }, [[t('numbers.files'), n_paths], [t('numbers.segments'), n_segments], [t('numbers.captions'), n_captions], [t('numbers.generation'), generation]].map(([name, n]) => [h('dt', { text: name }), h('dd', { text: count(n ?? 0) })])));
+      h(
+        'p',
+        { class: 'big-number' },
+        h('strong', { text: count(n_items) }),
+        h('span', { text: t('numbers.items', { n: n_items }) }),
+      ),
+      h(
+        'ul',
+        { class: 'kind-bars' },
+        kinds
+          .filter((k) => k.n_items)
+          .map(({ kind, n_items: n }) => {
+            const bar = h('span', { class: `kind-bar ${kind}`, 'aria-hidden': 'true' });
+            bar.style.width = `${Math.max(1.5, (n / most) * 100)}%`;
+            return h(
+              'li',
+              null,
+              h(
+                'a',
+                { href: `/?kind=${kind}` },
+                icon(kind, 18),
+                h('span', { class: 'kind-name', text: t(`kinds.${kind}`) }),
+                h('span', { class: 'number', text: count(n) }),
+              ),
+              bar,
+            );
+          }),
+      ),
+      h(
+        'dl',
+        { class: 'details' },
+        [
+          [t('numbers.files'), n_paths],
+          [t('numbers.segments'), n_segments],
+          [t('numbers.captions'), n_captions],
+          [t('numbers.generation'), generation],
+        ].map(([name, n]) => [h('dt', { text: name }), h('dd', { text: count(n ?? 0) })]),
+      ),
+    );
   }
 
   function lanes(all) {
     if (!all.length) return null;
-    return h('section', { class: 'panel-card', 'aria-labelledby': 'lanes-title' }, h('h2', { id: 'lanes-title', text: t('lanes.title') }),
-      h('ul', { class: 'lane-list' }, all.map(({ name, dim, kinds, n_vectors, n_lacking }) => h('li', null,
-        h('div', { class: 'lane-head' }, h('strong', { text: laneName(name) }), h('span', { class: 'lane-kinds' }, (kinds || []).map((kind) => h('span', { class: `sign ${kind}`, role: 'img', 'aria-label': t(`kinds.${kind}`), title: t(`kinds.${kind}`) }, icon(kind, 16))))),
-        h('p', { class: 'muted small', text: [dim ? t('lanes.dim', { n: count(dim) }) : null, t('lanes.vectors', { n: n_vectors, count: count(n_vectors ?? 0) })].filter(Boolean).join(', ') }),
-        n_lacking ? h('p', { class: 'small warm', text: t('lanes.lacking', { n: n_lacking, count: count(n_lacking) }) }) : null))));
+    return h(
+      'section',
+      { class: 'panel-card', 'aria-labelledby': 'lanes-title' },
+      h('h2', { id: 'lanes-title', text: t('lanes.title') }),
+      h(
+        'ul',
+        { class: 'lane-list' },
+        all.map(({ name, dim, kinds, n_vectors, n_lacking }) =>
+          h(
+            'li',
+            null,
+            h(
+              'div',
+              { class: 'lane-head' },
+              h('strong', { text: laneName(name) }),
+              h(
+                'span',
+                { class: 'lane-kinds' },
+                (kinds || []).map((kind) =>
+                  h(
+                    'span',
+                    { class: `sign ${kind}`, role: 'img', 'aria-label': t(`kinds.${kind}`), title: t(`kinds.${kind}`) },
+                    icon(kind, 16),
+                  ),
+                ),
+              ),
+            ),
+            h('p', {
+              class: 'muted small',
+              text: [
+                dim ? t('lanes.dim', { n: count(dim) }) : null,
+                t('lanes.vectors', { n: n_vectors, count: count(n_vectors ?? 0) }),
+              ]
+                .filter(Boolean)
+                .join(', '),
+            }),
+            n_lacking
+              ? h('p', { class: 'small warm', text: t('lanes.lacking', { n: n_lacking, count: count(n_lacking) }) })
+              : null,
+          ),
+        ),
+      ),
+    );
   }
 
   // The first step: a space ----------------------------------------------------------------------------------------------
 
   function spaces() {
-    const list = h('div', { class: 'space-list', role: 'radiogroup', 'aria-labelledby': 'space-text' }, h('div', { class: 'skeleton-block' }), h('div', { class: 'skeleton-block' }));
+    const list = h(
+      'div',
+      { class: 'space-list', role: 'radiogroup', 'aria-labelledby': 'space-text' },
+      h('div', { class: 'skeleton-block' }),
+      h('div', { class: 'skeleton-block' }),
+    );
     const error = h('p', { class: 'field-error', role: 'alert' });
     const make = h('button', { type: 'submit', class: 'button primary', disabled: true }, h('span', { text: t('space.make') }));
-    const form = h('form', { class: 'panel-card spaces', on: { submit: async (event) => {
-      event.preventDefault();
-      const chosen = form.querySelector('input:checked')?.value;
-      if (!chosen) return;
-      make.disabled = true;
-      error.textContent = '';
-      try {
-        await api.post('/library', { name: chosen });
-        toast(t('space.made'));
-        drawn = null;
-        await refreshStatus();
-        document.getElementById('folder')?.focus();
-      } catch (e) {
-        error.textContent = [e.message, e.cure].filter(Boolean).join('. ');
-        make.disabled = false;
-      }
-    } } }, h('p', { id: 'space-text', text: t('space.text') }), list, error, h('div', { class: 'row end' }, make));
+    const form = h(
+      'form',
+      {
+        class: 'panel-card spaces',
+        on: {
+          submit: async (event) => {
+            event.preventDefault();
+            const chosen = form.querySelector('input:checked')?.value;
+            if (!chosen) return;
+            make.disabled = true;
+            error.textContent = '';
+            try {
+              await api.post('/library', { name: chosen });
+              toast(t('space.made'));
+              drawn = null;
+              await refreshStatus();
+              document.getElementById('folder')?.focus();
+            } catch (e) {
+              error.textContent = [e.message, e.cure].filter(Boolean).join('. ');
+              make.disabled = false;
+            }
+          },
+        },
+      },
+      h('p', { id: 'space-text', text: t('space.text') }),
+      list,
+      error,
+      h('div', { class: 'row end' }, make),
+    );
     api.get('/spaces').then(
       ({ spaces: found }) => {
         if (!found.length) {
           make.hidden = true;
-          return put(list, h('div', { class: 'no-spaces' }, h('p', { text: t('space.none') }), h('p', null, h('code', { text: 'chiasm model pull ViT-B-32/openai' }))));
+          return put(
+            list,
+            h(
+              'div',
+              { class: 'no-spaces' },
+              h('p', { text: t('space.none') }),
+              h('p', null, h('code', { text: 'chiasm model pull ViT-B-32/openai' })),
+            ),
+          );
         }
-        put(list, found.map(({ name, what, kinds, dim, path, licence }, i) => h('label', { class: 'space-card' }, h('input', { type: 'radio', name: 'space', value: name, checked: i === 0 }),
-          h('span', { class: 'space-words' }, h('strong', { text: name }),
-            h('span', { class: 'space-kinds' }, kinds.map((kind) => h('span', { class: `space-kind ${kind}` }, icon(kind, 15), t(`kinds.${kind}`)))),
-            h('span', { class: 'muted small', text: [t(`space.${what === 'model' ? 'model' : 'fitted'}`), dim ? t('lanes.dim', { n: count(dim) }) : null, licence].filter(Boolean).join(', ') }),
-            path ? h('code', { class: 'muted', text: path }) : null))));
+        put(
+          list,
+          found.map(({ name, what, kinds, dim, path, licence }, i) =>
+            h(
+              'label',
+              { class: 'space-card' },
+              h('input', { type: 'radio', name: 'space', value: name, checked: i === 0 }),
+              h(
+                'span',
+                { class: 'space-words' },
+                h('strong', { text: leaf(name).replace(/\.space$/, '') }),
+                h(
+                  'span',
+                  { class: 'space-kinds' },
+                  kinds.map((kind) => h('span', { class: `space-kind ${kind}` }, icon(kind, 15), t(`kinds.${kind}`))),
+                ),
+                h('span', {
+                  class: 'muted small',
+                  text: [
+                    t(`space.${what === 'model' ? 'model' : 'fitted'}`),
+                    dim ? t('lanes.dim', { n: count(dim) }) : null,
+                    licence,
+                  ]
+                    .filter(Boolean)
+                    .join(', '),
+                }),
+                path ? h('code', { class: 'muted', text: path }) : null,
+              ),
+            ),
+          ),
+        );
         make.disabled = false;
         return null;
       },
-      (e) => put(list, errorState(e, () => { drawn = null; draw(); })),
+      (e) =>
+        put(
+          list,
+          errorState(e, () => {
+            drawn = null;
+            draw();
+          }),
+        ),
     );
     return form;
   }

@@ -11,7 +11,11 @@ export const now = { status: null, index: null };
 let first = null;
 
 /** The status, asked for once: before it is there, nobody knows what the caller may do. */
-export const status = () => (first ||= refreshStatus().catch((error) => { first = null; throw error; }));
+export const status = () =>
+  (first ||= refreshStatus().catch((error) => {
+    first = null;
+    throw error;
+  }));
 
 export async function refreshStatus() {
   const status = await api.get('/status');

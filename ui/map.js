@@ -3,7 +3,7 @@
 // Who cannot see or point gets the groups as a list, and the keys: arrows, plus, minus, 0, Enter for what is nearest to the middle.
 import { api, once } from './api.js';
 import { miniature } from './cards.js';
-import { calm, debounce, h, icon, iconButton, put, say } from './dom.js';
+import { calm, coloursOf, debounce, h, icon, iconButton, put, say } from './dom.js';
 import { count } from './format.js';
 import { t } from './i18n.js';
 import { live } from './live.js';
@@ -22,33 +22,86 @@ const MAX_SHOWN = 500; // items that an address can name one by one
 const MAX_ZOOM = 60;
 
 export function mapPage(main) {
-  const canvas = h('canvas', { class: 'map-canvas', tabindex: 0, role: 'application', 'aria-label': t('map.canvas'), 'aria-describedby': 'map-help' });
+  const canvas = h('canvas', {
+    class: 'map-canvas',
+    tabindex: 0,
+    role: 'application',
+    'aria-label': t('map.canvas'),
+    'aria-describedby': 'map-help',
+  });
   const card = h('div', { class: 'map-card', hidden: true });
   const legend = h('div', { class: 'map-legend', role: 'group', 'aria-label': t('map.legend') });
   const lasso = iconButton('lasso', t('map.lasso'), () => setLasso(!lassoOn), { 'aria-pressed': 'false' });
-  const tools = h('div', { class: 'map-tools' }, iconButton('plus', t('map.in'), () => zoomBy(1.6)), iconButton('minus', t('map.out'), () => zoomBy(1 / 1.6)), iconButton('fit', t('map.fit'), () => fly(0, 0, 1)), lasso);
+  const tools = h(
+    'div',
+    { class: 'map-tools' },
+    iconButton('plus', t('map.in'), () => zoomBy(1.6)),
+    iconButton('minus', t('map.out'), () => zoomBy(1 / 1.6)),
+    iconButton('fit', t('map.fit'), () => fly(0, 0, 1)),
+    lasso,
+  );
   const groupsList = h('ol', { class: 'groups' });
-  const groups = h('details', { class: 'map-groups' }, h('summary', null, icon('grid', 18), h('span', { text: t('map.groups') })), groupsList);
+  const groups = h(
+    'details',
+    { class: 'map-groups' },
+    h('summary', null, icon('grid', 18), h('span', { text: t('map.groups') })),
+    groupsList,
+  );
   const note = h('p', { class: 'map-note muted small' });
   const message = h('div', { class: 'map-message' });
   const panel = sidePanel({
     onClose: () => (history.state?.opened ? history.back() : go('/map', { replace: true })),
     onStep: () => {},
-    onLike: (item, sign) => go(`/${writeUrl({ parts: [{ item, weight: sign }], filters: emptyFilters(), sort: '', item: null })}`),
+    onLike: (item, sign) =>
+      go(`/${writeUrl({ parts: [{ item, weight: sign }], filters: emptyFilters(), sort: '', item: null })}`),
     onOpen: (hit) => open(hit.item),
-    onFolder: (folder) => go(`/${writeUrl({ parts: [], filters: { ...emptyFilters(), folders: [folder] }, sort: '', item: null })}`),
+    onFolder: (folder) =>
+      go(`/${writeUrl({ parts: [], filters: { ...emptyFilters(), folders: [folder] }, sort: '', item: null })}`),
     onTag: (tag) => go(`/${writeUrl({ parts: [], filters: { ...emptyFilters(), tags: [tag] }, sort: '', item: null })}`),
-    onRemoved: () => { go('/map', { replace: true }); load(); },
+    onRemoved: () => {
+      go('/map', { replace: true });
+      load();
+    },
   });
   const picked = selectionBar({
-    onLike: (items) => go(`/${writeUrl({ parts: items.slice(0, 8).map((item) => ({ item, weight: 1 })), filters: emptyFilters(), sort: '', item: null })}`),
+    onLike: (items) =>
+      go(
+        `/${writeUrl({ parts: items.slice(0, 8).map((item) => ({ item, weight: 1 })), filters: emptyFilters(), sort: '', item: null })}`,
+      ),
     onShow: () => {
       const items = selection.items();
       if (items.length > MAX_SHOWN) toast(t('map.tooMany', { n: MAX_SHOWN, count: count(MAX_SHOWN) }));
-      go(`/${writeUrl({ parts: [], filters: { ...emptyFilters(), where: items.slice(0, MAX_SHOWN).map((item) => `id = ${item}`).join(' OR ') }, sort: '', item: null })}`);
+      go(
+        `/${writeUrl({
+          parts: [],
+          filters: {
+            ...emptyFilters(),
+            where: items
+              .slice(0, MAX_SHOWN)
+              .map((item) => `id = ${item}`)
+              .join(' OR '),
+          },
+          sort: '',
+          item: null,
+        })}`,
+      );
     },
   });
-  const page = h('div', { class: 'map-page' }, h('h1', { class: 'visually-hidden', text: t('map.title') }), canvas, h('p', { class: 'visually-hidden', id: 'map-help', text: t('map.help') }), message, legend, tools, groups, note, card, panel.el, picked.el);
+  const page = h(
+    'div',
+    { class: 'map-page' },
+    h('h1', { class: 'visually-hidden', text: t('map.title') }),
+    canvas,
+    h('p', { class: 'visually-hidden', id: 'map-help', text: t('map.help') }),
+    message,
+    legend,
+    tools,
+    groups,
+    note,
+    card,
+    panel.el,
+    picked.el,
+  );
   put(main, page);
   document.title = `${t('nav.map')} – chiasm`;
 
@@ -72,24 +125,46 @@ export function mapPage(main) {
   // The data -------------------------------------------------------------------------------------------------------------
 
   async function load() {
-    put(message, h('div', { class: 'map-wait', role: 'status' }, h('span', { class: 'spinner' }), h('span', { text: t('map.loading') })));
+    put(
+      message,
+      h('div', { class: 'map-wait', role: 'status' }, h('span', { class: 'spinner' }), h('span', { text: t('map.loading') })),
+    );
     try {
       const found = await api.get('/map', { n: MAX_POINTS }, abort.signal);
       put(message);
       take(found);
     } catch (error) {
-      if (error.name !== 'AbortError') put(message, error.code === 'conflict' || error.code === 'unavailable' ? empty() : errorState(error, load));
+      if (error.name !== 'AbortError')
+        put(message, error.code === 'conflict' || error.code === 'unavailable' ? empty() : errorState(error, load));
     }
   }
 
-  const empty = () => designed({ name: 'map', title: t('empty.title'), text: t('map.empty'), actions: [h('a', { class: 'button primary', href: '/library' }, h('span', { text: t('nav.library') }))] });
+  const empty = () =>
+    designed({
+      name: 'map',
+      title: t('empty.title'),
+      text: t('map.empty'),
+      actions: [h('a', { class: 'button primary', href: '/library' }, h('span', { text: t('nav.library') }))],
+    });
 
   function take(found) {
     const n = found.items.length;
     if (!n) return put(message, empty());
-    points = { n, item: Uint32Array.from(found.items), x: Float32Array.from(found.x), y: Float32Array.from(found.y), kind: Uint8Array.from(found.kind), kinds: found.kinds, cluster: found.cluster, clusters: found.clusters || [] };
+    points = {
+      n,
+      item: Uint32Array.from(found.items),
+      x: Float32Array.from(found.x),
+      y: Float32Array.from(found.y),
+      kind: Uint8Array.from(found.kind),
+      kinds: found.kinds,
+      cluster: found.cluster,
+      clusters: found.clusters || [],
+    };
     points.grid = gridOf(points);
-    note.textContent = n < found.n_items ? t('map.someOf', { n, count: count(n), all: count(found.n_items) }) : t('map.allOf', { n, count: count(n) });
+    note.textContent =
+      n < found.n_items
+        ? t('map.someOf', { n, count: count(n), all: count(found.n_items) })
+        : t('map.allOf', { n, count: count(n) });
     drawLegend();
     drawGroups();
     prepare();
@@ -99,24 +174,77 @@ export function mapPage(main) {
   function drawLegend() {
     const numbers = points.kinds.map(() => 0);
     for (const k of points.kind) numbers[k]++;
-    put(legend, points.kinds.map((kind, k) => (numbers[k] ? h('button', { type: 'button', class: 'legend-kind', 'data-kind': kind, 'aria-pressed': String(!hiddenKinds.has(k)), on: { click: (event) => {
-      if (!hiddenKinds.delete(k)) hiddenKinds.add(k);
-      event.currentTarget.setAttribute('aria-pressed', String(!hiddenKinds.has(k)));
-      draw();
-    } } }, h('span', { class: `dot ${kind}` }), h('span', { text: t(`kinds.${kind}`) }), h('span', { class: 'number', text: count(numbers[k]) })) : null)));
+    put(
+      legend,
+      points.kinds.map((kind, k) =>
+        numbers[k]
+          ? h(
+              'button',
+              {
+                type: 'button',
+                class: 'legend-kind',
+                'data-kind': kind,
+                'aria-pressed': String(!hiddenKinds.has(k)),
+                on: {
+                  click: (event) => {
+                    if (!hiddenKinds.delete(k)) hiddenKinds.add(k);
+                    event.currentTarget.setAttribute('aria-pressed', String(!hiddenKinds.has(k)));
+                    draw();
+                  },
+                },
+              },
+              h('span', { class: `dot ${kind}` }),
+              h('span', { text: t(`kinds.${kind}`) }),
+              h('span', { class: 'number', text: count(numbers[k]) }),
+            )
+          : null,
+      ),
+    );
   }
 
   function drawGroups() {
-    const order = points.clusters.map((cluster, i) => ({ ...cluster, i })).filter((cluster) => cluster.n > 0).sort((a, b) => b.n - a.n);
+    const order = points.clusters
+      .map((cluster, i) => ({ ...cluster, i }))
+      .filter((cluster) => cluster.n > 0)
+      .sort((a, b) => b.n - a.n);
     groups.hidden = !order.length;
-    put(groupsList, order.map(({ n, x, y, example, i }) => {
-      const name = h('span', { class: 'group-name', text: '…' });
-      const face = h('span', { class: 'group-face', 'aria-hidden': 'true' });
-      if (example) once(`/items/${example}`).then((about) => { name.textContent = about.name; put(face, miniature(about)); }, () => (name.textContent = ''));
-      return h('li', null,
-        h('button', { type: 'button', class: 'group', on: { click: () => { fly(x, y, 5); say(t('map.at', { n })); } } }, face, h('span', { class: 'group-words' }, h('strong', { text: t('browse.count', { n, count: count(n) }) }), name)),
-        iconButton('select', t('map.selectGroup', { n: count(n) }), () => selection.replace([...points.item].filter((_, p) => points.cluster[p] === i))));
-    }));
+    put(
+      groupsList,
+      order.map(({ n, x, y, example, i }) => {
+        const name = h('span', { class: 'group-name', text: '…' });
+        const face = h('span', { class: 'group-face', 'aria-hidden': 'true' });
+        if (example)
+          once(`/items/${example}`).then(
+            (about) => {
+              name.textContent = about.name;
+              put(face, miniature(about));
+            },
+            () => (name.textContent = ''),
+          );
+        return h(
+          'li',
+          null,
+          h(
+            'button',
+            {
+              type: 'button',
+              class: 'group',
+              on: {
+                click: () => {
+                  fly(x, y, 5);
+                  say(t('map.at', { n }));
+                },
+              },
+            },
+            face,
+            h('span', { class: 'group-words' }, h('strong', { text: t('browse.count', { n, count: count(n) }) }), name),
+          ),
+          iconButton('select', t('map.selectGroup', { n: count(n) }), () =>
+            selection.replace([...points.item].filter((_, p) => points.cluster[p] === i)),
+          ),
+        );
+      }),
+    );
   }
 
   // The picture ----------------------------------------------------------------------------------------------------------
@@ -131,8 +259,7 @@ export function mapPage(main) {
 
   /** Colours and dots anew, as after a change of theme or size. */
   function prepare() {
-    const style = getComputedStyle(canvas);
-    colours = Object.fromEntries(['bg', 'ink', 'accent', 'surface', 'line', 'muted', 'image', 'text', 'audio', 'series', 'video'].map((name) => [name, style.getPropertyValue(`--${name}`).trim()]));
+    colours = coloursOf(['ink', 'accent', 'surface', 'muted', 'image', 'text', 'audio', 'series', 'video']);
     canvas.width = Math.max(1, Math.round(canvas.clientWidth * ratio()));
     canvas.height = Math.max(1, Math.round(canvas.clientHeight * ratio()));
     pixels = g.createImageData(canvas.width, canvas.height);
@@ -279,16 +406,33 @@ export function mapPage(main) {
     const entry = { img: new Image(), ready: false };
     thumbs.set(item, entry);
     loading++;
-    entry.img.onload = () => { entry.ready = true; loading--; draw(); };
-    entry.img.onerror = () => { loading--; draw(); };
-    once(`/items/${item}`).then((about) => { if (about.kind === 'image' || about.kind === 'video') entry.img.src = api.thumbnail(item, 160); else loading--; }, () => loading--);
+    entry.img.onload = () => {
+      entry.ready = true;
+      loading--;
+      draw();
+    };
+    entry.img.onerror = () => {
+      loading--;
+      draw();
+    };
+    once(`/items/${item}`).then(
+      (about) => {
+        if (about.kind === 'image' || about.kind === 'video') entry.img.src = api.thumbnail(item, 160);
+        else loading--;
+      },
+      () => loading--,
+    );
     return null;
   }
 
   // Moving ---------------------------------------------------------------------------------------------------------------
 
   function setView(x, y, zoom) {
-    view = { x: Math.max(-1.3, Math.min(1.3, x)), y: Math.max(-1.3, Math.min(1.3, y)), zoom: Math.max(0.7, Math.min(MAX_ZOOM, zoom)) };
+    view = {
+      x: Math.max(-1.3, Math.min(1.3, x)),
+      y: Math.max(-1.3, Math.min(1.3, y)),
+      zoom: Math.max(0.7, Math.min(MAX_ZOOM, zoom)),
+    };
     draw();
   }
 
@@ -334,14 +478,17 @@ export function mapPage(main) {
 
   const showCard = debounce((i, px, py) => {
     if (i < 0 || i !== hover) return;
-    once(`/items/${points.item[i]}`).then((about) => {
-      if (i !== hover) return;
-      put(card, h('div', { class: 'map-card-face' }, miniature(about, 320)), h('span', { text: about.name }));
-      card.hidden = false;
-      const [w, hgt] = [card.offsetWidth, card.offsetHeight];
-      card.style.left = `${Math.min(canvas.clientWidth - w - 8, px + 16)}px`;
-      card.style.top = `${Math.max(8, py + hgt + 24 > canvas.clientHeight ? py - hgt - 12 : py + 16)}px`;
-    }, () => {});
+    once(`/items/${points.item[i]}`).then(
+      (about) => {
+        if (i !== hover) return;
+        put(card, h('div', { class: 'map-card-face' }, miniature(about, 320)), h('span', { text: about.name }));
+        card.hidden = false;
+        const [w, hgt] = [card.offsetWidth, card.offsetHeight];
+        card.style.left = `${Math.min(canvas.clientWidth - w - 8, px + 16)}px`;
+        card.style.top = `${Math.max(8, py + hgt + 24 > canvas.clientHeight ? py - hgt - 12 : py + 16)}px`;
+      },
+      () => {},
+    );
   }, 70);
 
   function setHover(i, px, py) {
@@ -365,7 +512,8 @@ export function mapPage(main) {
     draw();
     if (polygon.length < 3) return;
     const items = [];
-    for (let i = 0; i < points.n; i++) if (!hiddenKinds.has(points.kind[i]) && inside(polygon, points.x[i], points.y[i])) items.push(points.item[i]);
+    for (let i = 0; i < points.n; i++)
+      if (!hiddenKinds.has(points.kind[i]) && inside(polygon, points.x[i], points.y[i])) items.push(points.item[i]);
     selection.replace(items);
     say(t('select.count', { n: items.length, count: count(items.length) }));
   }
@@ -401,10 +549,14 @@ export function mapPage(main) {
       if (path) {
         path.push(at);
         draw();
-      } else if (pointers.size === 1) setView(view.x - (at[0] - was[0]) / unit(), view.y - (at[1] - was[1]) / unit(), view.zoom);
+      } else if (pointers.size === 1)
+        setView(view.x - (at[0] - was[0]) / unit(), view.y - (at[1] - was[1]) / unit(), view.zoom);
       else {
         const other = [...pointers].find(([id]) => id !== event.pointerId)[1];
-        const [before, after] = [Math.hypot(was[0] - other[0], was[1] - other[1]), Math.hypot(at[0] - other[0], at[1] - other[1])];
+        const [before, after] = [
+          Math.hypot(was[0] - other[0], was[1] - other[1]),
+          Math.hypot(at[0] - other[0], at[1] - other[1]),
+        ];
         if (before > 0) zoomAt((at[0] + other[0]) / 2, (at[1] + other[1]) / 2, after / before);
       }
       pointers.set(event.pointerId, at);
@@ -443,7 +595,10 @@ export function mapPage(main) {
       else if (event.key === '0') fly(0, 0, 1);
       else if (event.key === 'Enter' && middle() >= 0) open(points.item[middle()]);
       else if (event.key === ' ' && middle() >= 0) selection.toggle(points.item[middle()]);
-      else if (event.key === 'Escape') { setLasso(false); selection.clear(); } else return;
+      else if (event.key === 'Escape') {
+        setLasso(false);
+        selection.clear();
+      } else return;
       event.preventDefault();
     },
   };
@@ -451,7 +606,10 @@ export function mapPage(main) {
     const i = nearest(canvas.clientWidth / 2, canvas.clientHeight / 2, 60);
     if (i < 0) return setHover(-1);
     setHover(i, canvas.clientWidth / 2, canvas.clientHeight / 2);
-    once(`/items/${points.item[i]}`).then((about) => say(`${t(`kind.${about.kind}`)}, ${about.name}`), () => {});
+    once(`/items/${points.item[i]}`).then(
+      (about) => say(`${t(`kind.${about.kind}`)}, ${about.name}`),
+      () => {},
+    );
   }, 250);
   for (const [name, handler] of Object.entries(hands)) canvas.addEventListener(name, handler, { passive: false });
 
@@ -461,7 +619,8 @@ export function mapPage(main) {
       event.preventDefault();
       go('/');
       document.getElementById('query')?.focus();
-    } else if (event.key === 'Escape' && panel.item !== null) history.state?.opened ? history.back() : go('/map', { replace: true });
+    } else if (event.key === 'Escape' && panel.item !== null)
+      history.state?.opened ? history.back() : go('/map', { replace: true });
   };
   document.addEventListener('keydown', onKey);
   const observer = new ResizeObserver(() => prepare());
@@ -470,7 +629,10 @@ export function mapPage(main) {
   dark.addEventListener('change', prepare);
   const undo = [
     live.on('theme', prepare),
-    selection.on('change', () => { chosen = new Set(selection.items()); draw(); }),
+    selection.on('change', () => {
+      chosen = new Set(selection.items());
+      draw();
+    }),
   ];
   chosen = new Set(selection.items());
   load();

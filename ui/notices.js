@@ -16,7 +16,28 @@ function shelf() {
 /** Shows a line; `act` is {label, run}. */
 export function toast(text, { act, kind = '', stays = STAYS_MS } = {}) {
   const close = () => el.remove();
-  const el = h('div', { class: `toast ${kind}` }, h('span', { class: 'toast-text' }, text), act ? h('button', { type: 'button', class: 'button small', on: { click: () => { close(); act.run(); } } }, h('span', { text: act.label })) : null, iconButton('close', t('dialog.close'), close));
+  const el = h(
+    'div',
+    { class: `toast ${kind}` },
+    h('span', { class: 'toast-text' }, text),
+    act
+      ? h(
+          'button',
+          {
+            type: 'button',
+            class: 'button small',
+            on: {
+              click: () => {
+                close();
+                act.run();
+              },
+            },
+          },
+          h('span', { text: act.label }),
+        )
+      : null,
+    iconButton('close', t('dialog.close'), close),
+  );
   shelf().append(el);
   say(el.querySelector('.toast-text').textContent);
   if (stays) setTimeout(close, stays);
@@ -31,15 +52,38 @@ export function toastError(error, before = '') {
 
 /** A whole-page state: a drawing, a sentence, an explanation, things to do. */
 export function state({ name = 'search', title, text, actions = [], kind = '' }) {
-  return h('div', { class: `state ${kind}` }, h('div', { class: 'state-sign' }, icon(name, 34)), h('h2', { text: title }), text ? h('p', { text }) : null, actions.length ? h('div', { class: 'row center' }, actions) : null);
+  return h(
+    'div',
+    { class: `state ${kind}` },
+    h('div', { class: 'state-sign' }, icon(name, 34)),
+    h('h2', { text: title }),
+    text ? h('p', { text }) : null,
+    actions.length ? h('div', { class: 'row center' }, actions) : null,
+  );
 }
 
 /** What went wrong with a list, and a way to try again. */
 export function errorState(error, retry) {
-  const again = retry ? [h('button', { type: 'button', class: 'button primary', on: { click: retry } }, h('span', { text: t('error.retry') }))] : [];
-  if (error.code === 'offline') return state({ name: 'warn', title: t('offline.title'), text: t('offline.text'), actions: again, kind: 'bad' });
+  const again = retry
+    ? [h('button', { type: 'button', class: 'button primary', on: { click: retry } }, h('span', { text: t('error.retry') }))]
+    : [];
+  if (error.code === 'offline')
+    return state({ name: 'warn', title: t('offline.title'), text: t('offline.text'), actions: again, kind: 'bad' });
   if (error.code === 'busy') return state({ name: 'clock', title: t('busy.title'), text: t('busy.text'), actions: again });
   if (error.code === 'no_such_upload') return state({ name: 'upload', title: t('upload.gone'), text: t('upload.goneText') });
-  if (error.code === 'forbidden' || error.code === 'unauthorized') return state({ name: 'key', title: t('forbidden.title'), text: [error.message, error.cure].filter(Boolean).join('. '), actions: again, kind: 'bad' });
-  return state({ name: 'warn', title: t('error.title'), text: [error.message, error.cure].filter(Boolean).join('. '), actions: again, kind: 'bad' });
+  if (error.code === 'forbidden' || error.code === 'unauthorized')
+    return state({
+      name: 'key',
+      title: t('forbidden.title'),
+      text: [error.message, error.cure].filter(Boolean).join('. '),
+      actions: again,
+      kind: 'bad',
+    });
+  return state({
+    name: 'warn',
+    title: t('error.title'),
+    text: [error.message, error.cure].filter(Boolean).join('. '),
+    actions: again,
+    kind: 'bad',
+  });
 }

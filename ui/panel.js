@@ -19,8 +19,19 @@ import { drawHeat, whySection } from './why.js';
 export function sidePanel(options) {
   const title = h('h2', { id: 'panel-title', tabindex: -1 });
   const body = h('div', { class: 'panel-body' });
-  const el = h('section', { class: 'panel', 'aria-labelledby': 'panel-title', hidden: true },
-    h('div', { class: 'side-head' }, title, iconButton('left', t('panel.previous'), () => options.onStep(-1)), iconButton('right', t('panel.next'), () => options.onStep(1)), iconButton('close', t('panel.close'), options.onClose)), body);
+  const el = h(
+    'section',
+    { class: 'panel', 'aria-labelledby': 'panel-title', hidden: true },
+    h(
+      'div',
+      { class: 'side-head' },
+      title,
+      iconButton('left', t('panel.previous'), () => options.onStep(-1)),
+      iconButton('right', t('panel.next'), () => options.onStep(1)),
+      iconButton('close', t('panel.close'), options.onClose),
+    ),
+    body,
+  );
   el.addEventListener('keydown', (event) => {
     if (event.target.closest('input, textarea, audio, video')) return;
     if (event.key === 'Escape') options.onClose();
@@ -41,21 +52,34 @@ export function sidePanel(options) {
     put(body);
   }
 
-  async function show(item, hit, parts, lanes = []) {
-    if (panel.item === item && !el.hidden) return;
+  /** `again` draws an item that is shown already, as when more is known of it. */
+  async function show(item, hit, parts, lanes = [], again = false) {
+    if (panel.item === item && !el.hidden && !again) return;
     why?.cancel();
     if (panel.item !== null) silence(api.file(panel.item));
     panel.item = item;
     el.hidden = false;
     title.textContent = hit?.name || '…';
-    put(body, h('div', { class: 'skeleton-block tall' }), h('div', { class: 'skeleton-block' }), h('div', { class: 'skeleton-block' }));
+    put(
+      body,
+      h('div', { class: 'skeleton-block tall' }),
+      h('div', { class: 'skeleton-block' }),
+      h('div', { class: 'skeleton-block' }),
+    );
     body.scrollTop = 0;
     try {
       const [about] = await Promise.all([once(`/items/${item}`), status()]);
       if (panel.item !== item) return;
       draw({ ...hit, ...about, snippet: hit?.snippet ?? about.snippet }, hit, parts, lanes);
     } catch (error) {
-      if (panel.item === item) put(body, errorState(error, () => { panel.item = null; show(item, hit, parts, lanes); }));
+      if (panel.item === item)
+        put(
+          body,
+          errorState(error, () => {
+            panel.item = null;
+            show(item, hit, parts, lanes);
+          }),
+        );
     }
   }
 
@@ -67,17 +91,45 @@ export function sidePanel(options) {
     put(
       body,
       stage.el,
-      hit && confidenceBar(hit) ? h('div', { class: 'panel-score' }, confidenceBar(hit), h('span', { class: 'muted small', text: t(`strength.${hit.strength || '-'}`) })) : null,
-      h('div', { class: 'actions' },
+      hit && confidenceBar(hit)
+        ? h(
+            'div',
+            { class: 'panel-score' },
+            confidenceBar(hit),
+            h('span', { class: 'muted small', text: t(`strength.${hit.strength || '-'}`) }),
+          )
+        : null,
+      h(
+        'div',
+        { class: 'actions' },
         button(t('hit.more'), () => options.onLike(entry.item, 1), { name: 'plus', kind: 'primary' }),
         button(t('hit.less'), () => options.onLike(entry.item, -1), { name: 'minus' }),
-        h('a', { class: 'button', href: api.file(entry.item), target: '_blank', rel: 'noopener' }, icon('out', 18), h('span', { text: t('panel.original') }))),
+        h(
+          'a',
+          { class: 'button', href: api.file(entry.item), target: '_blank', rel: 'noopener' },
+          icon('out', 18),
+          h('span', { text: t('panel.original') }),
+        ),
+      ),
       why?.el,
-      entry.captions?.length ? h('section', null, h('h3', { text: t('panel.captions') }), entry.captions.map((caption) => h('p', { class: 'caption', dir: 'auto', text: caption }))) : null,
+      entry.captions?.length
+        ? h(
+            'section',
+            null,
+            h('h3', { text: t('panel.captions') }),
+            entry.captions.map((caption) => h('p', { class: 'caption', dir: 'auto', text: caption })),
+          )
+        : null,
       tagsSection(entry),
       details(entry),
       neighboursSection(entry),
-      may('write') ? h('section', { class: 'panel-end' }, button(t('panel.remove'), () => remove(entry), { name: 'trash', kind: 'quiet danger-text' })) : null,
+      may('write')
+        ? h(
+            'section',
+            { class: 'panel-end' },
+            button(t('panel.remove'), () => remove(entry), { name: 'trash', kind: 'quiet danger-text' }),
+          )
+        : null,
     );
   }
 
@@ -91,16 +143,60 @@ export function sidePanel(options) {
         const canvas = h('canvas', { class: 'heat', hidden: true });
         const frame = h('div', { class: 'picture' }, img, canvas);
         if (width && height) frame.style.aspectRatio = `${width} / ${height}`;
-        return { el: h('div', { class: 'stage' }, frame), overlay: (heat) => { canvas.hidden = !heat; if (heat) drawHeat(canvas, heat); } };
+        return {
+          el: h('div', { class: 'stage' }, frame),
+          overlay: (heat) => {
+            canvas.hidden = !heat;
+            if (heat) drawHeat(canvas, heat);
+          },
+        };
       }
       case 'video': {
-        const video = h('video', { src: span ? `${src}#t=${span.start}` : src, controls: true, preload: 'metadata', playsinline: true, poster: api.thumbnail(entry.item, 640, span?.start), 'aria-label': entry.name });
+        const video = h('video', {
+          src: span ? `${src}#t=${span.start}` : src,
+          controls: true,
+          preload: 'metadata',
+          playsinline: true,
+          poster: api.thumbnail(entry.item, 640, span?.start),
+          'aria-label': entry.name,
+        });
         const canvas = h('canvas', { class: 'heat', hidden: true });
-        const jump = span ? button(t('panel.moment', { time: `${clock(span.start)}–${clock(span.end)}` }), () => { video.currentTime = span.start; video.play().catch(() => {}); }, { name: 'play' }) : null;
-        return { el: h('div', { class: 'stage' }, h('div', { class: 'picture' }, video, canvas), jump), overlay: (heat) => { canvas.hidden = !heat; if (heat) drawHeat(canvas, heat); } };
+        const jump = span
+          ? button(
+              t('panel.moment', { time: `${clock(span.start)}–${clock(span.end)}` }),
+              () => {
+                video.currentTime = span.start;
+                video.play().catch(() => {});
+              },
+              { name: 'play' },
+            )
+          : null;
+        return {
+          el: h('div', { class: 'stage' }, h('div', { class: 'picture' }, video, canvas), jump),
+          overlay: (heat) => {
+            canvas.hidden = !heat;
+            if (heat) drawHeat(canvas, heat);
+          },
+        };
       }
       case 'audio':
-        return { el: h('div', { class: 'stage plain' }, soundView({ peaks: `/items/${entry.item}/waveform`, src, span, name: entry.name, durationS: entry.metadata?.duration_s, seekable: true }), span ? h('p', { class: 'muted small', text: t('panel.stretch', { time: `${clock(span.start)}–${clock(span.end)}` }) }) : null) };
+        return {
+          el: h(
+            'div',
+            { class: 'stage plain' },
+            soundView({
+              peaks: `/items/${entry.item}/waveform`,
+              src,
+              span,
+              name: entry.name,
+              durationS: entry.metadata?.duration_s,
+              seekable: true,
+            }),
+            span
+              ? h('p', { class: 'muted small', text: t('panel.stretch', { time: `${clock(span.start)}–${clock(span.end)}` }) })
+              : null,
+          ),
+        };
       case 'series':
         return { el: h('div', { class: 'stage plain' }, seriesChart(entry.item)) };
       default:
@@ -139,12 +235,46 @@ export function sidePanel(options) {
       entry.n_segments > 1 ? [t('meta.segments'), count(entry.n_segments)] : null,
     ].filter(Boolean);
     const paths = entry.paths?.length ? entry.paths : [entry.path];
-    return h('section', null, h('h3', { text: t('panel.details') }),
-      h('dl', { class: 'details' }, rows.map(([name, value]) => [h('dt', { text: name }), h('dd', { text: value })])),
-      h('div', { class: 'paths' }, paths.map((path) => h('div', { class: 'path' }, h('code', { text: path }), iconButton('copy', t('panel.copyPath'), () => copy(path, t('copied.path')))))),
-      h('div', { class: 'actions' },
-        button(t('panel.folder', { name: leaf(entry.folder) }), () => { copy(entry.folder, t('copied.folder')); options.onFolder(entry.folder); }, { name: 'folder' }),
-        h('a', { class: 'button', href: api.file(entry.item, true), download: entry.name }, icon('download', 18), h('span', { text: t('panel.download') }))));
+    return h(
+      'section',
+      null,
+      h('h3', { text: t('panel.details') }),
+      h(
+        'dl',
+        { class: 'details' },
+        rows.map(([name, value]) => [h('dt', { text: name }), h('dd', { text: value })]),
+      ),
+      h(
+        'div',
+        { class: 'paths' },
+        paths.map((path) =>
+          h(
+            'div',
+            { class: 'path' },
+            h('code', { text: path }),
+            iconButton('copy', t('panel.copyPath'), () => copy(path, t('copied.path'))),
+          ),
+        ),
+      ),
+      h(
+        'div',
+        { class: 'actions' },
+        button(
+          t('panel.folder', { name: leaf(entry.folder) }),
+          () => {
+            copy(entry.folder, t('copied.folder'));
+            options.onFolder(entry.folder);
+          },
+          { name: 'folder' },
+        ),
+        h(
+          'a',
+          { class: 'button', href: api.file(entry.item, true), download: entry.name },
+          icon('download', 18),
+          h('span', { text: t('panel.download') }),
+        ),
+      ),
+    );
   }
 
   function tagsSection(entry) {
@@ -166,14 +296,44 @@ export function sidePanel(options) {
       }
     };
     const show = () =>
-      put(list, tags.map((tag) => h('span', { class: 'tag' }, h('button', { type: 'button', class: 'tag-name', title: t('tags.filter', { tag }), on: { click: () => options.onTag(tag) } }, tag), may('write') ? iconButton('close', t('tags.remove', { tag }), () => store(tags.filter((x) => x !== tag)), { class: 'chip-remove' }) : null)));
+      put(
+        list,
+        tags.map((tag) =>
+          h(
+            'span',
+            { class: 'tag' },
+            h(
+              'button',
+              { type: 'button', class: 'tag-name', title: t('tags.filter', { tag }), on: { click: () => options.onTag(tag) } },
+              tag,
+            ),
+            may('write')
+              ? iconButton('close', t('tags.remove', { tag }), () => store(tags.filter((x) => x !== tag)), {
+                  class: 'chip-remove',
+                })
+              : null,
+          ),
+        ),
+      );
     show();
-    const form = h('form', { class: 'tag-form', on: { submit: (event) => {
-      event.preventDefault();
-      const more = input.value.split(/[,，]/).map((x) => x.trim()).filter((x) => x && !tags.includes(x));
-      input.value = '';
-      if (more.length) store([...tags, ...more]);
-    } } }, input);
+    const form = h(
+      'form',
+      {
+        class: 'tag-form',
+        on: {
+          submit: (event) => {
+            event.preventDefault();
+            const more = input.value
+              .split(/[,，]/)
+              .map((x) => x.trim())
+              .filter((x) => x && !tags.includes(x));
+            input.value = '';
+            if (more.length) store([...tags, ...more]);
+          },
+        },
+      },
+      input,
+    );
     if (!tags.length && !may('write')) return null;
     return h('section', null, h('h3', { text: t('panel.tags') }), list, may('write') ? form : null);
   }
@@ -183,10 +343,38 @@ export function sidePanel(options) {
     const section = h('section', null, h('h3', { text: t('panel.neighbours') }), list);
     api.get(`/items/${entry.item}/neighbours`, { k: 8 }).then(
       ({ neighbours }) => {
-        const some = neighbours.map(({ kind, hits }) => ({ kind, hits: hits.filter((x) => x.item !== entry.item) })).filter(({ hits }) => hits.length);
+        const some = neighbours
+          .map(({ kind, hits }) => ({ kind, hits: hits.filter((x) => x.item !== entry.item) }))
+          .filter(({ hits }) => hits.length);
         if (!some.length) return section.remove();
-        put(list, some.map(({ kind, hits }) => h('div', { class: 'neighbour-kind' }, h('h4', null, icon(kind, 16), t(`kinds.${kind}`)),
-          h('div', { class: 'neighbour-row' }, hits.map((x) => h('button', { type: 'button', class: `neighbour ${x.kind}`, title: x.name, 'aria-label': `${t(`kind.${x.kind}`)}, ${x.name}`, on: { click: () => options.onOpen(x) } }, miniature(x, 160), x.kind === 'audio' || x.kind === 'series' ? h('span', { class: 'neighbour-name', text: x.name }) : null))))));
+        put(
+          list,
+          some.map(({ kind, hits }) =>
+            h(
+              'div',
+              { class: 'neighbour-kind' },
+              h('h4', null, icon(kind, 16), t(`kinds.${kind}`)),
+              h(
+                'div',
+                { class: 'neighbour-row' },
+                hits.map((x) =>
+                  h(
+                    'button',
+                    {
+                      type: 'button',
+                      class: `neighbour ${x.kind}`,
+                      title: x.name,
+                      'aria-label': `${t(`kind.${x.kind}`)}, ${x.name}`,
+                      on: { click: () => options.onOpen(x) },
+                    },
+                    miniature(x, 160),
+                    x.kind === 'audio' || x.kind === 'series' ? h('span', { class: 'neighbour-name', text: x.name }) : null,
+                  ),
+                ),
+              ),
+            ),
+          ),
+        );
       },
       (error) => put(list, h('p', { class: 'muted small', text: error.message })),
     );

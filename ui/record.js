@@ -11,7 +11,9 @@ export const canRecord = () => Boolean(navigator.mediaDevices?.getUserMedia && w
  * Gives {stop, cancel}; `stop()` resolves to a File, and so does `done` when the time is up.
  */
 export async function record(onLevel) {
-  const stream = await navigator.mediaDevices.getUserMedia({ audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false } });
+  const stream = await navigator.mediaDevices.getUserMedia({
+    audio: { channelCount: 1, echoCancellation: false, noiseSuppression: false },
+  });
   const context = new AudioContext();
   const pieces = [];
   let nSamples = 0;

@@ -18,9 +18,24 @@ export function startRouter() {
   addEventListener('scroll', debounce(keepScroll, 300), { passive: true });
   document.addEventListener('click', (event) => {
     const link = event.target.closest?.('a[href]');
-    if (!link || event.defaultPrevented || event.button || event.metaKey || event.ctrlKey || event.shiftKey || link.target || link.hasAttribute('download')) return;
+    if (
+      !link ||
+      event.defaultPrevented ||
+      event.button ||
+      event.metaKey ||
+      event.ctrlKey ||
+      event.shiftKey ||
+      link.target ||
+      link.hasAttribute('download')
+    )
+      return;
     const url = new URL(link.href);
-    if (url.origin !== location.origin || !['/', '/map', '/library'].includes(url.pathname) || (url.hash && url.pathname === location.pathname)) return;
+    if (
+      url.origin !== location.origin ||
+      !['/', '/map', '/library'].includes(url.pathname) ||
+      (url.hash && url.pathname === location.pathname)
+    )
+      return;
     event.preventDefault();
     go(url.pathname + url.search);
     scrollTo(0, 0);

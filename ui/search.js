@@ -29,6 +29,7 @@ export function searchPage(main) {
   let abort = new AbortController();
   let listOpen = null; // {total, all()} of the list that is shown
   let hits = new Map(); // hits by item, for the panel
+  let panelKnows = false; // whether the panel was opened with the hits known
 
   const set = (changes, options) => go(`/${writeUrl({ ...query, item: null, ...changes })}`, options);
   const setFilters = (filters) => set({ filters });
@@ -39,20 +40,86 @@ export function searchPage(main) {
 
   // Parts of the page ----------------------------------------------------------------------------------------------------
 
-  const bar = searchBar({ onSubmit: (parts) => { set({ parts, sort: parts.length && ['largest', 'smallest', 'name'].includes(query.sort) ? '' : query.sort }); scrollTo({ top: 0 }); } });
+  const bar = searchBar({
+    onSubmit: (parts) => {
+      set({ parts, sort: parts.length && ['largest', 'smallest', 'name'].includes(query.sort) ? '' : query.sort });
+      scrollTo({ top: 0 });
+    },
+  });
   const hero = h('div', { class: 'hero' }, h('h1', { text: t('hero.title') }), h('p', { text: t('hero.text') }));
-  const ways = h('div', { class: 'ways' },
-    h('button', { type: 'button', class: 'way', on: { click: () => bar.pick() } }, icon('image', 18), h('span', { text: t('hero.picture') })),
-    h('button', { type: 'button', class: 'way', on: { click: () => bar.record() } }, icon('mic', 18), h('span', { text: t('hero.sound') })),
-    h('a', { class: 'way', href: '/map' }, icon('map', 18), h('span', { text: t('hero.map') })));
+  const ways = h(
+    'div',
+    { class: 'ways' },
+    h(
+      'button',
+      { type: 'button', class: 'way', on: { click: () => bar.pick() } },
+      icon('image', 18),
+      h('span', { text: t('hero.picture') }),
+    ),
+    h(
+      'button',
+      { type: 'button', class: 'way', on: { click: () => bar.record() } },
+      icon('mic', 18),
+      h('span', { text: t('hero.sound') }),
+    ),
+    h('a', { class: 'way', href: '/map' }, icon('map', 18), h('span', { text: t('hero.map') })),
+  );
   const heading = h('h1', { class: 'visually-hidden' });
   const kinds = h('div', { class: 'kinds', role: 'group', 'aria-label': t('kinds.label') });
   const chips = h('div', { class: 'filter-chips' });
-  const filterButton = button(t('filter.title'), () => openFilters(panelFilters.el.hidden), { name: 'filter', kind: 'tool', 'aria-expanded': 'false', 'aria-controls': 'filters' });
-  const sortButton = h('button', { type: 'button', class: 'button tool', 'aria-haspopup': 'menu', 'aria-expanded': 'false', on: { click: chooseSort } });
-  const exportButton = button(t('export.title'), chooseExport, { name: 'download', kind: 'tool', 'aria-haspopup': 'menu', 'aria-expanded': 'false' });
-  const selectButton = h('button', { type: 'button', class: 'button tool select-tool', 'aria-label': t('select.mode'), 'aria-pressed': 'false', on: { click: () => { const on = selectButton.getAttribute('aria-pressed') !== 'true'; selectButton.setAttribute('aria-pressed', String(on)); results.classList.toggle('selecting', on); } } }, icon('select', 18), h('span', { text: t('select.mode') }));
-  const sizeInput = h('input', { type: 'range', class: 'size', min: 0, max: 2, step: 1, value: recall('size', 1), 'aria-label': t('gallery.size'), title: t('gallery.size'), on: { input: () => { keep('size', Number(sizeInput.value)); gallery.relayout(); } } });
+  const filterButton = button(t('filter.title'), () => openFilters(panelFilters.el.hidden), {
+    name: 'filter',
+    kind: 'tool',
+    'aria-expanded': 'false',
+    'aria-controls': 'filters',
+  });
+  const sortButton = h('button', {
+    type: 'button',
+    class: 'button tool',
+    'aria-haspopup': 'menu',
+    'aria-expanded': 'false',
+    on: { click: chooseSort },
+  });
+  const exportButton = button(t('export.title'), chooseExport, {
+    name: 'download',
+    kind: 'tool',
+    'aria-haspopup': 'menu',
+    'aria-expanded': 'false',
+  });
+  const selectButton = h(
+    'button',
+    {
+      type: 'button',
+      class: 'button tool select-tool',
+      'aria-label': t('select.mode'),
+      'aria-pressed': 'false',
+      on: {
+        click: () => {
+          const on = selectButton.getAttribute('aria-pressed') !== 'true';
+          selectButton.setAttribute('aria-pressed', String(on));
+          results.classList.toggle('selecting', on);
+        },
+      },
+    },
+    icon('select', 18),
+    h('span', { text: t('select.mode') }),
+  );
+  const sizeInput = h('input', {
+    type: 'range',
+    class: 'size',
+    min: 0,
+    max: 2,
+    step: 1,
+    value: recall('size', 1),
+    'aria-label': t('gallery.size'),
+    title: t('gallery.size'),
+    on: {
+      input: () => {
+        keep('size', Number(sizeInput.value));
+        gallery.relayout();
+      },
+    },
+  });
   const summary = h('p', { class: 'summary' });
   const remarks = h('div', { class: 'remarks' });
   const grid = h('div', { 'aria-label': t('gallery.label') });
@@ -63,29 +130,64 @@ export function searchPage(main) {
     onClose: closePanel,
     onStep: step,
     onLike: like,
-    onOpen: (hit) => open(hit, null),
+    onOpen: (hit) => open(hit),
     onFolder: (folder) => set({ filters: { ...emptyFilters(), folders: [folder] }, parts: [], sort: '' }),
     onTag: (tag) => set({ filters: { ...emptyFilters(), tags: [tag] }, parts: [], sort: '' }),
-    onRemoved: () => { closePanel(); shown = ''; update(); },
+    onRemoved: () => {
+      closePanel();
+      shown = '';
+      update();
+    },
   });
-  const picked = selectionBar({ onLike: (items) => { for (const item of items.slice(0, 8)) bar.add({ item, weight: 1 }); selection.clear(); }, onShow: null });
-  const page = h('div', { class: 'search-page' }, heading, hero, bar.el, ways,
-    h('div', { class: 'toolbar' }, kinds, h('div', { class: 'tools' }, filterButton, sortButton, selectButton, exportButton, sizeInput)),
-    chips, h('div', { class: 'columns' }, panelFilters.el, results, panel.el), picked.el);
+  const picked = selectionBar({
+    onLike: (items) => {
+      for (const item of items.slice(0, 8)) bar.add({ item, weight: 1 });
+      selection.clear();
+    },
+    onShow: null,
+  });
+  const page = h(
+    'div',
+    { class: 'search-page' },
+    heading,
+    hero,
+    bar.el,
+    ways,
+    h(
+      'div',
+      { class: 'toolbar' },
+      kinds,
+      h('div', { class: 'tools' }, filterButton, sortButton, selectButton, exportButton, sizeInput),
+    ),
+    chips,
+    h('div', { class: 'columns' }, panelFilters.el, results, panel.el),
+    picked.el,
+  );
   put(main, page);
 
   const gallery = new Gallery(grid, {
     selection,
     wanted: () => (narrow.matches ? [96, 128, 190] : SIZES)[Number(sizeInput.value)],
     selecting: () => selectButton.getAttribute('aria-pressed') === 'true',
-    onOpen: (entry, index) => open(entry, index),
+    onOpen: (entry) => open(entry),
     onLike: (entry, sign) => like(entry.item, sign),
     onFail: (error, retry) => toastError(error) || setTimeout(retry, 4000),
   });
   const undo = [
     takeFromPage((files) => bar.takeFiles(files)),
-    live.on('status', () => { drawTools(); if (shown === '' || designedEmpty()) { shown = ''; update(); } }),
-    live.on('library', () => { if (scrollY < 40 && !query.parts.length && panel.item === null) { shown = ''; update(); } }),
+    live.on('status', () => {
+      drawTools();
+      if (shown === '' || designedEmpty()) {
+        shown = '';
+        update();
+      }
+    }),
+    live.on('library', () => {
+      if (scrollY < 40 && !query.parts.length && panel.item === null) {
+        shown = '';
+        update();
+      }
+    }),
     selection.on('change', () => results.classList.toggle('has-selection', selection.size > 0)),
   ];
   document.addEventListener('keydown', onKey);
@@ -111,11 +213,16 @@ export function searchPage(main) {
   function drawTools() {
     const browsing = !query.parts.length && !isFiltered(query.filters);
     page.classList.toggle('home', browsing);
-    const words = query.parts.map((part) => part.text).filter(Boolean).join(', ');
+    const words = query.parts
+      .map((part) => part.text)
+      .filter(Boolean)
+      .join(', ');
     heading.hidden = browsing;
     hero.hidden = !browsing;
     ways.hidden = !browsing;
-    heading.textContent = query.parts.length ? t('results.heading', { what: words || t('results.example') }) : t('results.browse');
+    heading.textContent = query.parts.length
+      ? t('results.heading', { what: words || t('results.example') })
+      : t('results.browse');
     document.title = words ? `${words} – chiasm` : now.status?.name ? `${now.status.name} – chiasm` : 'chiasm';
     put(kinds, kindBar(query.filters, now.status?.library?.kinds || [], setFilters));
     const filters = filterChips(query.filters, setFilters);
@@ -157,7 +264,10 @@ export function searchPage(main) {
         panelFilters.error(error);
       }
       empty();
-      put(message, errorState(error, () => list()));
+      put(
+        message,
+        errorState(error, () => list()),
+      );
       say(error.message);
     } finally {
       if (!signal.aborted) {
@@ -178,19 +288,43 @@ export function searchPage(main) {
     empty();
     page.classList.add('bare');
     const el = library
-      ? designed({ name: 'folder', title: t('empty.title'), text: t('empty.text'), actions: [h('a', { class: 'button primary', href: '/library' }, icon('plus', 18), h('span', { text: t('empty.add') }))], kind: 'empty' })
-      : designed({ name: 'library', title: t('nolibrary.title'), text: t('nolibrary.text'), actions: [h('a', { class: 'button primary', href: '/library' }, h('span', { text: t('nolibrary.choose') }))], kind: 'empty' });
+      ? designed({
+          name: 'folder',
+          title: t('empty.title'),
+          text: t('empty.text'),
+          actions: [
+            h('a', { class: 'button primary', href: '/library' }, icon('plus', 18), h('span', { text: t('empty.add') })),
+          ],
+          kind: 'empty',
+        })
+      : designed({
+          name: 'library',
+          title: t('nolibrary.title'),
+          text: t('nolibrary.text'),
+          actions: [h('a', { class: 'button primary', href: '/library' }, h('span', { text: t('nolibrary.choose') }))],
+          kind: 'empty',
+        });
     put(message, el);
     results.setAttribute('aria-busy', 'false');
     results.classList.remove('loading');
   }
 
   async function showSearch({ parts, filters, sort }, signal) {
-    const body = { query: parts.map(wirePart), kinds: filters.kinds, where: whereOf(filters), lanes: filters.lanes, sort: sort || 'relevance' };
+    const body = {
+      query: parts.map(wirePart),
+      kinds: filters.kinds,
+      where: whereOf(filters),
+      lanes: filters.lanes,
+      sort: sort || 'relevance',
+    };
     const ask = (offset, k, s) => api.post('/search', { ...body, offset, k }, s);
     const first = await ask(0, SEARCH_CHUNK, signal);
     if (signal.aborted) return;
     hits = new Map(first.hits.map((hit) => [hit.item, hit]));
+    // After a reload the panel is there before the hit is.
+    if (panel.item !== null && hits.has(panel.item) && !panelKnows)
+      panel.show(panel.item, hits.get(panel.item), parts, filters.lanes, true);
+    panelKnows = true;
     const cutOf = (reply) => (body.sort === 'relevance' ? reply.cut : null);
     const take = (reply) => {
       for (const hit of reply.hits) hits.set(hit.item, hit);
@@ -199,7 +333,7 @@ export function searchPage(main) {
     listOpen = {
       all: async () => {
         const all = [...first.hits];
-        for (let next = first.next_offset; next !== null; ) {
+        for (let next = first.next_offset; next !== null;) {
           const reply = await ask(next, SEARCH_CHUNK * 4, abort.signal);
           all.push(...reply.hits);
           next = reply.hits.length ? reply.next_offset : null;
@@ -209,20 +343,52 @@ export function searchPage(main) {
     };
     if (!first.hits.length) {
       empty();
-      put(message, designed({ name: 'search', title: t('none.title'), text: t(isFiltered(filters) ? 'none.filtered' : 'none.text'), actions: isFiltered(filters) ? [button(t('filter.clear'), () => setFilters(emptyFilters()), { kind: 'primary' })] : [] }));
+      put(
+        message,
+        designed({
+          name: 'search',
+          title: t('none.title'),
+          text: t(isFiltered(filters) ? 'none.filtered' : 'none.text'),
+          actions: isFiltered(filters)
+            ? [button(t('filter.clear'), () => setFilters(emptyFilters()), { kind: 'primary' })]
+            : [],
+        }),
+      );
       say(t('none.title'));
       return;
     }
-    gallery.setSource({ total: null, chunk: SEARCH_CHUNK, fetch: async (offset, k, s) => take(await ask(offset, k, s)) }, { first: take(first), cut: cutOf(first) });
-    const words = first.stands_out === false || first.cut === 0 ? t('results.nothingStandsOut') : first.cut ? t('results.related', { n: first.cut, count: count(first.cut) }) : '';
-    put(summary, h('strong', { text: words || t('results.best') }), h('span', { class: 'muted', text: t('results.of', { n: first.n_candidates, count: count(first.n_candidates), ms: decimal(first.elapsed_ms, 2) }) }));
+    gallery.setSource(
+      { total: null, chunk: SEARCH_CHUNK, fetch: async (offset, k, s) => take(await ask(offset, k, s)) },
+      { first: take(first), cut: cutOf(first) },
+    );
+    const words =
+      first.stands_out === false || first.cut === 0
+        ? t('results.nothingStandsOut')
+        : first.cut
+          ? t('results.related', { n: first.cut, count: count(first.cut) })
+          : '';
+    put(
+      summary,
+      h('strong', { text: words || t('results.best') }),
+      h('span', {
+        class: 'muted',
+        text: t('results.of', { n: first.n_candidates, count: count(first.n_candidates), ms: decimal(first.elapsed_ms, 2) }),
+      }),
+    );
     const left = (first.lanes || []).filter((lane) => lane.left_out).map((lane) => `${laneName(lane.lane)}: ${lane.left_out}`);
-    put(remarks, [...(first.remarks || []), ...left].map((text) => h('p', { class: 'remark', text })));
+    put(
+      remarks,
+      [...(first.remarks || []), ...left].map((text) => h('p', { class: 'remark', text })),
+    );
     say(t('results.said', { n: first.n_candidates, count: count(first.n_candidates), related: words }));
   }
 
   async function showBrowse({ filters, sort }, signal) {
-    const params = { where: whereOf(filters), kind: filters.kinds.join(','), sort: sort && sort !== 'relevance' ? sort : 'newest' };
+    const params = {
+      where: whereOf(filters),
+      kind: filters.kinds.join(','),
+      sort: sort && sort !== 'relevance' ? sort : 'newest',
+    };
     const ask = (offset, limit, s) => api.get('/items', { ...params, offset, limit }, s);
     const first = await ask(0, BROWSE_CHUNK, signal);
     if (signal.aborted) return;
@@ -237,11 +403,22 @@ export function searchPage(main) {
     };
     if (!first.items.length) {
       empty();
-      put(message, designed({ name: 'filter', title: t('none.title'), text: t('none.filtered'), actions: [button(t('filter.clear'), () => setFilters(emptyFilters()), { kind: 'primary' })] }));
+      put(
+        message,
+        designed({
+          name: 'filter',
+          title: t('none.title'),
+          text: t('none.filtered'),
+          actions: [button(t('filter.clear'), () => setFilters(emptyFilters()), { kind: 'primary' })],
+        }),
+      );
       say(t('none.title'));
       return;
     }
-    gallery.setSource({ total: first.total, chunk: BROWSE_CHUNK, fetch: async (offset, n, s) => take(await ask(offset, n, s)) }, { first: take(first) });
+    gallery.setSource(
+      { total: first.total, chunk: BROWSE_CHUNK, fetch: async (offset, n, s) => take(await ask(offset, n, s)) },
+      { first: take(first) },
+    );
     const text = t('browse.count', { n: first.total, count: count(first.total) });
     put(summary, h('strong', { text }));
     put(remarks);
@@ -262,20 +439,27 @@ export function searchPage(main) {
 
   function chooseSort() {
     const sorts = query.parts.length ? ['relevance', 'newest', 'oldest'] : ['newest', 'oldest', 'largest', 'smallest', 'name'];
-    menu(sortButton, sorts.map((sort, i) => ({ label: t(`sort.${sort}`), checked: sort === sortNow(), run: () => set({ sort: i === 0 ? '' : sort }) })));
+    menu(
+      sortButton,
+      sorts.map((sort, i) => ({
+        label: t(`sort.${sort}`),
+        checked: sort === sortNow(),
+        run: () => set({ sort: i === 0 ? '' : sort }),
+      })),
+    );
   }
 
   function chooseExport() {
     const all = () => (listOpen ? listOpen.all() : []);
-    menu(exportButton, ['csv', 'json', 'paths'].map((format) => ({ label: t(`export.${format}`), run: () => exportAs(format, all) })));
+    menu(
+      exportButton,
+      ['csv', 'json', 'paths'].map((format) => ({ label: t(`export.${format}`), run: () => exportAs(format, all) })),
+    );
   }
 
-  function open(entry, index) {
-    panelOpener = index;
+  function open(entry) {
     go(`/${writeUrl({ ...query, item: entry.item })}`, panel.item === null ? { state: { opened: true } } : { replace: true });
   }
-  let panelOpener = null;
-
   function closePanel() {
     if (history.state?.opened) history.back();
     else go(`/${writeUrl({ ...query, item: null })}`, { replace: true });
@@ -350,6 +534,8 @@ export function searchPage(main) {
 /** On a phone a panel covers the page: what lies under it is out of reach meanwhile. */
 function isolate(el, on) {
   for (let here = el; here && here !== document.body; here = here.parentElement) {
-    for (const other of here.parentElement?.children || []) if (other !== here && !['live', 'toasts'].includes(other.id) && !/^(SCRIPT|DIALOG)$/.test(other.tagName)) other.inert = on;
+    for (const other of here.parentElement?.children || [])
+      if (other !== here && !['live', 'toasts'].includes(other.id) && !/^(SCRIPT|DIALOG)$/.test(other.tagName))
+        other.inert = on;
   }
 }

@@ -16,8 +16,16 @@ export function searchBar({ onSubmit }) {
   let parts = []; // those shown as chips; words in the field are none of them yet
   const chips = h('div', { class: 'chips', role: 'list', 'aria-label': t('search.parts') });
   const input = h('input', {
-    type: 'search', id: 'query', class: 'query', autocomplete: 'off', autocapitalize: 'off', spellcheck: 'false', enterkeyhint: 'search', dir: 'auto',
-    'aria-label': t('search.label'), 'aria-describedby': 'query-hint',
+    type: 'search',
+    id: 'query',
+    class: 'query',
+    autocomplete: 'off',
+    autocapitalize: 'off',
+    spellcheck: 'false',
+    enterkeyhint: 'search',
+    dir: 'auto',
+    'aria-label': t('search.label'),
+    'aria-describedby': 'query-hint',
     on: {
       keydown: (event) => {
         if (event.key === 'Backspace' && input.value === '' && parts.length) {
@@ -34,12 +42,44 @@ export function searchBar({ onSubmit }) {
       },
     },
   });
-  const picker = h('input', { type: 'file', class: 'visually-hidden', multiple: true, tabindex: -1, 'aria-hidden': 'true', on: { change: () => { takeFiles([...picker.files]); picker.value = ''; } } });
-  const clear = iconButton('close', t('search.clear'), () => { parts = []; input.value = ''; submit(); input.focus(); }, { class: 'icon-button clear' });
+  const picker = h('input', {
+    type: 'file',
+    class: 'visually-hidden',
+    multiple: true,
+    tabindex: -1,
+    'aria-hidden': 'true',
+    on: {
+      change: () => {
+        takeFiles([...picker.files]);
+        picker.value = '';
+      },
+    },
+  });
+  const clear = iconButton(
+    'close',
+    t('search.clear'),
+    () => {
+      parts = [];
+      input.value = '';
+      submit();
+      input.focus();
+    },
+    { class: 'icon-button clear' },
+  );
   const microphone = iconButton('mic', t('search.record'), () => startRecording());
   const form = h(
     'form',
-    { class: 'searchbar', role: 'search', action: '/', on: { submit: (event) => { event.preventDefault(); submit(); } } },
+    {
+      class: 'searchbar',
+      role: 'search',
+      action: '/',
+      on: {
+        submit: (event) => {
+          event.preventDefault();
+          submit();
+        },
+      },
+    },
     h('span', { class: 'search-sign' }, icon('search')),
     h('div', { class: 'field' }, chips, input),
     h('span', { class: 'visually-hidden', id: 'query-hint', text: t('search.hint') }),
@@ -61,22 +101,29 @@ export function searchBar({ onSubmit }) {
     put(
       chips,
       parts.map((part, i) =>
-        h('div', { role: 'listitem' }, chip(part, {
-          change: (to, focus) => {
-            if (to) parts[i] = to;
-            else parts.splice(i, 1);
-            draw();
-            submit();
-            if (to && focus) chips.children[i]?.querySelector(focus)?.focus();
-            else input.focus();
-          },
-          edit: part.text === undefined ? null : () => {
-            parts.splice(i, 1);
-            input.value = `${part.weight < 0 ? '-' : ''}${part.text}`;
-            draw();
-            input.focus();
-          },
-        })),
+        h(
+          'div',
+          { role: 'listitem' },
+          chip(part, {
+            change: (to, focus) => {
+              if (to) parts[i] = to;
+              else parts.splice(i, 1);
+              draw();
+              submit();
+              if (to && focus) chips.children[i]?.querySelector(focus)?.focus();
+              else input.focus();
+            },
+            edit:
+              part.text === undefined
+                ? null
+                : () => {
+                    parts.splice(i, 1);
+                    input.value = `${part.weight < 0 ? '-' : ''}${part.text}`;
+                    draw();
+                    input.focus();
+                  },
+          }),
+        ),
       ),
     );
     chips.hidden = !chips.children.length;
@@ -113,7 +160,15 @@ export function searchBar({ onSubmit }) {
   async function takeFiles(files) {
     for (const file of files.slice(0, MAX_FILES)) {
       const abort = new AbortController();
-      const waiting = h('div', { role: 'listitem' }, uploadingChip(file.name, () => { abort.abort(); waiting.remove(); chips.hidden = !chips.children.length; }));
+      const waiting = h(
+        'div',
+        { role: 'listitem' },
+        uploadingChip(file.name, () => {
+          abort.abort();
+          waiting.remove();
+          chips.hidden = !chips.children.length;
+        }),
+      );
       chips.append(waiting);
       chips.hidden = false;
       try {
@@ -139,9 +194,26 @@ export function searchBar({ onSubmit }) {
       microphone.focus();
     };
     let take = null;
-    const stop = h('button', { type: 'button', class: 'button primary small', disabled: true, on: { click: () => take.stop() } }, icon('stop', 16), h('span', { text: t('record.stop') }));
-    const cancel = h('button', { type: 'button', class: 'button small', on: { click: () => (take ? take.cancel() : close()) } }, h('span', { text: t('dialog.cancel') }));
-    put(recorder, h('span', { class: 'record-dot', 'aria-hidden': 'true' }), h('span', { text: t('record.listening') }), level, time, stop, cancel);
+    const stop = h(
+      'button',
+      { type: 'button', class: 'button primary small', disabled: true, on: { click: () => take.stop() } },
+      icon('stop', 16),
+      h('span', { text: t('record.stop') }),
+    );
+    const cancel = h(
+      'button',
+      { type: 'button', class: 'button small', on: { click: () => (take ? take.cancel() : close()) } },
+      h('span', { text: t('dialog.cancel') }),
+    );
+    put(
+      recorder,
+      h('span', { class: 'record-dot', 'aria-hidden': 'true' }),
+      h('span', { text: t('record.listening') }),
+      level,
+      time,
+      stop,
+      cancel,
+    );
     recorder.onkeydown = (event) => event.key === 'Escape' && cancel.click();
     recorder.hidden = false;
     try {
@@ -162,12 +234,27 @@ export function searchBar({ onSubmit }) {
   }
 
   draw();
-  return { el, set, add, takeFiles, record: startRecording, pick: () => picker.click(), focus: () => { input.focus(); input.select(); } };
+  return {
+    el,
+    set,
+    add,
+    takeFiles,
+    record: startRecording,
+    pick: () => picker.click(),
+    focus: () => {
+      input.focus();
+      input.select();
+    },
+  };
 }
 
 /** Files dropped anywhere on the page, or pasted into it, are asked with. Gives what undoes it. */
 export function takeFromPage(takeFiles, { title = t('drop.title'), text = t('drop.text') } = {}) {
-  const veil = h('div', { class: 'veil', hidden: true, 'aria-hidden': 'true' }, h('div', { class: 'veil-card' }, icon('image', 40), h('strong', { text: title }), h('span', { text })));
+  const veil = h(
+    'div',
+    { class: 'veil', hidden: true, 'aria-hidden': 'true' },
+    h('div', { class: 'veil-card' }, icon('image', 40), h('strong', { text: title }), h('span', { text })),
+  );
   document.body.append(veil);
   const hasFiles = (event) => [...(event.dataTransfer?.types || [])].includes('Files');
   let depth = 0;

@@ -3,7 +3,7 @@
   try {
     var theme = JSON.parse(localStorage.getItem('chiasm.theme'));
     if (theme === 'light' || theme === 'dark') document.documentElement.dataset.theme = theme;
-  } catch (e) {
+  } catch {
     // Storage may be forbidden: the system's theme it is.
   }
 })();

@@ -9,7 +9,19 @@ const PART_KEYS = { q: 'text', like: 'item', file: 'upload' };
 const SORTS = ['relevance', 'newest', 'oldest', 'largest', 'smallest', 'name'];
 export const KINDS = ['image', 'text', 'audio', 'video', 'series'];
 
-export const emptyFilters = () => ({ kinds: [], folders: [], tags: [], formats: [], from: '', to: '', min: null, max: null, box: null, where: '', lanes: [] });
+export const emptyFilters = () => ({
+  kinds: [],
+  folders: [],
+  tags: [],
+  formats: [],
+  from: '',
+  to: '',
+  min: null,
+  max: null,
+  box: null,
+  where: '',
+  lanes: [],
+});
 
 /** Reads the query string. What makes no sense is left out. */
 export function readUrl(search) {
@@ -35,7 +47,8 @@ export function readUrl(search) {
   for (const key of ['from', 'to']) if (/^\d{4}(-\d\d){0,2}$/.test(params.get(key) || '')) filters[key] = params.get(key);
   for (const key of ['min', 'max']) if (/^\d+$/.test(params.get(key) || '')) filters[key] = Number(params.get(key));
   const box = (params.get('box') || '').split(',').map(Number);
-  if (box.length === 4 && box.every(Number.isFinite)) filters.box = { south: box[0], west: box[1], north: box[2], east: box[3] };
+  if (box.length === 4 && box.every(Number.isFinite))
+    filters.box = { south: box[0], west: box[1], north: box[2], east: box[3] };
   filters.where = (params.get('where') || '').trim();
   filters.lanes = (params.get('lane') || '').split(',').filter(Boolean);
   const sort = SORTS.includes(params.get('sort')) ? params.get('sort') : '';
@@ -99,12 +112,15 @@ export const isFiltered = (filters) => filters.kinds.length > 0 || whereOf(filte
  */
 export function partsOf(typed) {
   const parts = [];
-  const rest = typed.replace(/(^|\s)[-\u2212\uff0d](?:"([^"]+)"|\u201c([^\u201d]+)\u201d|([^\s"]+))/gu, (whole, before, a, b, c) => {
-    const text = (a || b || c).trim();
-    if (!/[\p{L}\p{N}]/u.test(text)) return whole;
-    parts.push({ text, weight: -1 });
-    return before;
-  });
+  const rest = typed.replace(
+    /(^|\s)[-\u2212\uff0d](?:"([^"]+)"|\u201c([^\u201d]+)\u201d|([^\s"]+))/gu,
+    (whole, before, a, b, c) => {
+      const text = (a || b || c).trim();
+      if (!/[\p{L}\p{N}]/u.test(text)) return whole;
+      parts.push({ text, weight: -1 });
+      return before;
+    },
+  );
   const text = rest.replace(/\s+/g, ' ').trim();
   if (text) parts.unshift({ text, weight: 1 });
   return parts;

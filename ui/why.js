@@ -13,18 +13,48 @@ import { wirePart } from './url.js';
  */
 export function whySection({ parts, item, askedLanes = [], lanes = [], overlay }) {
   const body = h('div', { class: 'why-body', 'aria-live': 'polite' });
-  const ask = h('button', { type: 'button', class: 'button why-button', on: { click: run } }, icon('why', 18), h('span', { text: t('why.ask') }));
-  const el = h('section', { class: 'why', 'aria-labelledby': 'why-title' }, h('h3', { id: 'why-title', text: t('why.title') }), lanesTable(lanes), ask, body);
+  const ask = h(
+    'button',
+    { type: 'button', class: 'button why-button', on: { click: run } },
+    icon('why', 18),
+    h('span', { text: t('why.ask') }),
+  );
+  const el = h(
+    'section',
+    { class: 'why', 'aria-labelledby': 'why-title' },
+    h('h3', { id: 'why-title', text: t('why.title') }),
+    lanesTable(lanes),
+    ask,
+    body,
+  );
   const abort = new AbortController();
 
   async function run() {
     ask.disabled = true;
-    put(body, h('div', { class: 'why-wait', role: 'status' }, h('div', { class: 'progress indeterminate' }, h('span')), h('p', { class: 'muted small', text: t('why.wait') })));
+    put(
+      body,
+      h(
+        'div',
+        { class: 'why-wait', role: 'status' },
+        h('div', { class: 'progress indeterminate' }, h('span')),
+        h('p', { class: 'muted small', text: t('why.wait') }),
+      ),
+    );
     try {
-      const found = await api.post('/explain', { query: parts.map(wirePart), item, words: true, heat: true, lanes: askedLanes }, abort.signal);
+      const found = await api.post(
+        '/explain',
+        { query: parts.map(wirePart), item, words: true, heat: true, lanes: askedLanes },
+        abort.signal,
+      );
       ask.hidden = true;
       el.querySelector('.lanes')?.remove();
-      put(body, lanesTable(found.lanes), wordsView(parts, found.words), heatView(found.heat, overlay), found.words?.length || found.heat ? legend() : null);
+      put(
+        body,
+        lanesTable(found.lanes),
+        wordsView(parts, found.words),
+        heatView(found.heat, overlay),
+        found.words?.length || found.heat ? legend() : null,
+      );
       say(t('why.done'));
     } catch (error) {
       if (error.name === 'AbortError') return;
@@ -41,9 +71,29 @@ function lanesTable(lanes) {
     'table',
     { class: 'lanes' },
     h('caption', { class: 'visually-hidden', text: t('why.lanes') }),
-    h('thead', null, h('tr', null, [t('why.lane'), t('why.rank'), t('why.score'), t('why.chance')].map((text) => h('th', { scope: 'col', text })))),
-    h('tbody', null, lanes.map(({ lane, rank, score, chance }) =>
-      h('tr', null, h('th', { scope: 'row', text: laneName(lane) }), h('td', { text: rank ? `${rank}` : '–' }), h('td', { text: score === null || score === undefined || (!rank && !score) ? '–' : decimal(score, 3) }), h('td', { text: chance === null || chance === undefined ? '–' : decimal(chance, 2) })))),
+    h(
+      'thead',
+      null,
+      h(
+        'tr',
+        null,
+        [t('why.lane'), t('why.rank'), t('why.score'), t('why.chance')].map((text) => h('th', { scope: 'col', text })),
+      ),
+    ),
+    h(
+      'tbody',
+      null,
+      lanes.map(({ lane, rank, score, chance }) =>
+        h(
+          'tr',
+          null,
+          h('th', { scope: 'row', text: laneName(lane) }),
+          h('td', { text: rank ? `${rank}` : '–' }),
+          h('td', { text: score === null || score === undefined || (!rank && !score) ? '–' : decimal(score, 3) }),
+          h('td', { text: chance === null || chance === undefined ? '–' : decimal(chance, 2) }),
+        ),
+      ),
+    ),
   );
 }
 
@@ -65,7 +115,15 @@ function wordsView(parts, words) {
     for (const word of mine) {
       if (word.start < at) continue;
       out.push(chars.slice(at, word.start).join(''));
-      const el = h('span', { class: 'word', title: t(word.drop < 0 ? 'why.wordHurt' : 'why.wordHelped', { word: word.word, n: decimal(Math.abs(word.drop), 2) }) }, chars.slice(word.start, word.end).join('') || word.word, h('span', { class: 'word-drop', text: `${word.drop < 0 ? '−' : '+'}${decimal(Math.abs(word.drop), 2)}` }));
+      const el = h(
+        'span',
+        {
+          class: 'word',
+          title: t(word.drop < 0 ? 'why.wordHurt' : 'why.wordHelped', { word: word.word, n: decimal(Math.abs(word.drop), 2) }),
+        },
+        chars.slice(word.start, word.end).join('') || word.word,
+        h('span', { class: 'word-drop', text: `${word.drop < 0 ? '−' : '+'}${decimal(Math.abs(word.drop), 2)}` }),
+      );
       tint(el, word.drop, most);
       out.push(el);
       at = word.end;
@@ -76,34 +134,73 @@ function wordsView(parts, words) {
   return h('div', { class: 'why-part' }, h('h4', { text: t('why.words') }), lines);
 }
 
-const legend = () => h('p', { class: 'why-legend muted small' }, h('span', { class: 'swatch helped' }), t('why.helped'), h('span', { class: 'swatch hurt' }), t('why.hurt'));
+const legend = () =>
+  h(
+    'p',
+    { class: 'why-legend muted small' },
+    h('span', { class: 'swatch helped' }),
+    t('why.helped'),
+    h('span', { class: 'swatch hurt' }),
+    t('why.hurt'),
+  );
 
 function heatView(heat, overlay) {
   if (!heat) return null;
   const most = Math.max(1e-12, ...(heat.drop || (heat.windows || heat.passages || []).map((w) => w.drop)).map(Math.abs));
   if (heat.kind === 'grid') {
-    const shown = h('input', { type: 'checkbox', checked: true, role: 'switch', on: { change: () => overlay?.(shown.checked ? heat : null) } });
+    const shown = h('input', {
+      type: 'checkbox',
+      checked: true,
+      role: 'switch',
+      on: { change: () => overlay?.(shown.checked ? heat : null) },
+    });
     overlay?.(heat);
-    return h('div', { class: 'why-part' }, h('h4', { text: t('why.places') }), h('p', { class: 'small', text: t('why.strongest', { where: whereStrongest(heat) }) }), h('label', { class: 'switch-row' }, shown, h('span', { text: t('why.overlay') })));
+    return h(
+      'div',
+      { class: 'why-part' },
+      h('h4', { text: t('why.places') }),
+      h('p', { class: 'small', text: t('why.strongest', { where: whereStrongest(heat) }) }),
+      h('label', { class: 'switch-row' }, shown, h('span', { text: t('why.overlay') })),
+    );
   }
   if (heat.kind === 'time') {
     const length = Math.max(...heat.windows.map((w) => w.end_s));
     const best = heat.windows.reduce((a, b) => (b.drop > a.drop ? b : a));
-    return h('div', { class: 'why-part' }, h('h4', { text: t('why.times') }),
-      h('div', { class: 'heat-time', 'aria-hidden': 'true' }, heat.windows.map((w) => {
-        const el = h('span', { class: 'heat-window', title: `${decimal(w.start_s)}–${decimal(w.end_s)} s: ${decimal(w.drop)}` });
-        tint(el, w.drop, most);
-        el.style.width = `${((w.end_s - w.start_s) / length) * 100}%`;
-        return el;
-      })),
-      h('p', { class: 'small', text: t('why.strongestTime', { start: decimal(best.start_s), end: decimal(best.end_s) }) }));
+    return h(
+      'div',
+      { class: 'why-part' },
+      h('h4', { text: t('why.times') }),
+      h(
+        'div',
+        { class: 'heat-time', 'aria-hidden': 'true' },
+        heat.windows.map((w) => {
+          const el = h('span', {
+            class: 'heat-window',
+            title: `${decimal(w.start_s)}–${decimal(w.end_s)} s: ${decimal(w.drop)}`,
+          });
+          tint(el, w.drop, most);
+          el.style.width = `${((w.end_s - w.start_s) / length) * 100}%`;
+          return el;
+        }),
+      ),
+      h('p', { class: 'small', text: t('why.strongestTime', { start: decimal(best.start_s), end: decimal(best.end_s) }) }),
+    );
   }
   if (heat.kind === 'text') {
-    return h('div', { class: 'why-part' }, h('h4', { text: t('why.passages') }), h('div', { class: 'heat-text', dir: 'auto' }, heat.passages.map((p) => {
-      const el = h('span', { class: 'heat-passage', text: p.text, title: decimal(p.drop) });
-      tint(el, p.drop, most);
-      return el;
-    })));
+    return h(
+      'div',
+      { class: 'why-part' },
+      h('h4', { text: t('why.passages') }),
+      h(
+        'div',
+        { class: 'heat-text', dir: 'auto' },
+        heat.passages.map((p) => {
+          const el = h('span', { class: 'heat-passage', text: p.text, title: decimal(p.drop) });
+          tint(el, p.drop, most);
+          return el;
+        }),
+      ),
+    );
   }
   return null;
 }
@@ -135,4 +232,3 @@ export function drawHeat(canvas, { columns, rows, drop }) {
   canvas.setAttribute('role', 'img');
   canvas.setAttribute('aria-label', t('why.strongest', { where: whereStrongest({ columns, rows, drop }) }));
 }
-

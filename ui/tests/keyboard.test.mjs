@@ -5,7 +5,12 @@ import { ask, cells, onPage, useBrowser } from './page.mjs';
 
 useBrowser();
 const { library } = await ask('/status');
-const focused = (page) => page.evaluate(() => ({ index: Number(document.activeElement.dataset.index ?? -1), id: document.activeElement.id, tag: document.activeElement.tagName }));
+const focused = (page) =>
+  page.evaluate(() => ({
+    index: Number(document.activeElement.dataset.index ?? -1),
+    id: document.activeElement.id,
+    tag: document.activeElement.tagName,
+  }));
 
 test('from the skip link to an item and back', () =>
   onPage('/', async (page) => {
@@ -18,14 +23,19 @@ test('from the skip link to an item and back', () =>
     assert.equal((await focused(page)).id, 'query');
     await page.keyboard.type('a red circle');
     await page.keyboard.press('Enter');
-    await page.waitForFunction(() => location.search.includes('q=') && document.querySelector('.results').getAttribute('aria-busy') === 'false');
+    await page.waitForFunction(
+      () => location.search.includes('q=') && document.querySelector('.results').getAttribute('aria-busy') === 'false',
+    );
     await page.keyboard.press('ArrowDown');
     await page.waitForFunction(() => document.activeElement.dataset.index === '0');
     await page.keyboard.press('ArrowRight');
     await page.waitForFunction(() => document.activeElement.dataset.index === '1');
     await page.keyboard.press('Enter');
     await page.waitForSelector('.panel .details');
-    assert.ok(await page.evaluate(() => document.querySelector('.panel').contains(document.activeElement)), 'the panel has the focus');
+    assert.ok(
+      await page.evaluate(() => document.querySelector('.panel').contains(document.activeElement)),
+      'the panel has the focus',
+    );
     await page.keyboard.press('Escape');
     await page.waitForSelector('.panel', { state: 'hidden' });
     await page.waitForFunction(() => document.activeElement.dataset.index === '1', null, { timeout: 5000 });
@@ -63,8 +73,14 @@ test('the focus is always to be seen', () =>
       const seen = await page.evaluate(() => {
         const el = document.activeElement;
         if (el === document.body) return null;
-        const shown = (e) => { const s = getComputedStyle(e); return (s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) > 0) || s.boxShadow !== 'none'; };
-        return { what: `${el.tagName}.${el.className} ${el.getAttribute('aria-label') || el.textContent.slice(0, 30)}`, seen: shown(el) || Boolean(el.closest('.searchbar') && el.id === 'query' && shown(el.closest('.searchbar'))) };
+        const shown = (e) => {
+          const s = getComputedStyle(e);
+          return (s.outlineStyle !== 'none' && parseFloat(s.outlineWidth) > 0) || s.boxShadow !== 'none';
+        };
+        return {
+          what: `${el.tagName}.${el.className} ${el.getAttribute('aria-label') || el.textContent.slice(0, 30)}`,
+          seen: shown(el) || Boolean(el.closest('.searchbar') && el.id === 'query' && shown(el.closest('.searchbar'))),
+        };
       });
       if (!seen) break;
       if (!seen.seen) bare.push(seen.what);

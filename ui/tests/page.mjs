@@ -14,10 +14,16 @@ let browser;
 
 /** Starts a browser for a file of tests, and ends it. */
 export function useBrowser() {
-  if (!URL_) throw new Error('CHIASM_URL is not set: expected the address of a running `chiasm serve`, such as http://127.0.0.1:7777');
+  if (!URL_)
+    throw new Error('CHIASM_URL is not set: expected the address of a running `chiasm serve`, such as http://127.0.0.1:7777');
   before(async () => {
-    const path = CHROMIUM.includes('/') ? CHROMIUM : (await import('node:child_process')).execFileSync('which', [CHROMIUM], { encoding: 'utf8' }).trim();
-    browser = await chromium.launch({ executablePath: path, args: ['--no-sandbox', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'] });
+    const path = CHROMIUM.includes('/')
+      ? CHROMIUM
+      : (await import('node:child_process')).execFileSync('which', [CHROMIUM], { encoding: 'utf8' }).trim();
+    browser = await chromium.launch({
+      executablePath: path,
+      args: ['--no-sandbox', '--use-fake-device-for-media-stream', '--use-fake-ui-for-media-stream'],
+    });
   });
   after(() => browser?.close());
 }
@@ -26,17 +32,34 @@ export function useBrowser() {
  * Runs `use(page, faults)` on a fresh page at `path`. Errors in the console, exceptions and violations of the content security policy
  * fail the test, but for those that `expected` (a pattern) allows: a browser logs every answer of 400 and more as an error.
  */
-export async function onPage(path, use, { expected = null, routes = null, phone = false, scheme = 'light', locale = 'en-US', permissions = [], ...rest } = {}) {
+export async function onPage(
+  path,
+  use,
+  { expected = null, routes = null, phone = false, scheme = 'light', locale = 'en-US', permissions = [], ...rest } = {},
+) {
   const context = await browser.newContext({
-    viewport: phone ? { width: 390, height: 844 } : { width: 1440, height: 900 }, hasTouch: phone, isMobile: phone, colorScheme: scheme, locale, permissions: ['clipboard-read', 'clipboard-write', ...permissions], ...rest,
+    viewport: phone ? { width: 390, height: 844 } : { width: 1440, height: 900 },
+    hasTouch: phone,
+    isMobile: phone,
+    colorScheme: scheme,
+    locale,
+    permissions: ['clipboard-read', 'clipboard-write', ...permissions],
+    ...rest,
   });
   const faults = [];
   try {
     const page = await context.newPage();
     page.setDefaultTimeout(PATIENCE);
-    page.on('console', (message) => message.type() === 'error' && !expected?.test(message.text()) && faults.push(`console: ${message.text()}`));
+    page.on(
+      'console',
+      (message) => message.type() === 'error' && !expected?.test(message.text()) && faults.push(`console: ${message.text()}`),
+    );
     page.on('pageerror', (error) => faults.push(`exception: ${error.stack || error}`));
-    await page.addInitScript(() => addEventListener('securitypolicyviolation', (event) => console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile || ''}`)));
+    await page.addInitScript(() =>
+      addEventListener('securitypolicyviolation', (event) =>
+        console.error(`CSP: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile || ''}`),
+      ),
+    );
     if (routes) await routes(page);
     if (path !== null) await page.goto(URL_ + path);
     await use(page, faults);
@@ -48,11 +71,14 @@ export async function onPage(path, use, { expected = null, routes = null, phone 
 
 /** Answers a request of the page in the server's place. `path` is below /api/v1 and may end in *. */
 export const answer = (page, path, body, status = 200, headers = {}) =>
-  page.route((url) => matches(url, path), async (route) => {
-    const made = typeof body === 'function' ? await body(route.request()) : body;
-    if (made === undefined) return route.fallback();
-    return route.fulfill({ status, headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(made) });
-  });
+  page.route(
+    (url) => matches(url, path),
+    async (route) => {
+      const made = typeof body === 'function' ? await body(route.request()) : body;
+      if (made === undefined) return route.fallback();
+      return route.fulfill({ status, headers: { 'content-type': 'application/json', ...headers }, body: JSON.stringify(made) });
+    },
+  );
 
 const matches = (url, path) => {
   const here = new URL(url).pathname;
@@ -89,9 +115,25 @@ export async function search(page, words) {
 export async function violations(page, context) {
   await page.evaluate(AXE);
   // Things that fade in are judged once they stand.
-  await page.evaluate(() => Promise.all(document.getAnimations().filter((a) => Number.isFinite(a.effect?.getComputedTiming().endTime)).map((a) => a.finished.catch(() => {}))));
-  const { violations: found } = await page.evaluate((where) => globalThis.axe.run(where || document, { resultTypes: ['violations'] }), context);
-  return found.map((v) => `${v.id} (${v.impact}): ${v.help}\n${v.nodes.slice(0, 4).map((n) => `    ${n.target.join(' ')}: ${n.failureSummary.replaceAll('\n', ' ')}`).join('\n')}`);
+  await page.evaluate(() =>
+    Promise.all(
+      document
+        .getAnimations()
+        .filter((a) => Number.isFinite(a.effect?.getComputedTiming().endTime))
+        .map((a) => a.finished.catch(() => {})),
+    ),
+  );
+  const { violations: found } = await page.evaluate(
+    (where) => globalThis.axe.run(where || document, { resultTypes: ['violations'] }),
+    context,
+  );
+  return found.map(
+    (v) =>
+      `${v.id} (${v.impact}): ${v.help}\n${v.nodes
+        .slice(0, 4)
+        .map((n) => `    ${n.target.join(' ')}: ${n.failureSummary.replaceAll('\n', ' ')}`)
+        .join('\n')}`,
+  );
 }
 
 /** A picture: a square of one colour on white, as PNG. */
@@ -117,13 +159,19 @@ export function png([red, green, blue], side = 96) {
   const rows = Buffer.alloc(side * (1 + side * 3), 255);
   for (let y = 0; y < side; y++) {
     rows[y * (1 + side * 3)] = 0;
-    for (let x = side / 4; x < (side * 3) / 4; x++) if (y >= side / 4 && y < (side * 3) / 4) rows.set([red, green, blue], y * (1 + side * 3) + 1 + x * 3);
+    for (let x = side / 4; x < (side * 3) / 4; x++)
+      if (y >= side / 4 && y < (side * 3) / 4) rows.set([red, green, blue], y * (1 + side * 3) + 1 + x * 3);
   }
   const head = Buffer.alloc(13);
   head.writeUInt32BE(side, 0);
   head.writeUInt32BE(side, 4);
   head.set([8, 2, 0, 0, 0], 8);
-  return Buffer.concat([Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]), chunk('IHDR', head), chunk('IDAT', deflateSync(rows)), chunk('IEND', Buffer.alloc(0))]);
+  return Buffer.concat([
+    Buffer.from([0x89, 0x50, 0x4e, 0x47, 0x0d, 0x0a, 0x1a, 0x0a]),
+    chunk('IHDR', head),
+    chunk('IDAT', deflateSync(rows)),
+    chunk('IEND', Buffer.alloc(0)),
+  ]);
 }
 
 /** A sound: a tone of one second, as WAV. */
@@ -147,9 +195,15 @@ export function wav(hz = 440, rate = 16000) {
 
 /** Drops or pastes a file onto the page, as a hand would. */
 export const giveFile = (page, how, name, type, bytes) =>
-  page.evaluate(([event, file, mime, data]) => {
-    const given = new DataTransfer();
-    given.items.add(new File([Uint8Array.from(data)], file, { type: mime }));
-    const what = event === 'paste' ? new ClipboardEvent('paste', { clipboardData: given, bubbles: true, cancelable: true }) : new DragEvent(event, { dataTransfer: given, bubbles: true, cancelable: true });
-    document.body.dispatchEvent(what);
-  }, [how, name, type, [...bytes]]);
+  page.evaluate(
+    ([event, file, mime, data]) => {
+      const given = new DataTransfer();
+      given.items.add(new File([Uint8Array.from(data)], file, { type: mime }));
+      const what =
+        event === 'paste'
+          ? new ClipboardEvent('paste', { clipboardData: given, bubbles: true, cancelable: true })
+          : new DragEvent(event, { dataTransfer: given, bubbles: true, cancelable: true });
+      document.body.dispatchEvent(what);
+    },
+    [how, name, type, [...bytes]],
+  );

@@ -31,10 +31,17 @@ for (const kind of kinds) {
     await onPage(`/?item=${item.item}`, async (page) => {
       await page.waitForSelector('.panel .details');
       assert.equal(await page.textContent('.panel h2'), item.name);
-      const inside = { image: '.picture img.loaded', video: '.picture video', audio: '.sound.big .wave-all', series: '.series-row .spark', text: '.text-whole' }[kind];
+      const inside = {
+        image: '.picture img.loaded',
+        video: '.picture video',
+        audio: '.sound.big .wave-all',
+        series: '.series-row .spark',
+        text: '.text-whole',
+      }[kind];
       await page.waitForSelector(`.panel ${inside}`);
       if (kind === 'text') assert.ok((await page.textContent('.text-whole')).trim().length > 0);
-      if (kind === 'series') assert.match(await page.locator('.panel .spark path').first().getAttribute('d'), /^M[\d.]+ [\d.]+L/);
+      if (kind === 'series')
+        assert.match(await page.locator('.panel .spark path').first().getAttribute('d'), /^M[\d.]+ [\d.]+L/);
       await page.waitForFunction(() => !document.querySelector('.neighbours .skeleton-block'));
       const { neighbours } = await ask(`/items/${item.item}/neighbours?k=8`);
       const some = neighbours.filter(({ hits }) => hits.some((hit) => hit.item !== item.item)).length;
@@ -54,7 +61,11 @@ test('a sound plays', { skip: !kinds.includes('audio') && 'no sounds here' }, as
     await page.waitForSelector('.panel .wave-all');
     await page.locator('.panel .play').click();
     await page.waitForSelector('.panel .play[aria-label^="Pause"]');
-    await page.waitForFunction(() => /\//.test(document.querySelector('.panel .wave-time').textContent) || document.querySelector('.panel .play').getAttribute('aria-label').startsWith('Play'));
+    await page.waitForFunction(
+      () =>
+        /\//.test(document.querySelector('.panel .wave-time').textContent) ||
+        document.querySelector('.panel .play').getAttribute('aria-label').startsWith('Play'),
+    );
   });
 });
 
@@ -78,7 +89,12 @@ test('why: lanes, words and places, on demand', () =>
     if (found.words) assert.equal(await page.locator('.why .word').count(), found.words.length);
     if (found.heat?.kind === 'grid') {
       assert.ok(await page.isVisible('.panel canvas.heat'));
-      const inked = await page.locator('canvas.heat').evaluate((el) => el.getContext('2d').getImageData(0, 0, el.width, el.height).data.some((v) => v > 0));
+      const inked = await page.locator('canvas.heat').evaluate((el) =>
+        el
+          .getContext('2d')
+          .getImageData(0, 0, el.width, el.height)
+          .data.some((v) => v > 0),
+      );
       assert.ok(inked, 'the heat map has something on it');
       await page.locator('.why .switch-row input').uncheck();
       assert.ok(!(await page.isVisible('.panel canvas.heat')));
@@ -86,21 +102,38 @@ test('why: lanes, words and places, on demand', () =>
   }));
 
 test('why: what a lane left open, words that hurt, heat over time and passages', () =>
-  onPage('/?q=a+red+circle', async (page) => {
-    await cells(page);
-    await page.locator('.cell .name').first().click();
-    await page.click('.why-button');
-    await page.waitForSelector('.heat-window');
-    assert.equal(await page.locator('.word.hurt').textContent(), 'red−0.1');
-    assert.equal(await page.locator('.heat-window').count(), 2);
-    assert.match(await page.textContent('.why-body'), /between 1 and 2 seconds/);
-  }, {
-    routes: (page) => answer(page, '/explain', (request) => ({
-      item: request.postDataJSON().item, lanes: [{ lane: 'clip', score: 0.3, z: null, chance: null, rank: null }],
-      words: [{ part: 0, word: 'a', start: 0, end: 1, drop: 0.01 }, { part: 0, word: 'red', start: 2, end: 5, drop: -0.1 }, { part: 0, word: 'circle', start: 6, end: 12, drop: 0.2 }],
-      heat: { kind: 'time', windows: [{ start_s: 0, end_s: 1, drop: -0.1 }, { start_s: 1, end_s: 2, drop: 0.3 }] }, elapsed_ms: 1,
-    })),
-  }));
+  onPage(
+    '/?q=a+red+circle',
+    async (page) => {
+      await cells(page);
+      await page.locator('.cell .name').first().click();
+      await page.click('.why-button');
+      await page.waitForSelector('.heat-window');
+      assert.equal(await page.locator('.word.hurt').textContent(), 'red−0.1');
+      assert.equal(await page.locator('.heat-window').count(), 2);
+      assert.match(await page.textContent('.why-body'), /between 1 and 2 seconds/);
+    },
+    {
+      routes: (page) =>
+        answer(page, '/explain', (request) => ({
+          item: request.postDataJSON().item,
+          lanes: [{ lane: 'clip', score: 0.3, z: null, chance: null, rank: null }],
+          words: [
+            { part: 0, word: 'a', start: 0, end: 1, drop: 0.01 },
+            { part: 0, word: 'red', start: 2, end: 5, drop: -0.1 },
+            { part: 0, word: 'circle', start: 6, end: 12, drop: 0.2 },
+          ],
+          heat: {
+            kind: 'time',
+            windows: [
+              { start_s: 0, end_s: 1, drop: -0.1 },
+              { start_s: 1, end_s: 2, drop: 0.3 },
+            ],
+          },
+          elapsed_ms: 1,
+        })),
+    },
+  ));
 
 test('a tag is set, found by, and removed', { skip: !scopes.includes('write') && 'the token may not write' }, async () => {
   const item = await firstOf(kinds[0]);
@@ -110,13 +143,19 @@ test('a tag is set, found by, and removed', { skip: !scopes.includes('write') &&
     await page.fill('.tag-form input', tag);
     await page.press('.tag-form input', 'Enter');
     await page.waitForSelector(`.tag:has-text("${tag}")`);
-    await page.waitForFunction(async ([id, t]) => (await (await fetch(`/api/v1/items/${id}`)).json()).tags.includes(t), [item.item, tag]);
+    await page.waitForFunction(
+      async ([id, t]) => (await (await fetch(`/api/v1/items/${id}`)).json()).tags.includes(t),
+      [item.item, tag],
+    );
     await page.locator('.tag-name', { hasText: tag }).click();
     await page.waitForURL(/tag=/);
     await page.waitForFunction(() => document.querySelector('.summary').textContent.startsWith('1 item'));
     await page.locator('.cell .name').first().click();
     await page.locator('.tag', { hasText: tag }).getByRole('button', { name: 'Remove' }).click();
-    await page.waitForFunction(async ([id, t]) => !(await (await fetch(`/api/v1/items/${id}`)).json()).tags.includes(t), [item.item, tag]);
+    await page.waitForFunction(
+      async ([id, t]) => !(await (await fetch(`/api/v1/items/${id}`)).json()).tags.includes(t),
+      [item.item, tag],
+    );
   });
 });
 
@@ -132,19 +171,70 @@ test('the path is copied, the folder opened', async () => {
 });
 
 test('the passage of a text that matched is marked', () =>
-  onPage('/?q=passage', async (page) => {
-    await cells(page);
-    assert.deepEqual(await page.locator('.cell mark').allTextContents(), ['红色', 'heart']);
-    await page.locator('.cell .name').first().click();
-    await page.waitForSelector('.passage-mark');
-    assert.equal(await page.textContent('.passage-mark'), '红色 and a heart');
-  }, {
-    routes: async (page) => {
-      const text = 'Before, 红色 and a heart. After.';
-      const metadata = { format: 'TXT', size: 40, width: null, height: null, duration_s: null, taken: null, latitude: null, longitude: null };
-      const item = { item: 1, kind: 'text', path: '/a.txt', name: 'a.txt', folder: '/', metadata };
-      await answer(page, '/search', { hits: [{ ...item, rank: 1, via: 'text', score: 1, z: null, chance: null, confidence: null, strength: '-', span: { unit: 'byte', start: 8, end: 26 }, snippet: '𝕏 红色 and a heart', marks: [[2, 4], [11, 16]], lanes: [] }], offset: 0, next_offset: null, n_candidates: 1, stands_out: null, cut: null, elapsed_ms: 1, lanes: [], remarks: [] });
-      await answer(page, '/items/1', { ...item, hash: '', paths: ['/a.txt'], n_segments: 1, snippet: text, tags: [], captions: [], segments: [], text });
-      await answer(page, '/items/1/neighbours', { neighbours: [] });
+  onPage(
+    '/?q=passage',
+    async (page) => {
+      await cells(page);
+      assert.deepEqual(await page.locator('.cell mark').allTextContents(), ['红色', 'heart']);
+      await page.locator('.cell .name').first().click();
+      await page.waitForSelector('.passage-mark');
+      assert.equal(await page.textContent('.passage-mark'), '红色 and a heart');
     },
-  }));
+    {
+      routes: async (page) => {
+        const text = 'Before, 红色 and a heart. After.';
+        const metadata = {
+          format: 'TXT',
+          size: 40,
+          width: null,
+          height: null,
+          duration_s: null,
+          taken: null,
+          latitude: null,
+          longitude: null,
+        };
+        const item = { item: 1, kind: 'text', path: '/a.txt', name: 'a.txt', folder: '/', metadata };
+        await answer(page, '/search', {
+          hits: [
+            {
+              ...item,
+              rank: 1,
+              via: 'text',
+              score: 1,
+              z: null,
+              chance: null,
+              confidence: null,
+              strength: '-',
+              span: { unit: 'byte', start: 8, end: 26 },
+              snippet: '𝕏 红色 and a heart',
+              marks: [
+                [2, 4],
+                [11, 16],
+              ],
+              lanes: [],
+            },
+          ],
+          offset: 0,
+          next_offset: null,
+          n_candidates: 1,
+          stands_out: null,
+          cut: null,
+          elapsed_ms: 1,
+          lanes: [],
+          remarks: [],
+        });
+        await answer(page, '/items/1', {
+          ...item,
+          hash: '',
+          paths: ['/a.txt'],
+          n_segments: 1,
+          snippet: text,
+          tags: [],
+          captions: [],
+          segments: [],
+          text,
+        });
+        await answer(page, '/items/1/neighbours', { neighbours: [] });
+      },
+    },
+  ));

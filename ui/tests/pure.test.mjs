@@ -7,8 +7,26 @@ import { emptyFilters, isFiltered, partsOf, readUrl, whereOf, wirePart, writeUrl
 
 test('an address is read as it was written', () => {
   const query = {
-    parts: [{ text: 'a dog & a cat + 100%', weight: 1 }, { text: '人', weight: -1 }, { item: 12, weight: 0.5 }, { upload: 'abc-1', weight: 1 }],
-    filters: { ...emptyFilters(), kinds: ['image', 'text'], folders: ["/a b/it's", '/c'], tags: ['x,y'], formats: ['JPEG'], from: '2020-01', to: '2021-12', min: 10, max: 2000, box: { south: -1.5, west: 2, north: 3, east: 4 }, where: "name = '*.jpg'", lanes: ['words', 'clip'] },
+    parts: [
+      { text: 'a dog & a cat + 100%', weight: 1 },
+      { text: '人', weight: -1 },
+      { item: 12, weight: 0.5 },
+      { upload: 'abc-1', weight: 1 },
+    ],
+    filters: {
+      ...emptyFilters(),
+      kinds: ['image', 'text'],
+      folders: ["/a b/it's", '/c'],
+      tags: ['x,y'],
+      formats: ['JPEG'],
+      from: '2020-01',
+      to: '2021-12',
+      min: 10,
+      max: 2000,
+      box: { south: -1.5, west: 2, north: 3, east: 4 },
+      where: "name = '*.jpg'",
+      lanes: ['words', 'clip'],
+    },
     sort: 'newest',
     item: 7,
   };
@@ -17,7 +35,9 @@ test('an address is read as it was written', () => {
 });
 
 test('an address with nonsense is read without it', () => {
-  const { parts, filters, sort, item } = readUrl('?q=&like=x&like=3&w=0,abc&kind=image,cheese&from=yesterday&min=-1&box=1,2&sort=best&item=-4');
+  const { parts, filters, sort, item } = readUrl(
+    '?q=&like=x&like=3&w=0,abc&kind=image,cheese&from=yesterday&min=-1&box=1,2&sort=best&item=-4',
+  );
   assert.deepEqual(parts, [{ item: 3, weight: 1 }]);
   assert.deepEqual(filters, { ...emptyFilters(), kinds: ['image'] });
   assert.equal(sort, '');
@@ -25,9 +45,18 @@ test('an address with nonsense is read without it', () => {
 });
 
 test('a leading minus excludes, a minus elsewhere does not', () => {
-  assert.deepEqual(partsOf('a dog -people'), [{ text: 'a dog', weight: 1 }, { text: 'people', weight: -1 }]);
-  assert.deepEqual(partsOf('-"red cars" black-white photo'), [{ text: 'black-white photo', weight: 1 }, { text: 'red cars', weight: -1 }]);
-  assert.deepEqual(partsOf('海边 -人'), [{ text: '海边', weight: 1 }, { text: '人', weight: -1 }]);
+  assert.deepEqual(partsOf('a dog -people'), [
+    { text: 'a dog', weight: 1 },
+    { text: 'people', weight: -1 },
+  ]);
+  assert.deepEqual(partsOf('-"red cars" black-white photo'), [
+    { text: 'black-white photo', weight: 1 },
+    { text: 'red cars', weight: -1 },
+  ]);
+  assert.deepEqual(partsOf('海边 -人'), [
+    { text: '海边', weight: 1 },
+    { text: '人', weight: -1 },
+  ]);
   assert.deepEqual(partsOf('-people'), [{ text: 'people', weight: -1 }]);
   assert.deepEqual(partsOf('5 - 3'), [{ text: '5 - 3', weight: 1 }]);
   assert.deepEqual(partsOf('   '), []);
@@ -37,9 +66,18 @@ test('filters become the language of the server', () => {
   assert.equal(whereOf(emptyFilters()), '');
   assert.equal(isFiltered(emptyFilters()), false);
   assert.equal(isFiltered({ ...emptyFilters(), kinds: ['text'] }), true);
-  assert.equal(whereOf({ ...emptyFilters(), folders: ["/it's", '/b'], from: '2020-01', max: 5 }), "(folder = '/it''s' OR folder = '/b') AND taken >= 2020-01 AND size <= 5");
-  assert.equal(whereOf({ ...emptyFilters(), box: { south: 1, west: 170, north: 2, east: -170 } }), 'latitude >= 1 AND latitude <= 2 AND (longitude >= 170 OR longitude <= -170)');
-  assert.equal(whereOf({ ...emptyFilters(), tags: ['a'], where: 'width > 5 OR height > 5' }), "tag = 'a' AND (width > 5 OR height > 5)");
+  assert.equal(
+    whereOf({ ...emptyFilters(), folders: ["/it's", '/b'], from: '2020-01', max: 5 }),
+    "(folder = '/it''s' OR folder = '/b') AND taken >= 2020-01 AND size <= 5",
+  );
+  assert.equal(
+    whereOf({ ...emptyFilters(), box: { south: 1, west: 170, north: 2, east: -170 } }),
+    'latitude >= 1 AND latitude <= 2 AND (longitude >= 170 OR longitude <= -170)',
+  );
+  assert.equal(
+    whereOf({ ...emptyFilters(), tags: ['a'], where: 'width > 5 OR height > 5' }),
+    "tag = 'a' AND (width > 5 OR height > 5)",
+  );
   assert.equal(whereOf({ ...emptyFilters(), tags: ['a'], from: '2020-01' }, ['from', 'to']), "tag = 'a'");
 });
 
@@ -51,7 +89,13 @@ test('a part says its weight when it is not one', () => {
 test('rows fill the width, hold everything once and in order, and keep near the wanted height', () => {
   let seed = 7;
   const random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
-  for (const [n, width, wanted] of [[240, 1370, 190], [60, 366, 128], [3, 900, 190], [1, 1370, 190], [120, 320, 96]]) {
+  for (const [n, width, wanted] of [
+    [240, 1370, 190],
+    [60, 366, 128],
+    [3, 900, 190],
+    [1, 1370, 190],
+    [120, 320, 96],
+  ]) {
     const ratios = Array.from({ length: n }, () => 0.62 + random() * 1.9);
     for (const ragged of [false, true]) {
       const rows = justify(ratios, width, wanted, 14, ragged);
@@ -59,11 +103,15 @@ test('rows fill the width, hold everything once and in order, and keep near the 
       assert.equal(rows.at(-1).end, n);
       rows.forEach((row, i) => {
         if (i) assert.equal(row.start, rows[i - 1].end);
-        const used = ratios.slice(row.start, row.end).reduce((sum, r) => sum + r * row.height, 0) + 14 * (row.end - row.start - 1);
+        const used =
+          ratios.slice(row.start, row.end).reduce((sum, r) => sum + r * row.height, 0) + 14 * (row.end - row.start - 1);
         assert.ok(used <= width + 0.01, `a row of ${used} in ${width}`);
         if (n >= 60 && i < rows.length - 1) {
           assert.ok(Math.abs(used - width) < 0.01, `a row of ${used} does not fill ${width}`);
-          assert.ok(row.height > wanted * 0.6 && row.height < wanted * 1.75, `a row ${row.height} high where ${wanted} was wanted`);
+          assert.ok(
+            row.height > wanted * 0.6 && row.height < wanted * 1.75,
+            `a row ${row.height} high where ${wanted} was wanted`,
+          );
         }
       });
     }
@@ -85,5 +133,8 @@ test('a recording is a WAV file of 16 bits', () => {
   assert.equal(view.getUint32(24, true), 48000);
   assert.equal(view.getUint32(40, true), 10);
   assert.equal(view.byteLength, 54);
-  assert.deepEqual([0, 1, 2, 3, 4].map((i) => view.getInt16(44 + i * 2, true)), [0, 32767, -32768, 16383, 32767]);
+  assert.deepEqual(
+    [0, 1, 2, 3, 4].map((i) => view.getInt16(44 + i * 2, true)),
+    [0, 32767, -32768, 16383, 32767],
+  );
 });

@@ -15,7 +15,10 @@ test('the library can be browsed', () =>
     assert.match(await page.textContent('.summary'), new RegExp(library.n_items.toLocaleString('en')));
     assert.equal(await page.locator('h1:visible').count(), 1);
     const names = await page.locator('.cell').evaluateAll((all) => all.map((el) => el.innerText));
-    assert.ok(names.every((name) => /(Picture|Text|Sound|Video|Series),/.test(name)), 'a screen reader is told what it is');
+    assert.ok(
+      names.every((name) => /(Picture|Text|Sound|Video|Series),/.test(name)),
+      'a screen reader is told what it is',
+    );
   }));
 
 test('words find', () =>
@@ -46,30 +49,44 @@ test('Chinese words find', () =>
   }));
 
 test('the page speaks Chinese to a Chinese browser, and either on demand', () =>
-  onPage('/', async (page) => {
-    await cells(page);
-    assert.equal(await page.getAttribute('html', 'lang'), 'zh-CN');
-    assert.match(await page.textContent('.nav'), /搜索.*地图.*资料库/);
-    await page.click('#language');
-    await page.getByRole('menuitemradio', { name: 'English' }).click();
-    assert.equal(await page.getAttribute('html', 'lang'), 'en');
-    assert.match(await page.textContent('.nav'), /Search.*Map.*Library/);
-    await page.reload();
-    await cells(page);
-    assert.equal(await page.getAttribute('html', 'lang'), 'en', 'the choice is kept');
-  }, { locale: 'zh-CN' }));
+  onPage(
+    '/',
+    async (page) => {
+      await cells(page);
+      assert.equal(await page.getAttribute('html', 'lang'), 'zh-CN');
+      assert.match(await page.textContent('.nav'), /搜索.*地图.*资料库/);
+      await page.click('#language');
+      await page.getByRole('menuitemradio', { name: 'English' }).click();
+      assert.equal(await page.getAttribute('html', 'lang'), 'en');
+      assert.match(await page.textContent('.nav'), /Search.*Map.*Library/);
+      await page.reload();
+      await cells(page);
+      assert.equal(await page.getAttribute('html', 'lang'), 'en', 'the choice is kept');
+    },
+    { locale: 'zh-CN' },
+  ));
 
 test('light and dark follow the system, and a choice', () =>
-  onPage('/', async (page) => {
-    await cells(page);
-    const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor.match(/\d+/g).slice(0, 3).reduce((sum, n) => sum + Number(n), 0));
-    assert.ok((await ground()) < 200, 'dark by the system');
-    await page.click('#theme');
-    await page.getByRole('menuitemradio', { name: 'Light' }).click();
-    assert.ok((await ground()) > 600, 'light by choice');
-    await page.reload();
-    assert.ok((await ground()) > 600, 'the choice is kept');
-  }, { scheme: 'dark' }));
+  onPage(
+    '/',
+    async (page) => {
+      await cells(page);
+      const ground = () =>
+        page.evaluate(() =>
+          getComputedStyle(document.body)
+            .backgroundColor.match(/\d+/g)
+            .slice(0, 3)
+            .reduce((sum, n) => sum + Number(n), 0),
+        );
+      assert.ok((await ground()) < 200, 'dark by the system');
+      await page.click('#theme');
+      await page.getByRole('menuitemradio', { name: 'Light' }).click();
+      assert.ok((await ground()) > 600, 'light by choice');
+      await page.reload();
+      assert.ok((await ground()) > 600, 'the choice is kept');
+    },
+    { scheme: 'dark' },
+  ));
 
 test('a leading minus makes a chip that keeps away', () =>
   onPage('/', async (page) => {
@@ -118,18 +135,23 @@ test('a picture is dropped', { skip: !can('image') && 'this library cannot be as
     await page.reload();
     await cells(page);
     assert.equal(await page.locator('.chip').count(), 1);
-  }));
+  }),
+);
 
-test('a picture is pasted into a search that goes on', { skip: !can('image') && 'this library cannot be asked with pictures' }, () =>
-  onPage('/?q=blue', async (page) => {
-    await cells(page);
-    const asked = page.waitForRequest((r) => r.url().endsWith('/search'));
-    await giveFile(page, 'paste', 'shot.png', 'image/png', RED);
-    const { query } = (await asked).postDataJSON();
-    assert.equal(query.length, 2);
-    assert.equal(query[0].text, 'blue');
-    assert.ok(query[1].upload);
-  }));
+test(
+  'a picture is pasted into a search that goes on',
+  { skip: !can('image') && 'this library cannot be asked with pictures' },
+  () =>
+    onPage('/?q=blue', async (page) => {
+      await cells(page);
+      const asked = page.waitForRequest((r) => r.url().endsWith('/search'));
+      await giveFile(page, 'paste', 'shot.png', 'image/png', RED);
+      const { query } = (await asked).postDataJSON();
+      assert.equal(query.length, 2);
+      assert.equal(query[0].text, 'blue');
+      assert.ok(query[1].upload);
+    }),
+);
 
 test('a sound is chosen', { skip: !can('audio') && 'this library cannot be asked with sounds' }, () =>
   onPage('/', async (page) => {
@@ -137,39 +159,49 @@ test('a sound is chosen', { skip: !can('audio') && 'this library cannot be asked
     const reply = page.waitForResponse((r) => r.url().endsWith('/search'));
     await page.setInputFiles('.searchbar input[type=file]', { name: 'tone.wav', mimeType: 'audio/wav', buffer: wav() });
     assert.ok((await (await reply).json()).hits.length > 0);
-  }));
+  }),
+);
 
 test('a recording is sent as WAV', { skip: !can('audio') && 'this library cannot be asked with sounds' }, () =>
-  onPage('/', async (page) => {
-    await cells(page);
-    // The browser does not tell what a file in a request holds, so the page's own fetch is listened to.
-    await page.evaluate(() => {
-      const { fetch } = window;
-      window.fetch = async (url, init) => {
-        if (String(url).endsWith('/uploads')) window.sent = [...new Uint8Array(await init.body.arrayBuffer())];
-        return fetch(url, init);
-      };
-    });
-    const reply = page.waitForResponse((r) => r.url().endsWith('/uploads'));
-    await page.locator('.searchbar [aria-label^="Record"]').click();
-    await page.waitForFunction(() => /0:0[1-9]/.test(document.querySelector('.record-time')?.textContent || ''));
-    await page.getByRole('button', { name: 'Stop and search' }).click();
-    assert.equal((await reply).status(), 201);
-    const bytes = Buffer.from(await page.evaluate(() => window.sent));
-    assert.equal(bytes.subarray(0, 4).toString('latin1'), 'RIFF');
-    assert.equal(bytes.length, 44 + bytes.readUInt32LE(40));
-    assert.ok(bytes.length > 16000, `${bytes.length} bytes for a second and more`);
-    await page.waitForSelector('.chip:not(.uploading)');
-  }, { permissions: ['microphone'] }));
+  onPage(
+    '/',
+    async (page) => {
+      await cells(page);
+      // The browser does not tell what a file in a request holds, so the page's own fetch is listened to.
+      await page.evaluate(() => {
+        const { fetch } = window;
+        window.fetch = async (url, init) => {
+          if (String(url).endsWith('/uploads')) window.sent = [...new Uint8Array(await init.body.arrayBuffer())];
+          return fetch(url, init);
+        };
+      });
+      const reply = page.waitForResponse((r) => r.url().endsWith('/uploads'));
+      await page.locator('.searchbar [aria-label^="Record"]').click();
+      await page.waitForFunction(() => /0:0[1-9]/.test(document.querySelector('.record-time')?.textContent || ''));
+      await page.getByRole('button', { name: 'Stop and search' }).click();
+      assert.equal((await reply).status(), 201);
+      const bytes = Buffer.from(await page.evaluate(() => window.sent));
+      assert.equal(bytes.subarray(0, 4).toString('latin1'), 'RIFF');
+      assert.equal(bytes.length, 44 + bytes.readUInt32LE(40));
+      assert.ok(bytes.length > 16000, `${bytes.length} bytes for a second and more`);
+      await page.waitForSelector('.chip:not(.uploading)');
+    },
+    { permissions: ['microphone'] },
+  ),
+);
 
 test('a file that is nothing to ask with is refused in words', () =>
-  onPage('/', async (page) => {
-    await cells(page);
-    await giveFile(page, 'drop', 'nonsense.bin', 'application/octet-stream', Buffer.from([0, 1, 2, 3, 4]));
-    await page.waitForSelector('.toast.bad');
-    assert.match(await page.textContent('.toast.bad'), /nonsense\.bin/);
-    assert.equal(await page.locator('.chip').count(), 0);
-  }, { expected: /4(00|15|22)/ }));
+  onPage(
+    '/',
+    async (page) => {
+      await cells(page);
+      await giveFile(page, 'drop', 'nonsense.bin', 'application/octet-stream', Buffer.from([0, 1, 2, 3, 4]));
+      await page.waitForSelector('.toast.bad');
+      assert.match(await page.textContent('.toast.bad'), /nonsense\.bin/);
+      assert.equal(await page.locator('.chip').count(), 0);
+    },
+    { expected: /4(00|15|22)/ },
+  ));
 
 test('more like this, less like this', () =>
   onPage('/?q=a+red+circle', async (page) => {
@@ -196,7 +228,12 @@ test('Back, Forward, reload and a shared address give the same search', () =>
     const one = await page.locator('.cell[data-index="0"]').getAttribute('data-item');
     await search(page, 'a blue star');
     await page.goBack();
-    await page.waitForFunction((item) => document.querySelector('.results')?.getAttribute('aria-busy') === 'false' && document.querySelector('.cell[data-index="0"]')?.dataset.item === item, one);
+    await page.waitForFunction(
+      (item) =>
+        document.querySelector('.results')?.getAttribute('aria-busy') === 'false' &&
+        document.querySelector('.cell[data-index="0"]')?.dataset.item === item,
+      one,
+    );
     assert.equal(await page.inputValue('#query'), 'a red circle');
     await page.reload();
     await cells(page);
@@ -214,9 +251,17 @@ test('kinds filter, and leave as they came', () =>
     const kind = library.kinds.find((k) => k.n_items > 0 && k.n_items < library.n_items);
     if (!kind) return;
     await page.click(`.kind[data-kind="${kind.kind}"]`);
-    await page.waitForFunction((n) => document.querySelector('.results').getAttribute('aria-busy') === 'false' && document.querySelector('.summary').textContent.startsWith(n), kind.n_items.toLocaleString('en'));
+    await page.waitForFunction(
+      (n) =>
+        document.querySelector('.results').getAttribute('aria-busy') === 'false' &&
+        document.querySelector('.summary').textContent.startsWith(n),
+      kind.n_items.toLocaleString('en'),
+    );
     assert.equal(await page.getAttribute(`.kind[data-kind="${kind.kind}"]`, 'aria-pressed'), 'true');
-    assert.deepEqual([...new Set(await page.locator('.cell').evaluateAll((all) => all.map((el) => el.classList[1])))], [kind.kind]);
+    assert.deepEqual(
+      [...new Set(await page.locator('.cell').evaluateAll((all) => all.map((el) => el.classList[1])))],
+      [kind.kind],
+    );
     await page.click('.kind[data-kind="all"]');
     await page.waitForURL((url) => !url.search);
   }));
@@ -233,7 +278,9 @@ test('a folder and a size filter, as chips that can be removed', () =>
     assert.equal(await page.locator('.filter-chip').count(), 1);
     const number = Number((await page.textContent('.summary')).replace(/\D/g, ''));
     assert.ok(number > 0 && number <= library.n_items);
-    const { total } = await ask(`/items?limit=1&where=${encodeURIComponent(`folder = '${new URL(page.url()).searchParams.get('folder').replaceAll("'", "''")}'`)}`);
+    const { total } = await ask(
+      `/items?limit=1&where=${encodeURIComponent(`folder = '${new URL(page.url()).searchParams.get('folder').replaceAll("'", "''")}'`)}`,
+    );
     assert.equal(number, total);
     const size = page.locator('.facet', { hasText: 'File size' });
     if (await size.count()) {
@@ -249,15 +296,19 @@ test('a folder and a size filter, as chips that can be removed', () =>
   }));
 
 test('a slip in the filter language is shown where it was typed', () =>
-  onPage('/', async (page) => {
-    await cells(page);
-    await page.click('[aria-controls="filters"]');
-    await page.locator('.facet', { hasText: 'filter language' }).locator('summary').click();
-    await page.fill('#where', 'width >> !!');
-    await page.press('#where', 'Enter');
-    await page.waitForFunction(() => document.getElementById('where-error')?.textContent.length > 5);
-    await page.waitForSelector('.state.bad');
-  }, { expected: /400/ }));
+  onPage(
+    '/',
+    async (page) => {
+      await cells(page);
+      await page.click('[aria-controls="filters"]');
+      await page.locator('.facet', { hasText: 'filter language' }).locator('summary').click();
+      await page.fill('#where', 'width >> !!');
+      await page.press('#where', 'Enter');
+      await page.waitForFunction(() => document.getElementById('where-error')?.textContent.length > 5);
+      await page.waitForSelector('.state.bad');
+    },
+    { expected: /400/ },
+  ));
 
 test('sorting', () =>
   onPage('/?q=a+red+circle', async (page) => {
@@ -291,7 +342,10 @@ test('selection by click, Ctrl and Shift, and its export', () =>
     assert.equal(entries.length, 4);
     assert.ok(entries.every((entry) => entry.path && entry.kind));
     const paths = (await save('Paths, one a line')).trim().split('\n');
-    assert.deepEqual(paths, entries.map((entry) => entry.path));
+    assert.deepEqual(
+      paths,
+      entries.map((entry) => entry.path),
+    );
     await page.getByRole('button', { name: 'Copy paths' }).click();
     await page.waitForSelector('.toast:has-text("copied")');
     assert.deepEqual((await page.evaluate(() => navigator.clipboard.readText())).split('\n'), paths);
@@ -305,7 +359,9 @@ test('the whole list is exported', () =>
     await page.locator('.toolbar [aria-label="Export"]').click();
     const download = page.waitForEvent('download');
     await page.getByRole('menuitem', { name: 'Paths, one a line' }).click();
-    const lines = readFileSync(await (await download).path(), 'utf8').trim().split('\n');
+    const lines = readFileSync(await (await download).path(), 'utf8')
+      .trim()
+      .split('\n');
     assert.equal(lines.length, library.n_items);
   }));
 

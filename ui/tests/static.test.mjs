@@ -12,7 +12,15 @@ const read = (name) => readFileSync(join(UI, name), 'utf8');
 
 test('no markup is made from strings, no code neither', () => {
   for (const name of files('.js')) {
-    for (const word of ['innerHTML', 'outerHTML', 'insertAdjacentHTML', 'document.write', 'eval(', 'new Function', 'setAttribute(\'style\'']) {
+    for (const word of [
+      'innerHTML',
+      'outerHTML',
+      'insertAdjacentHTML',
+      'document.write',
+      'eval(',
+      'new Function',
+      "setAttribute('style'",
+    ]) {
       assert.ok(!read(name).includes(word), `${name} has ${word}`);
     }
   }
@@ -23,21 +31,25 @@ test('pages have no inline script or style, and take assets from /ui/ alone', ()
     const text = read(name);
     assert.ok(!/\sstyle=|<style|\son\w+=/i.test(text), `${name} has inline styles or handlers`);
     assert.ok(!/<script(?![^>]*\ssrc=)/i.test(text), `${name} has an inline script`);
-    for (const [, , address] of text.matchAll(/\s(src|href)="([^"]+)"/g)) assert.match(address, /^(\/ui\/[\w.-]+|\/|#\w+)$/, `${name} refers to ${address}`);
-    for (const [, asset] of text.matchAll(/"\/ui\/([\w.-]+)"/g)) assert.ok(readdirSync(UI).includes(asset), `${name} refers to ${asset}, which is not there`);
+    for (const [, , address] of text.matchAll(/\s(src|href)="([^"]+)"/g))
+      assert.match(address, /^(\/ui\/[\w.-]+|\/|#\w+)$/, `${name} refers to ${address}`);
+    for (const [, asset] of text.matchAll(/"\/ui\/([\w.-]+)"/g))
+      assert.ok(readdirSync(UI).includes(asset), `${name} refers to ${asset}, which is not there`);
   }
 });
 
 test('nothing comes from another place', () => {
   for (const name of [...files('.js'), ...files('.css'), ...files('.html'), ...files('.svg')]) {
-    for (const [address] of read(name).matchAll(/https?:\/\/[^\s'"`)]+/g)) assert.match(address, /^http:\/\/www\.w3\.org\//, `${name} names ${address}`);
+    for (const [address] of read(name).matchAll(/https?:\/\/[^\s'"`)]+/g))
+      assert.match(address, /^http:\/\/www\.w3\.org\//, `${name} names ${address}`);
     assert.ok(!/@import|@font-face/.test(read(name)), `${name} imports`);
   }
 });
 
 test('modules import what is there', () => {
   for (const name of files('.js')) {
-    for (const [, from] of read(name).matchAll(/from '\.\/([\w.-]+)'/g)) assert.ok(readdirSync(UI).includes(from), `${name} imports ${from}`);
+    for (const [, from] of read(name).matchAll(/from '\.\/([\w.-]+)'/g))
+      assert.ok(readdirSync(UI).includes(from), `${name} imports ${from}`);
   }
 });
 
@@ -57,13 +69,19 @@ test('every word that is used is there, in both languages, with the same gaps', 
   const used = new Set();
   const families = new Set();
   for (const name of [...files('.js'), ...files('.html')]) {
-    for (const [, key] of read(name).matchAll(/\bt\('([\w.-]+)'/g)) used.add(key);
-    for (const [, a, b] of read(name).matchAll(/\bt\((?:[^`()]|\([^()]*\))*? \? '([\w.-]+)' : '([\w.-]+)'/g)) used.add(a).add(b);
-    for (const [, family] of read(name).matchAll(/\bt\(`([\w.]+)\$\{/g)) families.add(family);
+    for (const [, key] of read(name).matchAll(/\bt\(\s*'([\w.-]+)'/g)) used.add(key);
+    for (const [, a, b] of read(name).matchAll(/\bt\((?:[^`()]|\([^()]*\))*?\s\? '([\w.-]+)'\s+: '([\w.-]+)'/g))
+      used.add(a).add(b);
+    for (const [, family] of read(name).matchAll(/\bt\(\s*`([\w.]+)\$\{/g)) families.add(family);
     for (const [, key] of read(name).matchAll(/data-words="([\w.]+)"/g)) used.add(key);
   }
   assert.ok(used.size > 120, `only ${used.size} words were found in the code`);
   for (const key of used) assert.ok(strings[key], `${key} is used and not there`);
-  for (const family of families) assert.ok(Object.keys(strings).some((key) => key.startsWith(family)), `no word begins with ${family}`);
-  for (const key of Object.keys(strings)) assert.ok(used.has(key) || [...families].some((family) => key.startsWith(family)), `${key} is there and not used`);
+  for (const family of families)
+    assert.ok(
+      Object.keys(strings).some((key) => key.startsWith(family)),
+      `no word begins with ${family}`,
+    );
+  for (const key of Object.keys(strings))
+    assert.ok(used.has(key) || [...families].some((family) => key.startsWith(family)), `${key} is there and not used`);
 });
