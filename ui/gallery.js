@@ -171,11 +171,6 @@ export class Gallery {
     for (const el of this.#root.querySelectorAll('.cell')) el.classList.toggle('open', Number(el.dataset.item) === item);
   }
 
-  /** Takes an item out of the list, as when it has left the library. */
-  refresh() {
-    if (this.#source) this.setSource(this.#source, { cut: this.#cut });
-  }
-
   // Chunks ---------------------------------------------------------------------------------------------------------------
 
   #wanted() {

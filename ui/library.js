@@ -1,16 +1,16 @@
 // The page of the library: choosing a space where there is none yet, folders and files to take in, the indexing as it goes, what could not be
 // read, and the library in numbers.
 import { api } from './api.js';
-import { dialog } from './dialog.js';
 import { button, h, icon, iconButton, put, say } from './dom.js';
-import { count, decimal, duration, laneName, leaf, percent } from './format.js';
+import { browseFolders } from './folders.js';
+import { count, decimal, duration, percent } from './format.js';
 import { t } from './i18n.js';
+import { lanes, numbers, refused } from './librarycards.js';
 import { isIndexing, live, may, now, refreshStatus } from './live.js';
 import { errorState, toast, toastError } from './notices.js';
 import { go } from './router.js';
 import { takeFromPage } from './searchbar.js';
-
-const REFUSED_PER_PAGE = 100;
+import { spacesForm } from './spaces.js';
 
 export function libraryPage(main) {
   const body = h('div', { class: 'library-body' });
@@ -95,7 +95,21 @@ export function libraryPage(main) {
     );
     put(progress);
     drawProgress();
-    if (!status.library) put(body, spaces());
+    if (!status.library)
+      put(
+        body,
+        spacesForm({
+          made: async () => {
+            drawn = null;
+            await refreshStatus();
+            document.getElementById('folder')?.focus();
+          },
+          again: () => {
+            drawn = null;
+            draw();
+          },
+        }),
+      );
     else
       put(
         body,
@@ -261,7 +275,7 @@ export function libraryPage(main) {
       },
       h('label', { class: 'visually-hidden', for: 'folder', text: t('folders.path') }),
       input,
-      may('admin') ? button(t('folders.browse'), () => browse(input.value.trim(), add), { name: 'folder' }) : null,
+      may('admin') ? button(t('folders.browse'), () => browseFolders(input.value.trim(), add), { name: 'folder' }) : null,
       h('button', { type: 'submit', class: 'button primary' }, icon('plus', 18), h('span', { text: t('folders.add') })),
     );
     const picker = h('input', {
@@ -343,351 +357,6 @@ export function libraryPage(main) {
       toast(t('files.added', { n, count: count(n) }), { act: { label: t('files.see'), run: () => go('/') } });
       refreshStatus().catch(() => {});
     }
-  }
-
-  /** A look around the folders of the server's machine. */
-  function browse(start, choose) {
-    const here = h('input', { type: 'text', id: 'browse-path', spellcheck: 'false', autocapitalize: 'off' });
-    const list = h('ul', { class: 'folder-list' });
-    const error = h('p', { class: 'field-error', role: 'alert' });
-    const words = h('p', { class: 'muted small' });
-    const hidden = h('input', { type: 'checkbox', on: { change: () => show() } });
-    let found = null;
-    const visit = async (path, focus = true) => {
-      list.setAttribute('aria-busy', 'true');
-      error.textContent = '';
-      try {
-        found = await api.get('/folders', { path });
-        here.value = found.path;
-        show();
-        if (focus) list.querySelector('button')?.focus();
-      } catch (e) {
-        error.textContent = [e.message, e.cure].filter(Boolean).join('. ');
-      } finally {
-        list.removeAttribute('aria-busy');
-      }
-    };
-    const show = () => {
-      const some = found.folders.filter((folder) => hidden.checked || !folder.hidden);
-      put(
-        list,
-        found.parent !== null
-          ? h(
-              'li',
-              null,
-              h(
-                'button',
-                { type: 'button', class: 'folder-row up', on: { click: () => visit(found.parent) } },
-                icon('up', 18),
-                h('span', { text: t('folders.up') }),
-              ),
-            )
-          : null,
-        some.map((folder) =>
-          h(
-            'li',
-            null,
-            h(
-              'button',
-              { type: 'button', class: 'folder-row', on: { click: () => visit(folder.path) } },
-              icon('folder', 18),
-              h('span', { text: folder.name }),
-              icon('right', 16),
-            ),
-          ),
-        ),
-      );
-      if (!some.length) list.append(h('li', { class: 'muted small none', text: t('folders.noneHere') }));
-      words.textContent = t('folders.files', { n: found.n_files, count: count(found.n_files) });
-    };
-    const form = h(
-      'form',
-      {
-        class: 'dialog-body',
-        on: {
-          submit: (event) => {
-            event.preventDefault();
-            if (found && here.value.trim() === found.path) {
-              open.close();
-              choose(found.path);
-            } else visit(here.value.trim());
-          },
-        },
-      },
-      h(
-        'div',
-        { class: 'browse-top' },
-        h('label', { class: 'visually-hidden', for: 'browse-path', text: t('folders.path') }),
-        here,
-        button(t('folders.goto'), () => visit(here.value.trim())),
-      ),
-      error,
-      list,
-      h(
-        'div',
-        { class: 'browse-foot' },
-        h('label', { class: 'switch-row' }, hidden, h('span', { text: t('folders.hidden') })),
-        words,
-        h('button', { type: 'submit', class: 'button primary' }, icon('plus', 18), h('span', { text: t('folders.addThis') })),
-      ),
-    );
-    const open = dialog(t('folders.choose'), form, { className: 'browse' });
-    visit(start, false).then(() => {
-      if (!found && start) return visit('', false);
-      return null;
-    });
-  }
-
-  // What could not be read -----------------------------------------------------------------------------------------------
-
-  function refused(total) {
-    const rows = h('tbody');
-    const more = button(t('refused.more'), () => next(), { kind: 'small' });
-    let offset = 0;
-    const next = async () => {
-      more.disabled = true;
-      try {
-        const found = await api.get('/refused', { offset, limit: REFUSED_PER_PAGE });
-        rows.append(
-          ...found.refused.map(({ path, reason }) =>
-            h('tr', null, h('td', null, h('code', { text: path })), h('td', { text: reason })),
-          ),
-        );
-        offset += found.refused.length;
-        more.hidden = !found.refused.length || offset >= found.total;
-      } catch (error) {
-        toastError(error);
-      }
-      more.disabled = false;
-    };
-    next();
-    return h(
-      'section',
-      { class: 'panel-card', 'aria-labelledby': 'refused-title' },
-      h(
-        'div',
-        { class: 'card-head' },
-        h('h2', { id: 'refused-title', text: t('refused.title') }),
-        h('span', { class: 'number', text: count(total) }),
-      ),
-      h('p', { class: 'muted small', text: t('refused.text') }),
-      h(
-        'div',
-        { class: 'table-scroll', tabindex: 0, role: 'region', 'aria-label': t('refused.list') },
-        h(
-          'table',
-          { class: 'refused' },
-          h(
-            'thead',
-            null,
-            h(
-              'tr',
-              null,
-              h('th', { scope: 'col', text: t('refused.file') }),
-              h('th', { scope: 'col', text: t('refused.reason') }),
-            ),
-          ),
-          rows,
-        ),
-      ),
-      more,
-    );
-  }
-
-  // In numbers -----------------------------------------------------------------------------------------------------------
-
-  function numbers({ n_items, n_paths, n_segments, n_captions, generation, kinds }) {
-    const most = Math.max(1, ...kinds.map((k) => k.n_items));
-    return h(
-      'section',
-      { class: 'panel-card', 'aria-labelledby': 'numbers-title' },
-      h('h2', { id: 'numbers-title', text: t('numbers.title') }),
-      h(
-        'p',
-        { class: 'big-number' },
-        h('strong', { text: count(n_items) }),
-        h('span', { text: t('numbers.items', { n: n_items }) }),
-      ),
-      h(
-        'ul',
-        { class: 'kind-bars' },
-        kinds
-          .filter((k) => k.n_items)
-          .map(({ kind, n_items: n }) => {
-            const bar = h('span', { class: `kind-bar ${kind}`, 'aria-hidden': 'true' });
-            bar.style.width = `${Math.max(1.5, (n / most) * 100)}%`;
-            return h(
-              'li',
-              null,
-              h(
-                'a',
-                { href: `/?kind=${kind}` },
-                icon(kind, 18),
-                h('span', { class: 'kind-name', text: t(`kinds.${kind}`) }),
-                h('span', { class: 'number', text: count(n) }),
-              ),
-              bar,
-            );
-          }),
-      ),
-      h(
-        'dl',
-        { class: 'details' },
-        [
-          [t('numbers.files'), n_paths],
-          [t('numbers.segments'), n_segments],
-          [t('numbers.captions'), n_captions],
-          [t('numbers.generation'), generation],
-        ].map(([name, n]) => [h('dt', { text: name }), h('dd', { text: count(n ?? 0) })]),
-      ),
-    );
-  }
-
-  function lanes(all) {
-    if (!all.length) return null;
-    return h(
-      'section',
-      { class: 'panel-card', 'aria-labelledby': 'lanes-title' },
-      h('h2', { id: 'lanes-title', text: t('lanes.title') }),
-      h(
-        'ul',
-        { class: 'lane-list' },
-        all.map(({ name, dim, kinds, n_vectors, n_lacking }) =>
-          h(
-            'li',
-            null,
-            h(
-              'div',
-              { class: 'lane-head' },
-              h('strong', { text: laneName(name) }),
-              h(
-                'span',
-                { class: 'lane-kinds' },
-                (kinds || []).map((kind) =>
-                  h(
-                    'span',
-                    { class: `sign ${kind}`, role: 'img', 'aria-label': t(`kinds.${kind}`), title: t(`kinds.${kind}`) },
-                    icon(kind, 16),
-                  ),
-                ),
-              ),
-            ),
-            h('p', {
-              class: 'muted small',
-              text: [
-                dim ? t('lanes.dim', { n: count(dim) }) : null,
-                t('lanes.vectors', { n: n_vectors, count: count(n_vectors ?? 0) }),
-              ]
-                .filter(Boolean)
-                .join(', '),
-            }),
-            n_lacking
-              ? h('p', { class: 'small warm', text: t('lanes.lacking', { n: n_lacking, count: count(n_lacking) }) })
-              : null,
-          ),
-        ),
-      ),
-    );
-  }
-
-  // The first step: a space ----------------------------------------------------------------------------------------------
-
-  function spaces() {
-    const list = h(
-      'div',
-      { class: 'space-list', role: 'radiogroup', 'aria-labelledby': 'space-text' },
-      h('div', { class: 'skeleton-block' }),
-      h('div', { class: 'skeleton-block' }),
-    );
-    const error = h('p', { class: 'field-error', role: 'alert' });
-    const make = h('button', { type: 'submit', class: 'button primary', disabled: true }, h('span', { text: t('space.make') }));
-    const form = h(
-      'form',
-      {
-        class: 'panel-card spaces',
-        on: {
-          submit: async (event) => {
-            event.preventDefault();
-            const chosen = form.querySelector('input:checked')?.value;
-            if (!chosen) return;
-            make.disabled = true;
-            error.textContent = '';
-            try {
-              await api.post('/library', { name: chosen });
-              toast(t('space.made'));
-              drawn = null;
-              await refreshStatus();
-              document.getElementById('folder')?.focus();
-            } catch (e) {
-              error.textContent = [e.message, e.cure].filter(Boolean).join('. ');
-              make.disabled = false;
-            }
-          },
-        },
-      },
-      h('p', { id: 'space-text', text: t('space.text') }),
-      list,
-      error,
-      h('div', { class: 'row end' }, make),
-    );
-    api.get('/spaces').then(
-      ({ spaces: found }) => {
-        if (!found.length) {
-          make.hidden = true;
-          return put(
-            list,
-            h(
-              'div',
-              { class: 'no-spaces' },
-              h('p', { text: t('space.none') }),
-              h('p', null, h('code', { text: 'chiasm model pull ViT-B-32/openai' })),
-            ),
-          );
-        }
-        put(
-          list,
-          found.map(({ name, what, kinds, dim, path, licence }, i) =>
-            h(
-              'label',
-              { class: 'space-card' },
-              h('input', { type: 'radio', name: 'space', value: name, checked: i === 0 }),
-              h(
-                'span',
-                { class: 'space-words' },
-                h('strong', { text: leaf(name).replace(/\.space$/, '') }),
-                h(
-                  'span',
-                  { class: 'space-kinds' },
-                  kinds.map((kind) => h('span', { class: `space-kind ${kind}` }, icon(kind, 15), t(`kinds.${kind}`))),
-                ),
-                h('span', {
-                  class: 'muted small',
-                  text: [
-                    t(`space.${what === 'model' ? 'model' : 'fitted'}`),
-                    dim ? t('lanes.dim', { n: count(dim) }) : null,
-                    licence,
-                  ]
-                    .filter(Boolean)
-                    .join(', '),
-                }),
-                path ? h('code', { class: 'muted', text: path }) : null,
-              ),
-            ),
-          ),
-        );
-        make.disabled = false;
-        return null;
-      },
-      (e) =>
-        put(
-          list,
-          errorState(e, () => {
-            drawn = null;
-            draw();
-          }),
-        ),
-    );
-    return form;
   }
 
   return {

@@ -11,6 +11,7 @@ import { t } from './i18n.js';
 import { live, now, status as firstStatus } from './live.js';
 import { errorState, state as designed, toastError } from './notices.js';
 import { sidePanel } from './panel.js';
+import { canRecord } from './record.js';
 import { go } from './router.js';
 import { searchBar, takeFromPage } from './searchbar.js';
 import { selectionBar } from './selectionbar.js';
@@ -20,6 +21,7 @@ import { emptyFilters, isFiltered, readUrl, whereOf, wirePart, writeUrl } from '
 
 const SEARCH_CHUNK = 60;
 const BROWSE_CHUNK = 120;
+const MAX_EXPORTED = 10000; // hits of a search; everything beyond is unrelated anyhow
 const SIZES = [130, 190, 270];
 const narrow = matchMedia('(max-width: 860px)');
 
@@ -58,7 +60,7 @@ export function searchPage(main) {
     ),
     h(
       'button',
-      { type: 'button', class: 'way', on: { click: () => bar.record() } },
+      { type: 'button', class: 'way', on: { click: () => (canRecord() ? bar.record() : bar.pick()) } },
       icon('mic', 18),
       h('span', { text: t('hero.sound') }),
     ),
@@ -333,8 +335,8 @@ export function searchPage(main) {
     listOpen = {
       all: async () => {
         const all = [...first.hits];
-        for (let next = first.next_offset; next !== null;) {
-          const reply = await ask(next, SEARCH_CHUNK * 4, abort.signal);
+        for (let next = first.next_offset; next !== null && all.length < MAX_EXPORTED;) {
+          const reply = await ask(next, now.status.limits?.max_k || 240, abort.signal);
           all.push(...reply.hits);
           next = reply.hits.length ? reply.next_offset : null;
         }

@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { justify, ratioOf } from '../layout.js';
+import { gridOf, inside, stampAll } from '../points.js';
 import { wav } from '../record.js';
 import { emptyFilters, isFiltered, partsOf, readUrl, whereOf, wirePart, writeUrl } from '../url.js';
 
@@ -137,4 +138,84 @@ test('a recording is a WAV file of 16 bits', () => {
     [0, 1, 2, 3, 4].map((i) => view.getInt16(44 + i * 2, true)),
     [0, 32767, -32768, 16383, 32767],
   );
+});
+
+test('the grid gives every point that is near, whatever lies at the border', () => {
+  let seed = 3;
+  const random = () => (seed = (seed * 48271) % 2147483647) / 2147483647;
+  const n = 3000;
+  const points = {
+    n,
+    x: Float32Array.from({ length: n }, () => random() * 2 - 1),
+    y: Float32Array.from({ length: n }, () => random() * 2 - 1),
+  };
+  points.x.set([-1, 1, 1, 0], 0);
+  points.y.set([-1, 1, -1, 0], 0);
+  const grid = gridOf(points);
+  for (const [px, py, d] of [
+    [0, 0, 0.05],
+    [-1, -1, 0.1],
+    [1, 1, 0.02],
+    [0.3, -0.7, 0.4],
+    [5, 5, 0.1],
+  ]) {
+    const near = (i) => (points.x[i] - px) ** 2 + (points.y[i] - py) ** 2 < d * d;
+    const found = new Set([...grid.near(px, py, d)].filter(near));
+    const truth = Array.from({ length: n }, (_, i) => i).filter(near);
+    assert.deepEqual(
+      [...found].sort((a, b) => a - b),
+      truth,
+    );
+  }
+});
+
+test('a lasso holds what lies within it, hollows left out', () => {
+  const horseshoe = [
+    [0, 0],
+    [6, 0],
+    [6, 6],
+    [4, 6],
+    [4, 2],
+    [2, 2],
+    [2, 6],
+    [0, 6],
+  ];
+  assert.ok(inside(horseshoe, 1, 5));
+  assert.ok(inside(horseshoe, 3, 1));
+  assert.ok(!inside(horseshoe, 3, 4));
+  assert.ok(!inside(horseshoe, 7, 3));
+});
+
+test('dots are drawn in the ink of their kind, hidden kinds not, the unchosen faintly', () => {
+  const points = {
+    n: 3,
+    x: Float32Array.of(-0.5, 0.5, 0),
+    y: Float32Array.of(0, 0, 0),
+    kind: Uint8Array.of(0, 1, 2),
+    item: Uint32Array.of(7, 8, 9),
+  };
+  const pixels = { width: 40, height: 20, data: new Uint8ClampedArray(40 * 20 * 4) };
+  const how = {
+    scale: 20,
+    dx: 20,
+    dy: 10,
+    r: 3,
+    inks: [
+      [200, 10, 10],
+      [10, 200, 10],
+      [10, 10, 200],
+    ],
+    hidden: new Set([2]),
+    chosen: new Set(),
+    most: 5,
+  };
+  const at = (x, y) => [...pixels.data.slice((y * 40 + x) * 4, (y * 40 + x) * 4 + 4)];
+  assert.deepEqual(stampAll(points, pixels, how), [0, 1]);
+  assert.deepEqual(at(10, 10).slice(0, 3), [200, 10, 10]);
+  assert.deepEqual(at(30, 10).slice(0, 3), [10, 200, 10]);
+  assert.deepEqual(at(20, 10), [0, 0, 0, 0]);
+  const strong = at(30, 10)[3];
+  stampAll(points, pixels, { ...how, chosen: new Set([7]) });
+  assert.equal(at(10, 10)[3], strong);
+  assert.ok(at(30, 10)[3] < strong / 2);
 });
