@@ -45,10 +45,18 @@ export function miniature(entry, side = 160) {
   return h('span', { class: 'no-thumb' }, icon(entry.kind, 24));
 }
 
+// Characters of a text that is set larger.
+const SHORT = 70;
+
 /** As many whole lines of the passage as there is room for. */
 function passage(entry, height) {
-  const el = h('p', { class: 'passage', dir: 'auto' }, marked(entry.snippet || entry.name, entry.snippet ? entry.marks : []));
-  el.style.setProperty('-webkit-line-clamp', String(Math.max(1, Math.floor((height - 30) / 21.75))));
+  const short = (entry.snippet || entry.name).length < SHORT;
+  const el = h(
+    'p',
+    { class: short ? 'passage short' : 'passage', dir: 'auto' },
+    marked(entry.snippet || entry.name, entry.snippet ? entry.marks : []),
+  );
+  el.style.setProperty('-webkit-line-clamp', String(Math.max(1, Math.floor((height - 30) / (short ? 25.5 : 21.75)))));
   return el;
 }
 
@@ -90,17 +98,18 @@ function face(entry, width, height) {
   }
 }
 
-/** Whether a hit is likely related, as a short bar with its number. */
+/** Whether a hit is likely related, as a short bar with its number; words that all stand there need no measure. */
 export function confidenceBar(entry) {
-  if (entry.confidence === null || entry.confidence === undefined) return null;
-  const words = t('hit.confidence', { p: percent(entry.confidence) });
+  const sure = entry.all_words && entry.strength === 'strong';
+  if (!sure && (entry.confidence === null || entry.confidence === undefined)) return null;
+  const words = sure ? t('hit.allWords') : t('hit.confidence', { p: percent(entry.confidence) });
   const bar = h('span', { class: `bar ${entry.strength || ''}`, title: words }, h('span', { class: 'bar-fill' }));
-  bar.firstChild.style.width = `${Math.round(entry.confidence * 100)}%`;
+  bar.firstChild.style.width = `${sure ? 100 : Math.round(entry.confidence * 100)}%`;
   return h(
     'span',
     { class: 'confidence' },
     bar,
-    h('span', { class: 'bar-number', 'aria-hidden': 'true', text: percent(entry.confidence) }),
+    sure ? null : h('span', { class: 'bar-number', 'aria-hidden': 'true', text: percent(entry.confidence) }),
     h('span', { class: 'visually-hidden', text: words }),
   );
 }

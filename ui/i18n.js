@@ -142,6 +142,7 @@ const STRINGS = {
   'hit.more': ['More like this', '更像这个'],
   'hit.less': ['Less like this', '少像这个'],
   'hit.rank': ['rank {n}', '第 {n} 名'],
+  'hit.allWords': ['All of the words stand in it', '包含全部词语'],
   'hit.confidence': ['{p} likely related', '{p} 的可能相关'],
   'strength.strong': ['Strong: chance alone would hardly bring it', '强：几乎不可能是偶然'],
   'strength.fair': ['Fair: closer than chance usually brings', '中：比偶然更接近'],

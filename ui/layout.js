@@ -6,12 +6,13 @@
 const NARROWEST = 0.62;
 const WIDEST = 2.6;
 
-/** Width by height of what stands in the gallery for an item. */
-export function ratioOf({ kind, metadata }) {
+/** Width by height of what stands in the gallery for an item; a text takes the more room the longer its passage is. */
+export function ratioOf({ kind, metadata, snippet }) {
   if ((kind === 'image' || kind === 'video') && metadata?.width > 0 && metadata?.height > 0) {
     return Math.max(NARROWEST, Math.min(WIDEST, metadata.width / metadata.height));
   }
-  return { image: 1.33, video: 1.6, text: 1.3, audio: 1.7, series: 1.7 }[kind] || 1.3;
+  if (kind === 'text') return Math.min(1.6, 0.95 + (snippet?.length || 0) / 200);
+  return { image: 1.33, video: 1.6, audio: 1.7, series: 1.7 }[kind] || 1.3;
 }
 
 /**

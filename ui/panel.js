@@ -96,7 +96,10 @@ export function sidePanel(options) {
             'div',
             { class: 'panel-score' },
             confidenceBar(hit),
-            h('span', { class: 'muted small', text: t(`strength.${hit.strength || '-'}`) }),
+            h('span', {
+              class: 'muted small',
+              text: hit.all_words && hit.strength === 'strong' ? t('hit.allWords') : t(`strength.${hit.strength || '-'}`),
+            }),
           )
         : null,
       h(

@@ -50,7 +50,7 @@ export function whySection({ parts, item, askedLanes = [], lanes = [], overlay }
       el.querySelector('.lanes')?.remove();
       put(
         body,
-        lanesTable(found.lanes),
+        lanesTable(merged(lanes, found.lanes)),
         wordsView(parts, found.words),
         heatView(found.heat, overlay),
         found.words?.length || found.heat ? legend() : null,
@@ -63,6 +63,13 @@ export function whySection({ parts, item, askedLanes = [], lanes = [], overlay }
     }
   }
   return { el, run, cancel: () => abort.abort() };
+}
+
+/** What the hit told of its lanes, and what the explanation adds or knows better. */
+function merged(before, after) {
+  const all = new Map((before || []).map((lane) => [lane.lane, lane]));
+  for (const lane of after) all.set(lane.lane, { ...lane, rank: lane.rank ?? all.get(lane.lane)?.rank ?? null });
+  return [...all.values()];
 }
 
 function lanesTable(lanes) {
@@ -194,10 +201,11 @@ function heatView(heat, overlay) {
       h(
         'div',
         { class: 'heat-text', dir: 'auto' },
-        heat.passages.map((p) => {
+        heat.passages.map((p, i) => {
           const el = h('span', { class: 'heat-passage', text: p.text, title: decimal(p.drop) });
           tint(el, p.drop, most);
-          return el;
+          // What stands between two passages is not told; a space will do.
+          return i && heat.passages[i - 1].end < p.start ? [' ', el] : el;
         }),
       ),
     );
