@@ -189,11 +189,15 @@ impl Asked {
     /// Where words of the query stand in a text.
     fn marks(&self, line: &[char]) -> Vec<(usize, usize)> {
         let mut marks: Vec<(usize, usize)> = Vec::new();
+        // Articles and the like stand everywhere: they are marked only where nothing else is asked for.
+        let tells = |term: &&Term| term.prefix || term.text.chars().any(is_cjk) || term.text.chars().count() >= 3;
+        let telling: Vec<&Term> = self.wanted.iter().filter(tells).collect();
+        let wanted = if telling.is_empty() { self.wanted.iter().collect() } else { telling };
         for run in runs(line) {
             let word: String = line[run.start..run.end].iter().flat_map(|c| fold(*c)).collect();
             if run.cjk {
                 let chars: Vec<char> = line[run.start..run.end].to_vec();
-                for term in &self.wanted {
+                for term in &wanted {
                     let wanted: Vec<char> = term.text.chars().collect();
                     if wanted.len() <= chars.len() && !wanted.is_empty() {
                         for at in (0..=chars.len() - wanted.len()).filter(|at| chars[*at..].starts_with(&wanted)) {
@@ -201,7 +205,7 @@ impl Asked {
                         }
                     }
                 }
-            } else if self.wanted.iter().any(|term| same_stem(&term.text, &word)) {
+            } else if wanted.iter().any(|term| same_stem(&term.text, &word)) {
                 marks.push((run.start, run.end));
             }
         }
@@ -507,7 +511,7 @@ mod tests {
 
     #[test]
     fn passages_show_the_words_and_say_where_they_stand() {
-        let asked = Asked::new(["running dogs 海滩上"].into_iter(), std::iter::empty()).unwrap();
+        let asked = Asked::new(["a running dog 海滩上"].into_iter(), std::iter::empty()).unwrap();
         let shown = |(text, marks): (String, Vec<(usize, usize)>)| -> Vec<String> {
             let chars: Vec<char> = text.chars().collect();
             marks.iter().map(|(a, b)| chars[*a..*b].iter().collect()).collect()
