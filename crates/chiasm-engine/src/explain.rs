@@ -26,7 +26,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Instant;
 
-use chiasm_core::{Cancel, EncodeError, Image, Media, Modality, Series, Span, Vectors, Video, Waveform};
+use chiasm_core::{Cancel, EncodeError, Image, Media, Metric, Modality, Series, Span, Vectors, Video, Waveform};
 use chiasm_media::Limits;
 use serde::Serialize;
 
@@ -325,7 +325,7 @@ impl Library {
         remarks: &mut Vec<String>,
     ) -> Result<Option<Heat>> {
         // Of the item itself: a caption is explained by the words that are asked for.
-        let able = |m: &&&Match<'_>| m.own.is_some() && m.asked.lane.knows(kind) && m.can_embed(kind);
+        let able = |m: &&&Match<'_>| m.own.is_some() && m.space().can_embed(kind);
         let able: Vec<&Match<'_>> = matches.iter().filter(able).copied().collect();
         let Some((first, own)) = able.first().and_then(|m| Some((*m, m.own?))) else {
             remarks.push(format!("no lane can embed {kind}, so that its parts cannot be told apart"));
@@ -348,14 +348,14 @@ impl Library {
         let n = pieces.n();
         let mut drops = vec![0.0_f64; n];
         for m in &able {
-            let whole = m.of_items(kind, std::slice::from_ref(&pieces.whole))?;
+            let Some(whole) = m.of_items(kind, std::slice::from_ref(&pieces.whole))?.pop().flatten() else { continue };
             let at_once = (AT_ONCE_BYTES / crate::pipeline::media_bytes(&pieces.whole).max(1)).clamp(1, AT_ONCE);
             for first in (0..n).step_by(at_once) {
                 cancel.check()?;
                 let without: Vec<Media> = (first..n.min(first + at_once)).map(|i| pieces.without(i)).collect();
                 let left = m.of_items(kind, &without)?;
                 for (drop, left) in drops[first..].iter_mut().zip(left) {
-                    *drop += (whole[0] - left) / able.len() as f64;
+                    *drop += m.lost(whole, left, m.scale_of(kind).is_some()) / able.len() as f64;
                 }
             }
         }
@@ -433,10 +433,6 @@ impl<'a> Match<'a> {
         self.asked.lane.space()
     }
 
-    fn can_embed(&self, kind: Modality) -> bool {
-        self.space().warm_up(kind).is_ok()
-    }
-
     fn modality(&self, row: usize) -> Modality {
         let of = self.live.by_modality.iter().find(|(_, rows)| rows.contains(row));
         of.map_or(self.kind, |(modality, _)| *modality)
@@ -481,44 +477,60 @@ impl<'a> Match<'a> {
         Measured { score, z, chance }
     }
 
-    /// The value of items in place of this one, of its kind.
-    fn of_items(&self, kind: Modality, media: &[Media]) -> Result<Vec<f64>> {
-        let scale = self.scale_of(kind);
-        let vectors = self.space().as_gallery(kind, &self.space().embed(media)?)?;
-        Ok(vectors.rows().map(|row| self.measure(&self.asked.parts, row, scale.as_deref()).value()).collect())
+    /// Vectors of media of one kind, each taken whole; none for what leaves the encoder nothing to look at, such as silence.
+    fn embed_each(&self, media: &[Media]) -> Result<Vec<Option<Vec<f32>>>> {
+        let is_something = |media: &&Media| match media {
+            Media::Text(text) => text.chars().any(char::is_alphanumeric),
+            Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) => true,
+        };
+        let unencodable = |error: &EngineError| matches!(error, EngineError::Encode(EncodeError::Unencodable { .. }));
+        if media.iter().all(|media| is_something(&media)) {
+            match self.space().embed(media) {
+                Ok(vectors) => return Ok(vectors.rows().map(|row| Some(row.to_vec())).collect()),
+                // Which of them it is, is found out one by one.
+                Err(error) if unencodable(&error) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        let one = |media: &Media| match self.space().embed(std::slice::from_ref(media)) {
+            _ if !is_something(&media) => Ok(None),
+            Ok(vectors) => Ok(Some(vectors.into_data())),
+            Err(error) if unencodable(&error) => Ok(None),
+            Err(error) => Err(error),
+        };
+        media.iter().map(one).collect()
     }
 
-    /// The value of the best row under texts in place of a part of the query; `None` for one that leaves nothing to ask.
+    /// The value of items in place of this one, of its kind; none for what leaves nothing to look at.
+    fn of_items(&self, kind: Modality, media: &[Media]) -> Result<Vec<Option<f64>>> {
+        let (space, scale) = (self.space(), self.scale_of(kind));
+        let value = |vector: Option<Vec<f32>>| -> Result<Option<f64>> {
+            let Some(vector) = vector else { return Ok(None) };
+            let row = space.as_gallery(kind, &checked(vector, space.dim())?)?.into_data();
+            Ok(Some(self.measure(&self.asked.parts, &row, scale.as_deref()).value()))
+        };
+        self.embed_each(media)?.into_iter().map(value).collect()
+    }
+
+    /// The value of the best row under texts in place of a part of the query; none for one that leaves nothing to ask.
     fn of_texts(&self, part: usize, texts: &[String], cancel: &Cancel) -> Result<Vec<Option<f64>>> {
         let (space, scale) = (self.space(), self.scale(self.row));
         let mut values = Vec::with_capacity(texts.len());
         for texts in texts.chunks(AT_ONCE) {
             cancel.check()?;
-            let mut vectors: Vec<Option<Vec<f32>>> = Vec::with_capacity(texts.len());
             let media: Vec<Media> = texts.iter().cloned().map(Media::Text).collect();
             let is_short = |media: &Media| chiasm_media::spans(media, &Default::default()).spans.len() == 1;
-            let is_something = |text: &String| text.chars().any(char::is_alphanumeric);
-            match media.iter().all(is_short) && texts.iter().all(is_something) {
-                true => vectors.extend(space.embed(&media)?.rows().map(|row| Some(row.to_vec()))),
-                false => {
-                    for (media, text) in media.iter().zip(texts) {
-                        vectors.push(match space.embed_query(media) {
-                            _ if !is_something(text) => None,
-                            Ok(vector) => Some(vector),
-                            Err(EngineError::Encode(EncodeError::Unencodable { .. })) => None,
-                            Err(other) => return Err(other),
-                        });
-                    }
-                }
-            }
+            let vectors = match media.iter().all(is_short) {
+                true => self.embed_each(&media)?,
+                // As the query itself: the mean of its passages.
+                false => media.iter().map(|media| space.embed_query(media).map(Some)).collect::<Result<_>>()?,
+            };
             for vector in vectors {
                 let Some(vector) = vector else {
                     values.push(None);
                     continue;
                 };
-                let numbers = |source| EngineError::Numbers { what: "the query's vector".to_owned(), source };
-                let vector = Vectors::new(vector, space.dim()).map_err(numbers)?;
-                let vector = space.as_query(Modality::Text, &vector)?.into_data();
+                let vector = space.as_query(Modality::Text, &checked(vector, space.dim())?)?.into_data();
                 let replaced = |(at, p): (usize, &Part)| Part {
                     modality: p.modality,
                     weight: p.weight,
@@ -530,6 +542,21 @@ impl<'a> Match<'a> {
         }
         Ok(values)
     }
+
+    /// By how much a value drops. What leaves nothing is as close as what is unrelated: 0 deviations, and about 0 for a cosine; distances
+    /// have no such point, so there it is no drop.
+    fn lost(&self, whole: f64, left: Option<f64>, is_calibrated: bool) -> f64 {
+        match left {
+            Some(left) => whole - left,
+            None if is_calibrated || self.space().metric() != Metric::L2 => whole,
+            None => 0.0,
+        }
+    }
+}
+
+fn checked(vector: Vec<f32>, dim: usize) -> Result<Vectors> {
+    let numbers = |source| EngineError::Numbers { what: "vectors of what was left out".to_owned(), source };
+    Vectors::new(vector, dim).map_err(numbers)
 }
 
 /// What each word of the query's texts brought.
@@ -539,7 +566,7 @@ fn words(matches: &[&Match<'_>], query: &Query, cancel: &Cancel, remarks: &mut V
     if texts.is_empty() {
         return Ok(None);
     }
-    let able: Vec<&Match<'_>> = matches.iter().filter(|m| m.can_embed(Modality::Text)).copied().collect();
+    let able: Vec<&Match<'_>> = matches.iter().filter(|m| m.space().can_embed(Modality::Text)).copied().collect();
     if able.is_empty() {
         remarks.push("no lane can embed text, so that words cannot be told apart".to_owned());
         return Ok(None);
@@ -553,8 +580,7 @@ fn words(matches: &[&Match<'_>], query: &Query, cancel: &Cancel, remarks: &mut V
             let scale = m.scale(m.row);
             let whole = m.measure(&m.asked.parts, m.row_vector(), scale.as_deref()).value();
             for (drop, left) in drops.iter_mut().zip(m.of_texts(part, &without, cancel)?) {
-                // Without its only word nothing is asked: as close as what is unrelated.
-                *drop += (whole - left.unwrap_or(0.0)) / able.len() as f64;
+                *drop += m.lost(whole, left, scale.is_some()) / able.len() as f64;
             }
         }
         for (unit, drop) in units.iter().zip(drops) {

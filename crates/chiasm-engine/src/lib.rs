@@ -11,6 +11,8 @@
 //! | put several models into it | [`Library::create_with_lanes`], [`Library::add_lane`] |
 //! | ask it | [`Library::search`] (with [`Rerank`]), [`Library::similar`], [`Library::items`], [`Library::find_item`] |
 //! | look through it | [`Library::browse`], [`Library::details`], [`Library::facets`], [`Library::refused`] |
+//! | learn why an item was found | [`Library::explain`] |
+//! | see it as a whole | [`Library::map`] |
 //! | put words on items | [`Library::set_tags`] |
 //! | look after it | [`Library::info`], [`Library::verify`], [`Library::remove`] |
 //! | name what media show | [`Classifier`] |
@@ -42,6 +44,7 @@ mod lane;
 mod library;
 mod live;
 mod lock;
+mod map;
 mod model_space;
 mod pairs;
 mod pipeline;
@@ -73,6 +76,7 @@ pub use info::{KindCount, LaneInfo, LibraryInfo};
 pub use ingest::{IndexOptions, IndexReport, Lacking, Refusal, Skipped};
 pub use lane::Lane;
 pub use library::Library;
+pub use map::{MapCluster, SpaceMap};
 pub use pairs::{PairTable, TextColumn};
 pub use prompts::{Language, Prompts};
 pub use rerank::Rerank;

@@ -309,8 +309,17 @@ pub(crate) fn one_line(text: &str) -> String {
 }
 
 fn refuse_other_files(dir: &Path) -> Result<()> {
-    let own =
-        [store::FILE_NAME, live::FILE_NAME, SPACE_FILE, crate::lock::FILE_NAME, "space-", "exact-", "cells", "tokens.json"];
+    let own = [
+        store::FILE_NAME,
+        live::FILE_NAME,
+        SPACE_FILE,
+        crate::lock::FILE_NAME,
+        "space-",
+        "exact-",
+        "cells",
+        "map",
+        "tokens.json",
+    ];
     for entry in std::fs::read_dir(dir).map_err(EngineError::io("cannot list", dir))? {
         let name = entry.map_err(EngineError::io("cannot list", dir))?.file_name();
         let name = name.to_string_lossy();

@@ -222,7 +222,7 @@ impl Asked {
 }
 
 /// Whether the tables are there.
-fn exist(connection: &Connection) -> rusqlite::Result<bool> {
+pub(crate) fn exist(connection: &Connection) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM sqlite_schema WHERE name = 'names_due'";
     Ok(connection.prepare_cached(sql)?.query_row([], |_| Ok(())).optional()?.is_some())
 }

@@ -187,7 +187,6 @@ fn a_library_from_before_words_gets_them_with_its_next_change() {
             .iter()
             .any(|lane| lane.lane == "names" && lane.left_out.as_deref().is_some_and(|r| r.contains("index it again")))
     );
-    write_png(&made.set.files.join("new.png"), 41);
     made.index();
     assert_eq!(names(&library.search(&request(Query::text("img 2043"), &[])).unwrap().hits)[0], "IMG_2043.png");
 }

@@ -1,20 +1,20 @@
-//! Why an item was found.
+//! Why an item was found, and where all of them lie.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
 use axum::extract::State;
-use chiasm_core::Cancel;
-use chiasm_engine::{ExplainRequest, Explanation};
+use chiasm_core::{Cancel, NoProgress};
+use chiasm_engine::{ExplainRequest, Explanation, SpaceMap};
 use chiasm_media::Limits;
 use serde::Deserialize;
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
 use crate::app::{App, Work};
 use crate::error::ApiError;
 use crate::metrics::Stage;
-use crate::wire::{In, Part, query};
+use crate::wire::{In, Params, Part, query};
 
 /// What is to be explained.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -57,4 +57,30 @@ pub(crate) async fn explain(State(app): State<Arc<App>>, In(body): In<ExplainBod
         Ok(Json(explanation))
     })
     .await
+}
+
+/// Items on a map.
+const MAX_MAPPED: usize = 20_000;
+
+/// What the map is of.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(crate) struct MapParams {
+    /// How many items at most, 1 to 20,000
+    #[param(minimum = 1, maximum = 20000)]
+    n: Option<usize>,
+    /// The model that sees them; the first when absent
+    lane: Option<String>,
+}
+
+/// Where items lie to one another, in two dimensions: kept until the library changes
+#[utoipa::path(get, path = "/map", tag = "search", params(MapParams), responses((status = 200, description = "A map", body = Object)))]
+pub(crate) async fn map(State(app): State<Arc<App>>, Params(params): Params<MapParams>) -> Result<Json<SpaceMap>, ApiError> {
+    let n = params.n.unwrap_or(10_000);
+    if !(1..=MAX_MAPPED).contains(&n) {
+        return Err(ApiError::bad_request(format!("n is {n}, expected 1 to {MAX_MAPPED}")));
+    }
+    let library = app.library()?;
+    app.run(Work::Slow, move |_| Ok(Json(library.map(n, params.lane.as_deref(), &NoProgress, &Cancel::default())?))).await
 }

@@ -253,6 +253,7 @@ fn router(app: &Arc<App>) -> Router {
         .routes(routes!(uploads::waveform))
         .routes(routes!(classify::classify))
         .routes(routes!(explain::explain))
+        .routes(routes!(explain::map))
         .routes(routes!(items::browse))
         .routes(routes!(items::details))
         .routes(routes!(items::facets))

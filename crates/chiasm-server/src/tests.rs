@@ -574,6 +574,14 @@ async fn labels_are_chosen_and_explanations_given() {
     let labels =
         served.post("/api/v1/classify", json!({ "labels": ["a red square", "a blue square"], "item": item })).await.json();
     assert_eq!(labels["labels"][0]["label"].as_str(), Some("a red square"), "{labels}");
+    let why = json!({ "query": [{ "text": "a red square" }], "item": item, "words": true, "heat": true });
+    let why = served.post("/api/v1/explain", why).await.json();
+    assert_eq!((why["heat"]["kind"].as_str(), why["heat"]["drop"].as_array().map(Vec::len)), (Some("grid"), Some(64)), "{why}");
+    assert_eq!((why["words"].as_array().map(Vec::len), why["lanes"][0]["lane"].as_str()), (Some(3), Some("squares")));
+    let map = served.get("/api/v1/map?n=40").await.json();
+    assert_eq!((map["items"].as_array().map(Vec::len), map["n_items"].as_i64()), (Some(40), Some(48)), "{map}");
+    assert!(map["x"].as_array().unwrap().iter().all(|x| (-1.0..=1.0).contains(&x.as_f64().unwrap())));
+    assert_eq!(served.get("/api/v1/map?n=0").await.status, StatusCode::BAD_REQUEST);
     let text = served.post("/api/v1/classify", json!({ "labels": ["x"], "text": "y", "item": 1 })).await;
     assert_eq!(text.status, StatusCode::BAD_REQUEST);
 }
@@ -584,7 +592,7 @@ async fn the_interface_describes_itself() {
     let document = served.get("/api/v1/openapi.json").await.json();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
     let paths = document["paths"].as_object().unwrap();
-    for path in ["/search", "/items/{item}/file", "/index", "/uploads", "/facets", "/explain", "/batch", "/session"] {
+    for path in ["/search", "/items/{item}/file", "/index", "/uploads", "/facets", "/map", "/explain", "/batch", "/session"] {
         assert!(paths.contains_key(path), "{path}: {:?}", paths.keys().collect::<Vec<_>>());
     }
     for (path, item) in paths {

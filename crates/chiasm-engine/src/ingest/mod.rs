@@ -200,6 +200,10 @@ impl Library {
             known: Known::read(self.store.writer()?, &self.store.err("cannot read the catalogue"), &roots, &walked)?,
             report,
         };
+        // A library from before there was an index of words gets it now, whether anything else changes or not.
+        if !crate::words::exist(run.known.writer.connection()).map_err(self.store.err("cannot look for the index of words"))? {
+            run.known.writer.batch(|_| Ok(()))?;
+        }
         let done = run.all(&roots, &walked);
         progress.finish();
         let Run { mut report, .. } = run;
