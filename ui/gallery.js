@@ -14,7 +14,7 @@ const META = 30; // the line below a face
 const GAP = 14;
 const CUT = 76; // the line between what is related and what is not
 const OVERSCAN = 700; // pixels above and below the window that are built already
-const FAST = 6; // pixels a millisecond: beyond, rows are not built until it slows down
+const FAST = 6; // pixels a millisecond: beyond, rows stay blank until it slows down
 
 export class Gallery {
   #root;
@@ -317,25 +317,26 @@ export class Gallery {
       const speed = Math.abs(scrollY - this.#lastY) / Math.max(1, time - this.#lastT);
       this.#lastY = scrollY;
       this.#lastT = time;
+      const fast = speed > FAST;
       clearTimeout(this.#settle);
-      this.#settle = setTimeout(() => this.#render(), 120);
-      this.#render(speed > FAST);
+      if (fast) this.#settle = setTimeout(() => this.#request(), 100);
+      this.#render(fast);
     });
   }
 
+  /**
+   * Builds what is missing in the window at once, and beyond it a row a frame; takes away what is far off. In a wild scroll (`fast`) rows are
+   * drawn as blanks, and nothing is loaded: both follow when it slows down.
+   */
   #render(fast = false) {
     if (!this.#source) return;
-    const galleryTop = this.#galleryTop();
-    const over = fast ? 0 : OVERSCAN;
-    const from = -galleryTop - over;
-    const to = -galleryTop + innerHeight + over;
-    const wanted = new Set();
+    const from = -this.#galleryTop();
+    const to = from + innerHeight;
+    const near = new Map(); // "chunk:row" -> whether it is in the window
     let shownFrom = null;
-    const focused = document.activeElement?.closest?.('.gallery-row');
     for (let c = 0; c < this.#chunks.length; c++) {
       const chunk = this.#chunks[c];
-      const inside = chunk.top < to && chunk.top + chunk.height > from;
-      if (!inside) {
+      if (chunk.top > to + OVERSCAN || chunk.top + chunk.height < from - OVERSCAN) {
         chunk.skeleton?.remove();
         chunk.skeleton = null;
         continue;
@@ -351,29 +352,34 @@ export class Gallery {
         if (!fast && !chunk.failed) this.#load(chunk);
         continue;
       }
-      for (let r = 0; r < chunk.rows.length; r++) {
-        const row = chunk.rows[r];
+      chunk.rows.forEach((row, r) => {
         const top = chunk.top + row.top;
-        if (top > to || top + row.height < from) continue;
-        if (!row.cut && shownFrom === null && top > -galleryTop + 60) shownFrom = chunk.offset + row.start;
-        wanted.add(`${c}:${r}`);
-      }
+        if (top > to + OVERSCAN || top + row.height < from - OVERSCAN) return;
+        if (!row.cut && shownFrom === null && top > from + 60) shownFrom = chunk.offset + row.start;
+        near.set(`${c}:${r}`, top < to && top + row.height > from);
+      });
     }
+    const focused = document.activeElement?.closest?.('.gallery-row');
     for (const [key, el] of this.#built) {
-      if (wanted.has(key) || el === focused) continue;
+      if (el === focused || (near.has(key) && (fast || !el.dataset.blank || !near.get(key)))) continue;
       el.remove();
       this.#built.delete(key);
     }
-    // A wild scroll shows empty ground for some frames rather than stalling.
-    let budget = fast ? 2 : Infinity;
-    for (const key of wanted) {
+    let beyond = fast ? 0 : 1;
+    let more = false;
+    for (const [key, inWindow] of near) {
       if (this.#built.has(key)) continue;
-      if (budget-- <= 0) break;
+      if (!inWindow && beyond-- <= 0) {
+        more = !fast;
+        continue;
+      }
       const [c, r] = key.split(':').map(Number);
-      this.#insert(key, c, r, this.#build(this.#chunks[c], this.#chunks[c].rows[r]));
+      const chunk = this.#chunks[c];
+      this.#insert(key, c, r, fast ? this.#blank(chunk, chunk.rows[r]) : this.#build(chunk, chunk.rows[r]));
     }
     this.#firstShown = shownFrom;
     this.#keepTabStop();
+    if (more) this.#request();
   }
 
   #insert(key, c, r, el) {
@@ -390,6 +396,19 @@ export class Gallery {
     }
     this.#built.set(key, el);
     this.#root.insertBefore(el, next);
+  }
+
+  /** A row of empty faces. */
+  #blank(chunk, row) {
+    const el = h('div', { class: 'gallery-row', 'aria-hidden': 'true', 'data-blank': true });
+    el.style.top = `${chunk.top + row.top}px`;
+    for (const { width } of row.cut ? [] : this.#spans(chunk, row)) {
+      const face = h('div', { class: 'blank' });
+      face.style.width = `${width}px`;
+      face.style.height = `${Math.round(row.face)}px`;
+      el.append(face);
+    }
+    return el;
   }
 
   #build(chunk, row) {
