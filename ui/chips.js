@@ -19,9 +19,8 @@ export function rememberUpload({ upload, name, kind }) {
 
 async function describe(part) {
   if (part.item !== undefined) return once(`/items/${part.item}`);
-  const known = recall('uploads', {})[part.upload];
-  if (known) return known;
-  return once(`/uploads/${encodeURIComponent(part.upload)}`);
+  // Somebody else's file, by a shared address: what it was called is not told, but pictures have a thumbnail.
+  return recall('uploads', {})[part.upload] || { name: t('chip.upload'), kind: 'image' };
 }
 
 /**

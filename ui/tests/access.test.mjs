@@ -170,3 +170,23 @@ test('stillness is respected', () =>
     },
     { reducedMotion: 'reduce' },
   ));
+
+test('nothing is wider than the narrowest phone', async () => {
+  for (const path of ['/', '/?q=a+red+circle&q=blue&w=1,-1', '/map', '/library', '/nowhere']) {
+    await onPage(
+      path,
+      async (page) => {
+        await page.waitForSelector('.results[aria-busy="false"] .cell, .legend-kind, .big-number, .notfound');
+        const { wide, by } = await page.evaluate(() => ({
+          wide: document.documentElement.scrollWidth - innerWidth,
+          by: [...document.querySelectorAll('body *')]
+            .filter((el) => el.getBoundingClientRect().right > innerWidth + 1)
+            .slice(0, 3)
+            .map((el) => el.className),
+        }));
+        assert.ok(wide <= 0, `${path} is ${wide} pixels too wide: ${by}`);
+      },
+      { phone: true, viewport: { width: 320, height: 640 }, expected: /404/ },
+    );
+  }
+});
