@@ -47,7 +47,7 @@ export function toast(text, { act, kind = '', stays = STAYS_MS } = {}) {
 /** The same for what went wrong, with its cure. */
 export function toastError(error, before = '') {
   const words = error.code === 'offline' ? t('offline.title') : error.message;
-  toast([before ? `${before}: ` : '', words, error.cure ? ` ${error.cure}` : ''].join(''), { kind: 'bad', stays: 10000 });
+  toast((before ? `${before}: ` : '') + [words, error.cure].filter(Boolean).join('. '), { kind: 'bad', stays: 10000 });
 }
 
 /** A whole-page state: a drawing, a sentence, an explanation, things to do. */

@@ -1,6 +1,6 @@
 // The page of search and browsing: the field, the filters, the gallery, the side panel. What it shows is what the address bar says; whatever
 // is done changes the address, and the page follows.
-import { api } from './api.js';
+import { api, signals } from './api.js';
 import { menu } from './dialog.js';
 import { button, h, icon, put, say } from './dom.js';
 import { exportAs } from './export.js';
@@ -189,6 +189,9 @@ export function searchPage(main) {
         shown = '';
         update();
       }
+    }),
+    signals.on('online', () => {
+      if (message.querySelector('.state.bad')) list();
     }),
     selection.on('change', () => results.classList.toggle('has-selection', selection.size > 0)),
   ];

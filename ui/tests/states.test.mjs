@@ -172,6 +172,8 @@ test('offline, and back', () => {
       await page.waitForSelector('.state.bad');
       away = false;
       await page.waitForSelector('.banner', { state: 'hidden' });
+      // The search that failed is asked again by itself.
+      await cells(page);
     },
     {
       expected: /ERR_|Failed to load/,
