@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use chiasm_align::{FitError, PipelineError};
 use chiasm_core::{Cancelled, EncodeError, Modality, ProjectError, SearchError, ShapeError};
 use chiasm_encode::OpenError;
-use chiasm_index::FuseError;
 use chiasm_media::MediaError;
 
 /// Why a filter such as `kind = image` could not be understood.
@@ -221,9 +220,6 @@ pub enum EngineError {
     /// Several parts where closeness does not add up.
     #[error("a library of metric l2 takes one part at a time, since distances to several points do not add up: ask in turn")]
     OneAtATime,
-    /// The rankings of lanes could not be joined.
-    #[error(transparent)]
-    Fuse(#[from] FuseError),
     /// The index did not take the query.
     #[error(transparent)]
     Search(#[from] SearchError),

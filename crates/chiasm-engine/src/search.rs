@@ -12,19 +12,18 @@
 //!
 //! # Several lanes
 //! Each lane that knows the kinds of all parts ranks by itself, as above. Scores of two models cannot be compared, ranks can: the rankings are joined by reciprocal ranks, `sum over lanes 1 / (60
-//! + rank)` (Cormack et al., SIGIR 2009; `chiasm_index::fuse`). An item is shown as the lane sees it that ranks it best.
+//! + rank)` (Cormack et al., SIGIR 2009). An item is shown as the lane sees it that ranks it best.
 //!
 //! # Words
 //! Where a query is words, `words` (those in texts and captions) and `names` (those in the names of files) are two more rankings (`words.rs`),
-//! if the request is for them. What only they find is shown with the closeness that a model sees in it.
+//! if the request is for them; a place that an item has for some of the words alone counts a quarter. What only they find is shown with the closeness that a model sees in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use chiasm_core::{Hit, Media, Metric, Modality, RowSet, Score, Span, Vectors};
-use chiasm_index::{Fusion, Normalisation, fuse};
+use chiasm_core::{Media, Metric, Modality, RowSet, Span, Vectors};
 use chiasm_media::Limits;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params_from_iter};
@@ -44,6 +43,10 @@ use crate::{EngineError, Filter, Library, Result, Space};
 /// How many of each ranking are joined. The number is the same for every page of a list, so that pages fit together; what no ranking has
 /// among so many comes after, by its place in the ranking that has it first.
 const JOINED: usize = 200;
+/// What is added to a rank before it is turned round (Cormack et al.).
+const RANK_OFFSET: f64 = 60.0;
+/// How much a place counts that an item has for some of the words alone.
+const SOME_WORDS: f64 = 0.25;
 /// Of so many of the closest items those that stand out are put in the order of their dates.
 const DATED: usize = 500;
 
@@ -804,22 +807,29 @@ impl Library {
         by_words: &[(Field, Vec<Holds>)],
         k: usize,
     ) -> Result<Vec<Shown>> {
-        // By rank alone: an item's score here is its place, negated, which `f32` holds exactly up to 2^24.
-        let hit = |(at, item): (usize, i64)| Score::new(-(at as f32)).ok().map(|score| Hit { id: item as u64, score });
-        let of_models = rankings.iter().map(|r| r.candidates.iter().map(|c| c.item).enumerate().filter_map(hit).collect());
-        let of_words = by_words.iter().map(|(_, found)| found.iter().map(|h| h.item).enumerate().filter_map(hit).collect());
-        let lists: Vec<Vec<Hit>> = of_models.chain(of_words).collect();
-        let heads: Vec<&[Hit]> = lists.iter().map(|list| &list[..list.len().min(JOINED)]).collect();
-        let joined = fuse(&heads, &Fusion::default(), Normalisation::None)?;
-        let mut order: Vec<(i64, Option<f64>)> = joined.iter().map(|hit| (hit.id as i64, Some(hit.score))).collect();
+        let of_models = rankings.iter().map(|r| r.candidates.iter().map(|c| c.item).collect());
+        let of_words = by_words.iter().map(|(_, found)| found.iter().map(|h| h.item).collect());
+        let lists: Vec<Vec<i64>> = of_models.chain(of_words).collect();
+        let mut scores: BTreeMap<i64, f64> = BTreeMap::new();
+        for (list, items) in lists.iter().enumerate() {
+            for (at, item) in items.iter().take(JOINED).enumerate() {
+                let weight = match list.checked_sub(rankings.len()).map(|field| &by_words[field].1[at]) {
+                    Some(holds) if !holds.all => SOME_WORDS,
+                    _ => 1.0,
+                };
+                *scores.entry(*item).or_default() += weight / (RANK_OFFSET + (at + 1) as f64);
+            }
+        }
+        let mut order: Vec<(i64, Option<f64>)> = scores.into_iter().map(|(item, score)| (item, Some(score))).collect();
+        order.sort_by(|(a, x), (b, y)| y.unwrap_or(0.0).total_cmp(&x.unwrap_or(0.0)).then(a.cmp(b)));
         let mut seen: HashSet<i64> = order.iter().map(|(item, _)| *item).collect();
         let deepest = lists.iter().map(Vec::len).max().unwrap_or(0);
         for at in JOINED..deepest {
-            let further = lists.iter().filter_map(|list| list.get(at)).map(|hit| hit.id as i64);
+            let further = lists.iter().filter_map(|list| list.get(at)).copied();
             order.extend(further.filter(|item| seen.insert(*item)).map(|item| (item, None)));
         }
         let places: Vec<HashMap<i64, usize>> =
-            lists.iter().map(|list| list.iter().enumerate().map(|(at, hit)| (hit.id as i64, at)).collect()).collect();
+            lists.iter().map(|list| list.iter().enumerate().map(|(at, item)| (*item, at)).collect()).collect();
         let mut all = Vec::new();
         for (item, score) in order.into_iter().take(k) {
             let held: Vec<(usize, usize)> =

@@ -25,7 +25,11 @@ const SNIPPET_CHARS: usize = 200;
 const SNIPPET_BEFORE: usize = 60;
 /// From so many texts on, words that stand in more than a tenth of them are not looked for where others are: they cost most and tell
 /// least.
-const MANY_TEXTS: i64 = 20_000;
+const MANY_TEXTS: i64 = 50;
+/// Letters of a word that is looked for where longer ones are: `a`, `in`, `of` stand everywhere.
+const MIN_LETTERS: usize = 3;
+/// An item that lacks some of the words is told only when it is at least this share as good as the best.
+const SHARE_OF_BEST: f64 = 0.5;
 
 /// Where words are looked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +58,11 @@ struct Term {
 }
 
 impl Term {
+    /// Whether it tells something; in scripts without spaces every character does.
+    fn is_long(&self) -> bool {
+        self.prefix || self.text.chars().any(is_cjk) || self.text.chars().count() >= MIN_LETTERS
+    }
+
     /// As FTS5 wants it; a term holds letters and digits alone, so no quote can end it.
     fn sql(&self) -> String {
         format!("\"{}\"{}", self.text, if self.prefix { " *" } else { "" })
@@ -88,8 +97,11 @@ impl Asked {
             all.take(MAX_TERMS).collect()
         };
         let (mut wanted_texts, mut unwanted_texts) = (wanted, unwanted);
-        let asked = Asked { wanted: of(&mut wanted_texts), unwanted: of(&mut unwanted_texts) };
-        (!asked.wanted.is_empty()).then_some(asked)
+        let mut wanted = of(&mut wanted_texts);
+        if wanted.iter().any(Term::is_long) {
+            wanted.retain(Term::is_long);
+        }
+        (!wanted.is_empty()).then_some(Asked { wanted, unwanted: of(&mut unwanted_texts) })
     }
 
     /// The best items of a field, at most `depth`, best first; `condition` is one on `items AS i`, with its values. `None` where the library
@@ -119,6 +131,9 @@ impl Asked {
             }
         }
         let mut best: Vec<Holds> = best.into_values().collect();
+        // A name is short: one word of many in it is chance. Of texts, those that hold next to nothing of what was asked tell nothing.
+        let least = best.iter().map(|holds| holds.score).fold(0.0, f64::max) * SHARE_OF_BEST;
+        best.retain(|holds| holds.all || (field == Field::Texts && holds.score >= least));
         best.sort_by(|a, b| b.all.cmp(&a.all).then(b.score.total_cmp(&a.score)).then(a.item.cmp(&b.item)));
         Ok(Some(best))
     }
@@ -189,15 +204,11 @@ impl Asked {
     /// Where words of the query stand in a text.
     fn marks(&self, line: &[char]) -> Vec<(usize, usize)> {
         let mut marks: Vec<(usize, usize)> = Vec::new();
-        // Articles and the like stand everywhere: they are marked only where nothing else is asked for.
-        let tells = |term: &&Term| term.prefix || term.text.chars().any(is_cjk) || term.text.chars().count() >= 3;
-        let telling: Vec<&Term> = self.wanted.iter().filter(tells).collect();
-        let wanted = if telling.is_empty() { self.wanted.iter().collect() } else { telling };
         for run in runs(line) {
             let word: String = line[run.start..run.end].iter().flat_map(|c| fold(*c)).collect();
             if run.cjk {
                 let chars: Vec<char> = line[run.start..run.end].to_vec();
-                for term in &wanted {
+                for term in &self.wanted {
                     let wanted: Vec<char> = term.text.chars().collect();
                     if wanted.len() <= chars.len() && !wanted.is_empty() {
                         for at in (0..=chars.len() - wanted.len()).filter(|at| chars[*at..].starts_with(&wanted)) {
@@ -205,7 +216,7 @@ impl Asked {
                         }
                     }
                 }
-            } else if wanted.iter().any(|term| same_stem(&term.text, &word)) {
+            } else if self.wanted.iter().any(|term| same_stem(&term.text, &word)) {
                 marks.push((run.start, run.end));
             }
         }
@@ -452,7 +463,9 @@ mod tests {
         let db = filled(&["Two dogs RUN along the beach", "A café at night", "the runner's dogma"]);
         assert_eq!(find(&db, Field::Texts, "running dog", ""), [(1, true)]);
         assert_eq!(find(&db, Field::Texts, "cafe", ""), [(2, true)]);
-        assert_eq!(find(&db, Field::Texts, "the beach", ""), [(1, true), (3, false)]);
+        assert_eq!(find(&db, Field::Texts, "the beach", ""), [(1, true)], "the other holds next to nothing of it");
+        assert_eq!(find(&db, Field::Texts, "on a beach", ""), [(1, true)], "little words are not asked for");
+        assert_eq!(find(&db, Field::Texts, "a", "").len(), 1, "but where nothing else is");
         assert_eq!(find(&db, Field::Texts, "the", "beach"), [(3, true)]);
     }
 
@@ -476,6 +489,7 @@ mod tests {
         add("/home/BeachHouse2019.png", 2);
         assert_eq!(find(&db, Field::Names, "img 2043", ""), [(1, true)]);
         assert_eq!(find(&db, Field::Names, "trip", ""), [(1, true)]);
+        assert_eq!(find(&db, Field::Names, "trip to paris", ""), [], "a name holds all words or none");
         for part in ["beach", "house", "2019", "beachhouse2019"] {
             assert_eq!(find(&db, Field::Names, part, ""), [(2, true)], "{part}");
         }
