@@ -30,6 +30,10 @@ const THUMBNAIL_BYTES: u64 = 32 << 20;
 #[derive(Debug)]
 pub(crate) struct Upload {
     pub(crate) kind: Modality,
+    /// As whoever sent it first called it.
+    pub(crate) name: Option<String>,
+    /// Bytes.
+    pub(crate) size: u64,
     pub(crate) metadata: chiasm_media::Metadata,
     pub(crate) embedded: Arc<Embedded>,
     /// JPEG, of pictures and videos.

@@ -437,7 +437,7 @@ pub(crate) async fn folders(
     State(app): State<Arc<App>>,
     Params(params): Params<FolderParams>,
 ) -> Result<Json<FoldersBody>, ApiError> {
-    let path = match params.path {
+    let path = match params.path.filter(|path| !path.is_empty()) {
         Some(path) if path.contains('\0') || !Path::new(&path).is_absolute() => {
             return Err(ApiError::bad_request(format!("`{}` is no absolute path", path.escape_debug())));
         }

@@ -249,6 +249,7 @@ fn router(app: &Arc<App>) -> Router {
         .routes(routes!(search::batch))
         .routes(routes!(search::neighbours))
         .routes(routes!(uploads::upload))
+        .routes(routes!(uploads::about))
         .routes(routes!(uploads::thumbnail))
         .routes(routes!(uploads::waveform))
         .routes(routes!(classify::classify))

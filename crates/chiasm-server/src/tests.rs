@@ -219,6 +219,7 @@ async fn parts_of_every_sort_are_mixed_and_weighed() {
     let upload = upload.json();
     assert_eq!((upload["kind"].as_str(), upload["name"].as_str()), (Some("image"), Some("red square.png")));
     let id = upload["upload"].as_str().unwrap();
+    assert_eq!(served.get(&format!("/api/v1/uploads/{id}")).await.json(), upload);
     let thumbnail = served.get(&format!("/api/v1/uploads/{id}/thumbnail")).await;
     assert_eq!((thumbnail.status, &thumbnail.bytes[..2]), (StatusCode::OK, &[0xFF, 0xD8][..]));
     let by_picture =

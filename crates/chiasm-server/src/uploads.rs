@@ -138,21 +138,36 @@ pub(crate) async fn upload(State(app): State<Arc<App>>, request: Request) -> Res
                     upload
                 }
             };
-            let m = upload.metadata.clone();
-            let metadata = MetadataBody {
-                format: m.format,
-                size: file.bytes.len() as u64,
-                width: m.width,
-                height: m.height,
-                duration_s: m.duration_s,
-                taken: m.taken,
-                latitude: m.latitude,
-                longitude: m.longitude,
-            };
-            Ok(UploadBody { upload: id, kind: upload.kind.into(), name: file.name.clone(), expires_s: EXPIRES_S, metadata })
+            Ok(UploadBody::new(id, &upload))
         })
         .await?;
     Ok((StatusCode::CREATED, Json(body)).into_response())
+}
+
+impl UploadBody {
+    fn new(id: String, upload: &Upload) -> UploadBody {
+        let m = upload.metadata.clone();
+        let metadata = MetadataBody {
+            format: m.format,
+            size: upload.size,
+            width: m.width,
+            height: m.height,
+            duration_s: m.duration_s,
+            taken: m.taken,
+            latitude: m.latitude,
+            longitude: m.longitude,
+        };
+        UploadBody { upload: id, kind: upload.kind.into(), name: upload.name.clone(), expires_s: EXPIRES_S, metadata }
+    }
+}
+
+/// What an upload is, as long as it is kept
+#[utoipa::path(get, path = "/uploads/{upload}", tag = "search", params(("upload" = String, Path, description = "As POST /uploads gave it")), responses(
+    (status = 200, description = "What it is", body = UploadBody)
+))]
+pub(crate) async fn about(State(app): State<Arc<App>>, Named(id): Named<String>) -> Result<Json<UploadBody>, ApiError> {
+    let upload = kept(&app, &id)?;
+    Ok(Json(UploadBody::new(id, &upload)))
 }
 
 fn make(app: &App, library: &chiasm_engine::Library, file: &Sent) -> Result<Upload, ApiError> {
@@ -172,7 +187,15 @@ fn make(app: &App, library: &chiasm_engine::Library, file: &Sent) -> Result<Uplo
         Media::Audio(sound) => (None, Some(bars(&sound).peaks)),
         Media::Text(_) | Media::Series(_) => (None, None),
     };
-    Ok(Upload { kind, metadata: decoded.metadata, embedded, thumbnail, peaks })
+    Ok(Upload {
+        kind,
+        name: file.name.clone(),
+        size: file.bytes.len() as u64,
+        metadata: decoded.metadata,
+        embedded,
+        thumbnail,
+        peaks,
+    })
 }
 
 fn kept(app: &App, id: &str) -> Result<Arc<Upload>, ApiError> {
