@@ -30,8 +30,8 @@ pub(crate) struct ServeArgs {
     /// Texts in the library that is made
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     items: usize,
-    /// The encoder of texts: any of `chiasm model list` that knows texts
-    #[arg(long, value_name = "NAME", default_value = "char-ngrams")]
+    /// The encoder of texts: any of `chiasm model list` that knows texts; `char-ngrams` needs no weights, but makes long vectors
+    #[arg(long, value_name = "NAME", default_value = "all-MiniLM-L6-v2")]
     model: String,
     /// Requests of each measurement
     #[arg(long, value_name = "N", default_value_t = 10_000)]

@@ -335,6 +335,11 @@ impl Shared {
 
     fn make(&self, store: &Store, lane: &Lane) -> Result<Arc<Live>> {
         let live = Arc::new(Live::load(store, lane)?);
+        // What was asked before will be asked again: measured now, so that no question waits for it.
+        if let Some(earlier) = self.loaded() {
+            let measured = earlier.calibration.iter().filter(|(_, figures)| figures.get().is_some());
+            measured.for_each(|((query, item), _)| _ = live.calibration(lane.space(), *query, *item));
+        }
         *self.slot.lock().unwrap_or_else(|e| e.into_inner()) = Some(Arc::clone(&live));
         Ok(live)
     }
