@@ -16,6 +16,7 @@ use crate::Config;
 use crate::error::ApiError;
 use crate::indexing::Jobs;
 use crate::metrics::{Metrics, Stage};
+use crate::shelf::Shelf;
 use crate::tokens::Tokens;
 
 /// Texts whose vectors are kept: a page of results is one more search for the same words.
@@ -25,6 +26,9 @@ const UPLOAD_BYTES: u64 = 64 << 20;
 const UPLOADS: usize = 4_000;
 /// Bytes of thumbnails that are kept in memory.
 const THUMBNAIL_BYTES: u64 = 32 << 20;
+
+/// Bytes of thumbnails that are kept on the disk, in the library's folder.
+const THUMBNAILS_ON_DISK: u64 = 1 << 30;
 
 /// Something that was sent to ask with.
 #[derive(Debug)]
@@ -70,6 +74,8 @@ pub(crate) struct App {
     pub(crate) metrics: Metrics,
     pub(crate) uploads: Cache<String, Arc<Upload>, UploadBytes>,
     pub(crate) thumbnails: Cache<String, axum::body::Bytes, ThumbnailBytes>,
+    /// Those that were made, on the disk.
+    pub(crate) shelf: Shelf,
     /// Files that were seen to hold what the catalogue says, by path, size and time.
     pub(crate) seen: Cache<(PathBuf, u64, u128), ()>,
     texts: Cache<String, Arc<Embedded>>,
@@ -106,6 +112,7 @@ impl App {
             metrics: Metrics::new(),
             uploads: Cache::with_weighter(UPLOADS, UPLOAD_BYTES, UploadBytes),
             thumbnails: Cache::with_weighter(4_000, THUMBNAIL_BYTES, ThumbnailBytes),
+            shelf: Shelf::new(config.library.join("thumbnails"), THUMBNAILS_ON_DISK),
             seen: Cache::new(10_000),
             texts: Cache::new(TEXTS),
             quick: room(n_threads.max(2), config.max_waiting),

@@ -6,7 +6,7 @@
 //! | `app.rs` | what requests share: the library, the bounded room for work, what is kept between requests |
 //! | `wire.rs`, `error.rs` | the shapes of requests, answers and refusals |
 //! | `search.rs`, `uploads.rs`, `classify.rs`, `explain.rs` | asking |
-//! | `items.rs`, `preview.rs` | the items and what is shown of them |
+//! | `items.rs`, `preview.rs`, `shelf.rs` | the items, what is shown of them, and where thumbnails are kept |
 //! | `indexing.rs`, `spaces.rs`, `status.rs`, `metrics.rs` | filling the library, and where the server stands |
 //! | `page.rs` | the files of `ui/` |
 //! | `mcp.rs` | tools for assistants |
@@ -26,6 +26,7 @@ mod metrics;
 mod page;
 mod preview;
 mod search;
+mod shelf;
 mod spaces;
 mod status;
 mod tokens;

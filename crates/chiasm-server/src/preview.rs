@@ -328,9 +328,9 @@ fn make_thumbnail(
     if let Some(kept) = app.thumbnails.get(&key) {
         return Ok(kept);
     }
-    let kept = app.config.library.join("thumbnails").join(&key[..2]).join(format!("{key}.jpg"));
-    let jpeg = match std::fs::read(&kept) {
-        Ok(bytes) if bytes.starts_with(&[0xFF, 0xD8]) => Bytes::from(bytes),
+    let name = format!("{key}.jpg");
+    let jpeg = match app.shelf.take(&name) {
+        Some(bytes) if bytes.starts_with(&[0xFF, 0xD8]) => Bytes::from(bytes),
         _ => {
             let started = Instant::now();
             let limits = Limits { max_video_s: at.map_or(VIDEO_S, |at| at as u64 + VIDEO_S), ..Limits::default() };
@@ -347,20 +347,12 @@ fn make_thumbnail(
             let jpeg = Bytes::from(jpeg.map_err(|e| ApiError::internal("making a thumbnail", &e))?);
             app.metrics.stage(Stage::Thumbnail, started.elapsed());
             // A cache: where it cannot be written, the next request makes it again.
-            let _ = keep(&kept, &jpeg);
+            let _ = app.shelf.put(&name, &jpeg);
             jpeg
         }
     };
     app.thumbnails.insert(key, jpeg.clone());
     Ok(jpeg)
-}
-
-fn keep(path: &Path, jpeg: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    std::fs::create_dir_all(folder)?;
-    let beside = path.with_extension(format!("{:x}", rand::random::<u64>()));
-    std::fs::write(&beside, jpeg)?;
-    std::fs::rename(&beside, path)
 }
 
 /// A picture as a JPEG of at most `side` pixels along its longer edge.
