@@ -58,11 +58,11 @@ impl Sort {
         }
     }
 
-    /// What stands behind ORDER BY, of `items AS i`.
+    /// What stands behind ORDER BY, of `items AS i`, and of `paths AS first` for [`Sort::Name`].
     fn sql(self) -> &'static str {
         match self {
             Sort::Id => "i.id",
-            Sort::Name => "(SELECT p.name FROM paths p WHERE p.item = i.id ORDER BY p.path LIMIT 1) COLLATE NOCASE, i.id",
+            Sort::Name => "first.name COLLATE NOCASE, i.id",
             Sort::Newest => {
                 "i.taken IS NULL, i.taken DESC,
                 CASE WHEN i.taken IS NULL THEN (SELECT max(p.mtime_ns) FROM paths p WHERE p.item = i.id) END DESC, i.id"
@@ -73,6 +73,17 @@ impl Sort {
             }
             Sort::Largest => "i.size DESC, i.id",
             Sort::Smallest => "i.size, i.id",
+        }
+    }
+
+    /// What stands behind FROM. Of paths looked at once each, those that come first are a quarter of the work of looking for each item's.
+    fn tables(self) -> &'static str {
+        match self {
+            Sort::Name => {
+                "items i JOIN paths first ON first.item = i.id
+                    AND NOT EXISTS (SELECT 1 FROM paths p WHERE p.item = first.item AND p.path < first.path)"
+            }
+            Sort::Id | Sort::Newest | Sort::Oldest | Sort::Largest | Sort::Smallest => "items i",
         }
     }
 }
@@ -193,7 +204,8 @@ impl Library {
             let (condition, mut values) = condition(&tx, request.filter.as_ref(), &request.kinds)?;
             let sql = format!("SELECT count(*) FROM items i WHERE {condition}");
             let total: i64 = tx.prepare_cached(&sql)?.query_row(params_from_iter(&values), |row| row.get(0))?;
-            let sql = format!("SELECT i.id FROM items i WHERE {condition} ORDER BY {} LIMIT ? OFFSET ?", request.sort.sql());
+            let (tables, order) = (request.sort.tables(), request.sort.sql());
+            let sql = format!("SELECT i.id FROM {tables} WHERE {condition} ORDER BY {order} LIMIT ? OFFSET ?");
             values.extend([request.limit, request.offset].map(|n| Value::Integer(n.try_into().unwrap_or(i64::MAX))));
             let ids: Vec<i64> =
                 tx.prepare_cached(&sql)?.query_map(params_from_iter(&values), |row| row.get(0))?.collect::<Result<_, _>>()?;

@@ -115,28 +115,28 @@ impl Library {
         let read = || -> rusqlite::Result<Facets> {
             let mut facets = Facets::default();
             let chosen = of_items(&tx, filter, kinds, &mut facets)?;
-            let chosen = (filter.is_some() || !kinds.is_empty()).then_some(&chosen);
-            facets.folders = folders(&tx, chosen)?;
-            facets.tags = of_tags(&tx, chosen)?;
+            facets.folders = folders(&tx, chosen.as_ref())?;
+            facets.tags = of_tags(&tx, chosen.as_ref())?;
             Ok(facets)
         };
         read().map_err(&err)
     }
 }
 
-/// Counts all that stands in a row of `items`; gives the items that were counted.
+/// Counts all that stands in a row of `items`; gives the items that were counted, unless it was all.
 fn of_items(
     tx: &Connection,
     filter: Option<&Filter>,
     kinds: &[Modality],
     facets: &mut Facets,
-) -> rusqlite::Result<HashSet<i64>> {
+) -> rusqlite::Result<Option<HashSet<i64>>> {
     let (condition, values) = condition(tx, filter, &[])?;
     let sql = format!("SELECT i.id, i.kind, i.format, i.size, i.taken, i.latitude, i.longitude FROM items i WHERE {condition}");
     let mut statement = tx.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(&values))?;
     let (mut of_kinds, mut formats, mut months) = (Counter::default(), Counter::default(), Counter::default());
-    let (mut sizes, mut places, mut chosen) = (Vec::new(), Vec::new(), HashSet::new());
+    let (mut sizes, mut places) = (Vec::new(), Vec::new());
+    let mut chosen = (filter.is_some() || !kinds.is_empty()).then(HashSet::new);
     while let Some(row) = rows.next()? {
         let kind = row.get_ref(1)?.as_str()?;
         of_kinds.add(kind);
@@ -144,7 +144,9 @@ fn of_items(
             continue;
         }
         let item: i64 = row.get(0)?;
-        chosen.insert(item);
+        if let Some(chosen) = &mut chosen {
+            chosen.insert(item);
+        }
         formats.add(row.get_ref(2)?.as_str()?);
         sizes.push(row.get::<_, i64>(3)?.max(0) as u64);
         match row.get_ref(4)?.as_str_or_null()?.and_then(|taken| taken.get(..7)) {
@@ -155,7 +157,7 @@ fn of_items(
             places.push(Place { item, latitude, longitude });
         }
     }
-    facets.n_items = chosen.len();
+    facets.n_items = sizes.len();
     let n_of = |kind: &Modality| Some(Count { value: kind.to_string(), n: *of_kinds.0.get(kind.as_str())? });
     facets.kinds = Modality::ALL.iter().filter_map(n_of).collect();
     facets.formats = formats.most_frequent(usize::MAX);
