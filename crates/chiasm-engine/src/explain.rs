@@ -6,13 +6,15 @@
 //!
 //! # Reference
 //! Zeiler, Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2: a grey square slides over a picture.
-//! Differs from it in: an 8 x 8 grid, a square of twice a cell's side in the picture's mean colour. Words are left out as in Li, Monroe,
+//! Differs from it in: an 8 x 8 grid and squares of two sizes, twice a cell's side around each cell and
+//! half of the picture's, since of a large thing enough is left beside a small square; a cell is told the mean of both, of the larger
+//! squares the mean of those over it. Words are left out as in Li, Monroe,
 //! Jurafsky, "Understanding Neural Networks through Representation Erasure", 2016.
 //! # What is left out
 //! | of | piece | at most |
 //! | --- | --- | --- |
 //! | words of the query | a word; a character of Chinese; a run of one script in Japanese | 32, neighbours together where there are more |
-//! | a picture, the best frame of a video | a square in the mean colour | 64 |
+//! | a picture, the best frame of a video | a square, made grey | 64 and 25 |
 //! | a sound | a window, silenced | 32 |
 //! | a series | a window, every channel held at its mean | 32 |
 //! | a text | a sentence of the passage that matched, a word where there is but one | 32 |
@@ -20,7 +22,7 @@
 //! Drops are in deviations above unrelated pairs (`z`) where a lane has such figures, else in closeness; of several lanes the mean of
 //! those that have them.
 //! # Cost
-//! One encoding for each piece and lane: about 64 pictures for a picture.
+//! One encoding for each piece and lane: 90 pictures for a picture.
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -40,8 +42,13 @@ use crate::{EngineError, Library, Result, Space};
 
 /// Words, windows and sentences at most.
 const MAX_UNITS: usize = 32;
-/// Cells of a picture along either side.
+/// Cells of a picture along either side, and those of a larger square.
 const SIDE: usize = 8;
+const LARGE: usize = 4;
+/// Places of a larger square along a side.
+const LARGE_PLACES: usize = SIDE - LARGE + 1;
+/// What stands in place of a covered cell, in each channel: the middle of what pixels may be, near to the mean that networks take off.
+const GREY: u8 = 120;
 /// Pixels along the longer side of the picture that is masked; encoders see about 224 to 384.
 const MAX_PIXELS: u32 = 512;
 /// Media that are encoded in one call, and bytes of them.
@@ -779,7 +786,7 @@ fn still(image: &Image) -> Media {
 impl Pieces {
     fn n(&self) -> usize {
         match &self.what {
-            What::Grid { .. } => SIDE * SIDE,
+            What::Grid { .. } => SIDE * SIDE + LARGE_PLACES * LARGE_PLACES,
             What::Time { windows, .. } | What::Steps { windows } => windows.len(),
             What::Text { units, .. } => units.len(),
         }
@@ -789,7 +796,7 @@ impl Pieces {
     fn without(&self, i: usize) -> Media {
         match (&self.what, &self.whole) {
             (What::Grid { picture, .. }, whole) => {
-                let masked = masked(picture, i % SIDE, i / SIDE);
+                let masked = masked(picture, i);
                 if whole.modality() == Modality::Video { still(&masked) } else { Media::Image(masked) }
             }
             (What::Time { windows, .. }, Media::Audio(wave)) => {
@@ -806,7 +813,7 @@ impl Pieces {
     fn told(&self, drops: &[f64]) -> Heat {
         let drops: Vec<f32> = drops.iter().map(|drop| *drop as f32).collect();
         match &self.what {
-            What::Grid { at_s, .. } => Heat::Grid { columns: SIDE, rows: SIDE, drop: drops, at_s: *at_s },
+            What::Grid { at_s, .. } => Heat::Grid { columns: SIDE, rows: SIDE, drop: by_cell(&drops), at_s: *at_s },
             What::Time { windows, before_s } => {
                 let rate = match &self.whole {
                     Media::Audio(wave) => f64::from(wave.sample_rate_hz),
@@ -832,25 +839,43 @@ impl Pieces {
     }
 }
 
-/// A picture with a square over a cell and half of each neighbour, in the picture's mean colour.
-fn masked(image: &Image, column: usize, row: usize) -> Image {
-    let n = image.rgb.len() as u64 / 3;
-    let mut sums = [0_u64; 3];
-    image.rgb.chunks_exact(3).for_each(|pixel| sums.iter_mut().zip(pixel).for_each(|(sum, v)| *sum += u64::from(*v)));
-    let mean = sums.map(|sum| ((sum + n / 2) / n.max(1)) as u8);
-    let (width, height) = (image.width as usize, image.height as usize);
-    // In half cells, of which a side has twice as many as cells.
-    let bounds = |cell: usize, pixels: usize| {
-        let at = |halves: usize| (halves.min(2 * SIDE) * pixels).div_ceil(2 * SIDE);
-        at((2 * cell).saturating_sub(1))..at(2 * cell + 3).max(at((2 * cell).saturating_sub(1)) + 1).min(pixels)
+/// Where a grey square lies along one side, in half cells: around a cell, half of each neighbour covered; or over some cells from one on.
+fn around(cell: usize) -> Range<usize> {
+    (2 * cell).saturating_sub(1)..(2 * cell + 3).min(2 * SIDE)
+}
+
+fn large(first: usize) -> Range<usize> {
+    2 * first..2 * (first + LARGE)
+}
+
+/// A picture without one of its squares. These are grey: the picture's mean colour would be no neutral one, of a red thing it is reddish,
+/// and what hides the thing would show it.
+fn masked(image: &Image, square: usize) -> Image {
+    let (columns, rows) = match square.checked_sub(SIDE * SIDE) {
+        None => (around(square % SIDE), around(square / SIDE)),
+        Some(place) => (large(place % LARGE_PLACES), large(place / LARGE_PLACES)),
     };
-    let (columns, rows) = (bounds(column, width), bounds(row, height));
+    let (width, height) = (image.width as usize, image.height as usize);
+    let pixels = |halves: Range<usize>, pixels: usize| {
+        let at = |half: usize| (half * pixels).div_ceil(2 * SIDE);
+        at(halves.start)..at(halves.end)
+    };
+    let (columns, rows) = (pixels(columns, width), pixels(rows, height));
     let mut rgb = image.rgb.clone();
-    for y in rows {
-        let line = &mut rgb[3 * (y * width + columns.start)..3 * (y * width + columns.end)];
-        line.chunks_exact_mut(3).for_each(|pixel| pixel.copy_from_slice(&mean));
-    }
+    rows.for_each(|y| rgb[3 * (y * width + columns.start)..3 * (y * width + columns.end)].fill(GREY));
     Image { width: image.width, height: image.height, rgb }
+}
+
+/// What each cell brought, of what each square did.
+fn by_cell(drops: &[f32]) -> Vec<f32> {
+    let (small, of_large) = drops.split_at(SIDE * SIDE);
+    let over = |cell: usize| cell.saturating_sub(LARGE - 1)..=cell.min(LARGE_PLACES - 1);
+    let one = |cell: usize| {
+        let those = over(cell / SIDE).flat_map(|row| over(cell % SIDE).map(move |column| row * LARGE_PLACES + column));
+        let (sum, n) = those.fold((0.0, 0.0), |(sum, n), place| (sum + of_large[place], n + 1.0));
+        (small[cell] + sum / n) / 2.0
+    };
+    (0..SIDE * SIDE).map(one).collect()
 }
 
 /// A series with every channel held at its mean for a stretch.
@@ -906,20 +931,32 @@ mod tests {
     #[test]
     fn squares_cover_a_cell_and_half_its_neighbours() {
         let image = Image { width: 80, height: 40, rgb: (0..80 * 40 * 3).map(|i| (i % 251) as u8).collect() };
-        let changed = |column, row| {
-            let masked = masked(&image, column, row);
-            let pixels: Vec<usize> =
-                (0..80 * 40).filter(|p| masked.rgb[3 * p..3 * p + 3] != image.rgb[3 * p..3 * p + 3]).collect();
+        let changed = |square| {
+            let masked = masked(&image, square);
+            let is_changed = |p: &usize| masked.rgb[3 * p..3 * p + 3] != image.rgb[3 * p..3 * p + 3];
+            let pixels: Vec<usize> = (0..80 * 40).filter(is_changed).collect();
             let (xs, ys) = (pixels.iter().map(|p| p % 80), pixels.iter().map(|p| p / 80));
             (xs.clone().min().unwrap(), xs.max().unwrap(), ys.clone().min().unwrap(), ys.max().unwrap())
         };
-        assert_eq!(changed(3, 3), (25, 44, 13, 22));
-        assert_eq!(changed(0, 0), (0, 14, 0, 7));
-        assert_eq!(changed(7, 7), (65, 79, 33, 39));
+        assert_eq!(changed(3 * SIDE + 3), (25, 44, 13, 22));
+        assert_eq!(changed(0), (0, 14, 0, 7));
+        assert_eq!(changed(63), (65, 79, 33, 39));
+        assert_eq!(changed(64), (0, 39, 0, 19));
+        assert_eq!(changed(64 + 24), (40, 79, 20, 39));
         let tiny = Image { width: 1, height: 3, rgb: vec![9; 9] };
-        for i in 0..SIDE * SIDE {
-            assert_eq!(masked(&tiny, i % SIDE, i / SIDE).rgb.len(), 9);
+        for square in 0..64 + 25 {
+            assert_eq!(masked(&tiny, square).rgb.len(), 9);
         }
+    }
+
+    #[test]
+    fn a_cell_is_told_what_the_squares_over_it_did() {
+        let mut drops = vec![0.0; 64 + 25];
+        (drops[9], drops[64]) = (3.0, 1.0);
+        let cells = by_cell(&drops);
+        // The first large square is the only one over the first cell, one of two over its neighbour, one of 16 over the fourth of the fourth row.
+        assert_eq!([cells[0], cells[1], cells[9], cells[27], cells[28]], [0.5, 0.25, 1.5 + 0.125, 1.0 / 32.0, 0.0]);
+        assert_eq!(by_cell(&vec![2.0; 64 + 25]), vec![2.0; 64]);
     }
 
     #[test]
