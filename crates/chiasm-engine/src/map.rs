@@ -15,9 +15,13 @@
 //!
 //! No crate was taken for it: those for t-SNE and UMAP know one cloud of points, without kinds, and bring a tensor library or no seed.
 //! # How true it is
-//! MAP_FIGURES
+//! 300 photos and as many captions of Flickr8k, MobileNetV2 and MiniLM joined by CCA: of an item's 10 nearest of its own kind in the space
+//! 78 % are among the 30 nearest on the map, of its 10 nearest of the other kind 81 %; on the first two principal axes 49 % and 48 %. Of
+//! all captions 4 % lie nearer to a photo than its own, on the axes 10 %. `CHIASM_TEST_DATA=... cargo test -p chiasm-engine --test real --
+//! --nocapture` prints these.
 //! # Cost
-//! `n^2 dim` multiplications for the neighbours, on all threads, and about `300 n * 100` steps for the layout.
+//! `n^2 dim` multiplications for the neighbours, on all threads; then one thread for at most 500 rounds of about `7 n` edges with ten pushes
+//! each, 2 to 3 s for 10,000 items.
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;

@@ -123,7 +123,8 @@ fn a_dog_is_hot_and_a_caption_lies_by_its_photo() {
     println!("captions nearer to a photo than its own, chance 0.5: map {of_map:.3}, principal axes {of_axes:.3}");
     assert!(of_map < of_axes);
 
-    let (mut n_right, mut halves) = (0, [0.0, 0.0]);
+    // Where the model sees no dog there is nothing to explain.
+    let (mut n_right, mut n_seen, mut halves) = (0, 0, [0.0, 0.0]);
     for i in 0..N_BOTH {
         let item = library.find_item(files.join(format!("both{i}.png")).to_str().unwrap()).unwrap().id;
         let request = ExplainRequest {
@@ -140,13 +141,19 @@ fn a_dog_is_hot_and_a_caption_lies_by_its_photo() {
         let (dog, other) = if i % 2 == 0 { (half(true), half(false)) } else { (half(false), half(true)) };
         let (z, took) = (told.lanes[0].z.unwrap(), told.elapsed_ms);
         println!("picture {i}: z {z:.2} drops by {dog:.3} on the dog's half, by {other:.3} on the other; {took:.0} ms");
-        n_right += usize::from(dog > other);
-        halves = [halves[0] + dog, halves[1] + other];
+        if z > 1.5 {
+            n_seen += 1;
+            n_right += usize::from(dog > other);
+            halves = [halves[0] + dog, halves[1] + other];
+        }
         let said = told.words.unwrap();
         assert!(said[1].drop > said[0].drop, "`dog` says more than `a`: {said:?}");
     }
-    println!("{n_right} of {N_BOTH} pictures, in all {halves:?}");
-    assert!(n_right * 10 >= N_BOTH * 7 && halves[0] > 2.0 * halves[1].max(0.0), "{n_right} of {N_BOTH} pictures, {halves:?}");
+    println!("{n_right} of {n_seen} pictures that match, in all {halves:?}");
+    assert!(
+        n_seen >= 5 && n_right * 10 >= n_seen * 9 && halves[0] > 2.0 * halves[1].max(0.0),
+        "{n_right} of {n_seen}, {halves:?}"
+    );
 }
 
 fn name_of(library: &Library, item: i64) -> String {
