@@ -964,7 +964,7 @@ mod tests {
         let series = Series { n_channels: 2, names: vec![], values: vec![0.0, 10.0, 2.0, 20.0, 4.0, 30.0] };
         assert_eq!(held(&series, 1..3).values, [0.0, 10.0, 2.0, 20.0, 2.0, 20.0]);
         assert_eq!(stretches(5, 32), [0..1, 1..2, 2..3, 3..4, 4..5]);
-        assert_eq!(stretches(0, 4), [0..0]);
+        assert!(stretches(0, 4).iter().all(Range::is_empty));
     }
 
     proptest! {

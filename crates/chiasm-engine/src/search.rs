@@ -451,7 +451,7 @@ impl Library {
         let cut = cut(&shown, limit);
         let shown = match request.order {
             Order::Relevance => shown,
-            order => self.dated(&reader, shown, cut, order)?,
+            order @ (Order::Newest | Order::Oldest) => self.dated(&reader, shown, cut, order)?,
         };
         let mut hits = Vec::new();
         for shown in shown.iter().skip(skip).take(k) {

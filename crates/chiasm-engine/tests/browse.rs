@@ -1,5 +1,7 @@
 //! Looking through a library: pages, what there is to narrow it by, tags.
 
+#![allow(clippy::print_stdout, reason = "a test says what it measured")]
+
 mod common;
 
 use std::time::{Duration, Instant};

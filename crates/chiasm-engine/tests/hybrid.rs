@@ -31,7 +31,9 @@ impl Made {
     }
 
     fn index(&self) {
-        self.library().index(&[self.set.files.clone()], &IndexOptions::default(), &NoProgress, &Cancel::default()).unwrap();
+        self.library()
+            .index(std::slice::from_ref(&self.set.files), &IndexOptions::default(), &NoProgress, &Cancel::default())
+            .unwrap();
     }
 
     fn library(&self) -> &Library {

@@ -1,5 +1,7 @@
 //! Real photos and captions in a space that was fitted on them: what is shown of why, and how true the map is.
 
+#![allow(clippy::print_stdout, reason = "a test says what it measured")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
