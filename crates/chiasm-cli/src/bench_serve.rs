@@ -30,6 +30,9 @@ pub(crate) struct ServeArgs {
     /// Texts in the library that is made
     #[arg(long, value_name = "N", default_value_t = 100_000)]
     items: usize,
+    /// A library that is there, in place of one that is made; files are added to it
+    #[arg(long, value_name = "DIR", conflicts_with = "items")]
+    library: Option<PathBuf>,
     /// The encoder of texts: any of `chiasm model list` that knows texts; `char-ngrams` needs no weights, but makes long vectors
     #[arg(long, value_name = "NAME", default_value = "all-MiniLM-L6-v2")]
     model: String,
@@ -333,12 +336,19 @@ pub(crate) fn run(args: &ServeArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
 
 fn measure(args: &ServeArgs, scratch: &Path, ui: &Ui) -> anyhow::Result<Outcome> {
     let models = args.models.dirs();
-    let (texts, dir) = (scratch.join("texts"), scratch.join("library"));
-    write_texts(&texts, 0..args.items)?;
-    let space = Space::of_model(&args.model, &models)?;
-    let library = Library::create(&dir, &space)?;
-    library.index(&[texts], &IndexOptions::default(), ui, &ui.cancel)?;
-    ui.cancel.check()?;
+    let dir = args.library.clone().unwrap_or_else(|| scratch.join("library"));
+    let library = match &args.library {
+        Some(dir) => Library::open(dir, &models)?,
+        None => {
+            let texts = scratch.join("texts");
+            write_texts(&texts, 0..args.items)?;
+            let library = Library::create(&dir, &Space::of_model(&args.model, &models)?)?;
+            library.index(&[texts], &IndexOptions::default(), ui, &ui.cancel)?;
+            ui.cancel.check()?;
+            library
+        }
+    };
+    let n_items = library.info()?.n_items;
 
     ui.start("bench serve", None);
     let questions = Questions(AtomicUsize::new(0));
@@ -391,7 +401,7 @@ fn measure(args: &ServeArgs, scratch: &Path, ui: &Ui) -> anyhow::Result<Outcome>
 
     // While files are taken in: as many as keep it busy, stopped when the questions are answered.
     let more = scratch.join("more");
-    write_texts(&more, args.items..args.items + args.items.clamp(2_000, 50_000))?;
+    write_texts(&more, n_items..n_items + n_items.clamp(2_000, 50_000))?;
     let n = (args.requests / 5).max(100);
     let started = Instant::now();
     let (quiet, _) = crowd(&server, 8, n, args.k, &questions, &never)?;
@@ -423,7 +433,7 @@ fn measure(args: &ServeArgs, scratch: &Path, ui: &Ui) -> anyhow::Result<Outcome>
         processor,
         cores,
         model: args.model.clone(),
-        n_items: args.items,
+        n_items,
         rows,
         overhead_ms,
         rss_mib,

@@ -28,6 +28,8 @@ const SNIPPET_BEFORE: usize = 60;
 const MANY_TEXTS: i64 = 50;
 /// Letters of a word that is looked for where longer ones are: `a`, `in`, `of` stand everywhere.
 const MIN_LETTERS: usize = 3;
+/// Rows that are looked at for those that hold every word.
+const MAX_WITH_ALL: usize = 10_000;
 /// An item that lacks some of the words is told only when it is at least this share as good as the best.
 const SHARE_OF_BEST: f64 = 0.5;
 
@@ -116,11 +118,16 @@ impl Asked {
         if !exist(connection)? {
             return Ok(None);
         }
-        let wanted = self.telling(connection, field)?;
-        let found = rows(connection, field, &self.expression(&wanted, " OR "), condition, depth)?;
-        let all: BTreeSet<i64> = match self.wanted.as_slice() {
-            [_] => found.iter().map(|(row, ..)| *row).collect(),
-            _ => rows_with_all(connection, field, &self.expression(&self.wanted, " AND "), &found)?,
+        let telling = self.telling(connection, field)?;
+        let expression = match telling.as_slice() {
+            // To weigh every text that holds one of them would take long and tell little.
+            [] => self.expression(&self.wanted, " AND "),
+            telling => self.expression(telling, " OR "),
+        };
+        let found = rows(connection, field, &expression, condition, depth)?;
+        let all: BTreeSet<i64> = match self.wanted.len() {
+            n if n == 1 || telling.is_empty() => found.iter().map(|(row, ..)| *row).collect(),
+            _ => rows_with_all(connection, field, &self.expression(&self.wanted, " AND "))?,
         };
         let mut best: HashMap<i64, Holds> = HashMap::new();
         for (row, item, segment, score) in found {
@@ -138,7 +145,7 @@ impl Asked {
         Ok(Some(best))
     }
 
-    /// The words that tell something of a large library's texts; all where none does.
+    /// The words that tell something of a library's texts: those that do not stand in many of them. A single word always does.
     fn telling(&self, connection: &Connection, field: Field) -> rusqlite::Result<Vec<Term>> {
         let table = field.table();
         let n_texts: i64 =
@@ -156,7 +163,7 @@ impl Asked {
                 telling.push(term.clone());
             }
         }
-        Ok(if telling.is_empty() { self.wanted.clone() } else { telling })
+        Ok(telling)
     }
 
     fn expression(&self, wanted: &[Term], joined: &str) -> String {
@@ -268,22 +275,11 @@ fn rows(
     connection.prepare_cached(&sql)?.query_map(params_from_iter(bound), read)?.collect()
 }
 
-/// Which of the rows hold every word.
-fn rows_with_all(
-    connection: &Connection,
-    field: Field,
-    expression: &str,
-    found: &[(i64, i64, i64, f64)],
-) -> rusqlite::Result<BTreeSet<i64>> {
+/// Which rows hold every word; of very many the first.
+fn rows_with_all(connection: &Connection, field: Field, expression: &str) -> rusqlite::Result<BTreeSet<i64>> {
     let table = field.table();
-    let mut statement = connection.prepare_cached(&format!("SELECT 1 FROM {table} WHERE {table} MATCH ?1 AND rowid = ?2"))?;
-    let mut all = BTreeSet::new();
-    for (row, ..) in found {
-        if statement.query_row((expression, row), |_| Ok(())).optional()?.is_some() {
-            all.insert(*row);
-        }
-    }
-    Ok(all)
+    let sql = format!("SELECT rowid FROM {table} WHERE {table} MATCH ?1 LIMIT {MAX_WITH_ALL}");
+    connection.prepare_cached(&sql)?.query_map([expression], |row| row.get(0))?.collect()
 }
 
 /// Brings the index of words up to what the other tables hold; part of every transaction that writes.

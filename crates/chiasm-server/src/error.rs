@@ -119,6 +119,7 @@ impl IntoResponse for ApiError {
 }
 
 impl From<EngineError> for ApiError {
+    #[allow(clippy::wildcard_enum_match_arm, reason = "whatever is not a fault of the request is one of the server's own")]
     fn from(error: EngineError) -> Self {
         let (status, code) = match &error {
             EngineError::NoSuchItem(_) => (StatusCode::NOT_FOUND, "no_such_item"),
@@ -161,9 +162,10 @@ impl From<EngineError> for ApiError {
 
 impl From<&MediaError> for ApiError {
     fn from(error: &MediaError) -> Self {
-        let (status, code) = match error {
-            MediaError::TooLarge { .. } => (StatusCode::PAYLOAD_TOO_LARGE, "too_large"),
-            _ => (StatusCode::UNPROCESSABLE_ENTITY, "unsupported_media"),
+        let (status, code) = if matches!(error, MediaError::TooLarge { .. }) {
+            (StatusCode::PAYLOAD_TOO_LARGE, "too_large")
+        } else {
+            (StatusCode::UNPROCESSABLE_ENTITY, "unsupported_media")
         };
         ApiError::new(status, code, error.to_string())
     }

@@ -243,11 +243,11 @@ fn keep(folder: &std::path::Path, path: &PathBuf, bytes: &[u8]) -> Result<(), Ap
         std::fs::rename(&beside, path)?;
         std::fs::File::open(folder)?.sync_all()
     };
-    write().map_err(|e| match e.kind() {
-        std::io::ErrorKind::StorageFull => {
-            ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", "the disk is full: nothing was taken in")
+    write().map_err(|e| {
+        if e.kind() == std::io::ErrorKind::StorageFull {
+            return ApiError::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", "the disk is full: nothing was taken in");
         }
-        _ => ApiError::internal("keeping a file", &e),
+        ApiError::internal("keeping a file", &e)
     })
 }
 

@@ -381,7 +381,7 @@ pub(crate) async fn waveform(State(app): State<Arc<App>>, Named(item): Named<i64
         let item = library.item(item)?;
         match decode(app, &library, &item, &Limits::default())? {
             Media::Audio(sound) => Ok(Json(bars(&sound))),
-            other => {
+            other @ (Media::Image(_) | Media::Text(_) | Media::Series(_) | Media::Video(_)) => {
                 Err(ApiError::not_found("no_waveform", format!("item {} is {}, expected a sound", item.id, other.modality())))
             }
         }
@@ -420,7 +420,7 @@ pub(crate) async fn series(State(app): State<Arc<App>>, Named(item): Named<i64>)
                 let channels = chiasm_media::sparkline(&series, READINGS);
                 Ok(Json(Curves { channels, n_readings: series.n_steps(), names: series.names.clone() }))
             }
-            other => {
+            other @ (Media::Image(_) | Media::Text(_) | Media::Audio(_) | Media::Video(_)) => {
                 Err(ApiError::not_found("no_series", format!("item {} is {}, expected a series", item.id, other.modality())))
             }
         }
