@@ -7,7 +7,9 @@ use std::path::Path;
 const ENDINGS: [&str; 4] = ["html", "css", "js", "svg"];
 
 fn main() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../ui");
+    // As it is now, not as it was when this was compiled: a copy of the repository may use the same build folder.
+    let own = std::env::var("CARGO_MANIFEST_DIR").expect("cargo sets it");
+    let folder = Path::new(&own).join("../../ui");
     println!("cargo::rerun-if-changed={}", folder.display());
     let entries = std::fs::read_dir(&folder).unwrap_or_else(|e| panic!("{}: {e}", folder.display()));
     let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry of a folder").path()).collect();

@@ -71,7 +71,7 @@ struct AnswerArgs {
     #[arg(long = "where", value_name = "FILTER")]
     filter: Option<Filter>,
     /// Only these rankings: models by the names that `chiasm info` prints, `meaning` (all models), `words` (words in texts and captions), `names`
-    /// (words in the names of files). Else all models are asked, and a query of words looks for these as well; rankings are joined
+    /// (words in the names of files). Else all models are asked; rankings are joined
     #[arg(long = "lane", value_name = "NAME,...", value_delimiter = ',')]
     lanes: Vec<String>,
     /// Paths only, one a line (a path that holds a line feed needs -0)
@@ -108,7 +108,6 @@ fn answer(library: &Library, query: Query, args: &AnswerArgs, rerank: &RerankArg
     let request = SearchRequest {
         query,
         k: args.k as usize,
-        hybrid: true,
         kinds: args.kinds.clone(),
         filter: args.filter.clone(),
         lanes: args.lanes.clone(),
