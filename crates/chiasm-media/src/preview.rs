@@ -27,7 +27,7 @@ pub fn peaks(wave: &Waveform, n_bars: usize) -> Vec<f32> {
 /// ```
 /// # use chiasm_core::Series;
 /// let series = Series { n_channels: 1, names: vec![], values: vec![0.0, 1.0, 9.0, 1.0, 0.0, -3.0, 0.0, 0.0] };
-/// assert_eq!(chiasm_media::sparkline(&series, 4), [[0.0, 9.0, -3.0, 0.0]]);
+/// assert_eq!(chiasm_media::sparkline(&series, 4), [[0.0, 9.0, 0.0, -3.0]]);
 /// ```
 pub fn sparkline(series: &Series, max_readings: usize) -> Vec<Vec<f32>> {
     let n = series.n_steps();
