@@ -116,7 +116,13 @@ const WORDS: [&[&str]; 6] = [
     ],
 ];
 
-/// A sentence by a number: the same for the same number, others for others.
+const SYLLABLES: [&str; 32] = [
+    "ba", "den", "ka", "lo", "mi", "ran", "su", "tor", "ve", "zan", "fer", "go", "hal", "jo", "kel", "lin", "mar", "ne", "pol",
+    "qui", "ris", "sen", "ta", "ul", "vin", "wes", "yo", "bri", "cla", "dro", "gu", "ster",
+];
+
+/// A sentence by a number: the same for the same number, others for others. Most of its words are in thousands of sentences, the name at its
+/// end, one of 32,768, in few, as words are in what people write.
 fn sentence(seed: u64) -> String {
     let mut state = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ 0x5851_F42D_4C95_7F2D;
     let mut pick = |words: &[&'static str]| {
@@ -125,7 +131,8 @@ fn sentence(seed: u64) -> String {
         words[(state >> 33) as usize % words.len()]
     };
     let [size, colour, thing, does, side, place] = WORDS.map(&mut pick);
-    format!("a {size} {colour} {thing} {does} {side} {place}")
+    let name: String = (0..3).map(|_| pick(&SYLLABLES)).collect();
+    format!("a {size} {colour} {thing} {does} {side} {place} of {name}")
 }
 
 fn write_texts(folder: &Path, range: std::ops::Range<usize>) -> std::io::Result<()> {
@@ -134,7 +141,7 @@ fn write_texts(folder: &Path, range: std::ops::Range<usize>) -> std::io::Result<
         if i.is_multiple_of(1_000) || !folder.exists() {
             fs::create_dir_all(&folder)?;
         }
-        fs::write(folder.join(format!("text-{i:06}.txt")), format!("{}, number {i}", sentence(i as u64)))?;
+        fs::write(folder.join(format!("text-{i:06}.txt")), sentence(i as u64))?;
     }
     Ok(())
 }
@@ -274,7 +281,7 @@ struct Questions(AtomicUsize);
 impl Questions {
     fn next(&self) -> String {
         let n = self.0.fetch_add(1, Ordering::Relaxed);
-        format!("{} {n}", sentence(n as u64 ^ 0xABCD))
+        sentence(n as u64 ^ 0xABCD_0000_0000)
     }
 }
 

@@ -23,6 +23,7 @@ const MAX_BINS: usize = 12;
 
 /// A value that items have, and how many.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Count {
     /// The value.
     pub value: String,
@@ -32,6 +33,7 @@ pub struct Count {
 
 /// Items of one month.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MonthBin {
     /// The month: `2021-07`.
     pub start: String,
@@ -41,6 +43,7 @@ pub struct MonthBin {
 
 /// When items were taken.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Months {
     /// Months with items, the first first.
     pub bins: Vec<MonthBin>,
@@ -50,6 +53,7 @@ pub struct Months {
 
 /// Items of a range of sizes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SizeBin {
     /// Bytes at least.
     pub min: u64,
@@ -61,6 +65,7 @@ pub struct SizeBin {
 
 /// How large items are.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Sizes {
     /// Bytes of the smallest; 0 where there is none.
     pub min: u64,
@@ -72,6 +77,7 @@ pub struct Sizes {
 
 /// Where an item was taken.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Place {
     /// The item.
     pub item: i64,
@@ -83,6 +89,7 @@ pub struct Place {
 
 /// What there is to narrow the items by.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Facets {
     /// Items of which the filter is true, of the kinds asked for.
     pub n_items: usize,

@@ -86,13 +86,7 @@ impl Library {
     /// [`crate::EngineError::Store`].
     pub fn roots(&self) -> Result<Vec<PathBuf>> {
         let reader = self.store.reader()?;
-        let read = || -> rusqlite::Result<Vec<PathBuf>> {
-            reader
-                .prepare_cached("SELECT path FROM roots ORDER BY path")?
-                .query_map([], |row| Ok(path_of(row.get(0)?)))?
-                .collect()
-        };
-        read().map_err(self.store.err("cannot read the roots"))
+        roots(&reader).map_err(self.store.err("cannot read the roots"))
     }
 
     /// What the library holds.
@@ -118,9 +112,6 @@ impl Library {
                 })?
                 .collect::<rusqlite::Result<_>>()?;
             kinds.sort_by_key(|k| k.kind);
-            let paths = |sql: &str| -> rusqlite::Result<Vec<PathBuf>> {
-                tx.prepare(sql)?.query_map([], |row| Ok(path_of(row.get(0)?)))?.collect()
-            };
             let refused = tx
                 .prepare("SELECT path, reason FROM refusals ORDER BY path")?
                 .query_map([], |row| Ok(Refusal { path: path_of(row.get(0)?), reason: row.get(1)? }))?
@@ -137,7 +128,7 @@ impl Library {
                 n_segments: count("segments")?,
                 kinds,
                 n_captions: count("captions")?,
-                roots: paths("SELECT path FROM roots ORDER BY path")?,
+                roots: roots(&tx)?,
                 refused,
                 database_bytes: n_bytes(store::FILE_NAME).unwrap_or(0) + n_bytes("library.db-wal").unwrap_or(0),
                 index_bytes: lanes.first().and_then(|first| first.index_bytes),
@@ -146,6 +137,11 @@ impl Library {
         };
         read().map_err(&err)
     }
+}
+
+fn roots(connection: &Connection) -> rusqlite::Result<Vec<PathBuf>> {
+    let mut statement = connection.prepare_cached("SELECT path FROM roots ORDER BY path")?;
+    statement.query_map([], |row| Ok(path_of(row.get(0)?)))?.collect()
 }
 
 fn lane_info(tx: &Connection, lane: &Lane, dir: &Path) -> rusqlite::Result<LaneInfo> {

@@ -13,7 +13,7 @@ use rusqlite::{Connection, params};
 
 use crate::live::{self, Live, Shared};
 use crate::lock::WriteLock;
-use crate::search::{LANE_MEANING, LANE_NAMES, LANE_WORDS};
+use crate::search::is_model;
 use crate::space::SPACE_FILE;
 use crate::store::{self, LaneRow, Store, vector_bytes};
 use crate::{EngineError, Library, Result, Space};
@@ -182,7 +182,7 @@ pub(crate) fn space_file(id: i64, fingerprint: &str) -> String {
 fn name_apart(taken: &[String], space: &Space) -> String {
     let own = space.name();
     // What a request may say in place of a model's name.
-    let taken = |name: &String| taken.contains(name) || [LANE_MEANING, LANE_WORDS, LANE_NAMES].contains(&name.as_str());
+    let taken = |name: &String| taken.contains(name) || !is_model(name);
     let numbered = (2..).map(|n| format!("{own}-{n}"));
     let mut names = std::iter::once(own.to_owned()).chain(numbered);
     names.find(|name| !taken(name)).expect("there are more numbers than lanes")

@@ -84,6 +84,7 @@ pub use search::{
     Embedded, Found, InLane, LANE_MEANING, LANE_NAMES, LANE_WORDS, LaneAsked, Order, Query, QueryMedia, QueryPart, SearchReply,
     SearchRequest, Strength, load_media,
 };
+pub use serial::UnitSpan;
 pub use space::{Space, SpaceInfo, ViewInfo};
 pub use verify::{Problem, VerifyReport};
 

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use chiasm_core::Span;
 use chiasm_encode::ModelDirs;
+use chiasm_media::Limits;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
@@ -211,6 +212,15 @@ impl Library {
     pub(crate) fn refresh(&self) -> Result<()> {
         self.lanes.iter().try_for_each(|lane| lane.renew(&self.store))
     }
+}
+
+/// The bytes of one of an item's files, if it still is what was indexed; else what is the matter with it.
+pub(crate) fn read_unchanged(item: &Item, path: &Path, limits: &Limits) -> std::result::Result<Vec<u8>, String> {
+    let bytes = chiasm_media::read(path, limits).map_err(|error| error.to_string())?;
+    if blake3::hash(&bytes).to_hex().as_str() != item.hash {
+        return Err("has changed since it was indexed: index again".to_owned());
+    }
+    Ok(bytes)
 }
 
 /// Deletes items whose last file is gone, with all that hangs on them; says how many.

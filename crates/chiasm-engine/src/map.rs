@@ -59,6 +59,7 @@ const FORMAT: u32 = 1;
 
 /// Items that lie together on a map.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct MapCluster {
     /// How many of those on the map.
     pub n: usize,
@@ -72,6 +73,7 @@ pub struct MapCluster {
 
 /// Items in the plane.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct SpaceMap {
     /// The lane whose space is shown.
     pub lane: String,

@@ -14,6 +14,7 @@ use std::time::Instant;
 use chiasm_core::{CrossEncoder, EncodeError, Media, Modality, Picture, Score, Span};
 use chiasm_media::Limits;
 
+use crate::library::read_unchanged;
 use crate::search::{Found, QueryMedia, SearchReply, SearchRequest};
 use crate::{EngineError, Item, Library, Result};
 
@@ -190,10 +191,7 @@ fn side(encoder: &dyn CrossEncoder, item: &Item) -> Result<Side, String> {
 
 fn side_of(encoder: &dyn CrossEncoder, item: &Item, path: &Path) -> Result<Side, String> {
     let limits = Limits::default();
-    let bytes = chiasm_media::read(path, &limits).map_err(|e| e.to_string())?;
-    if blake3::hash(&bytes).to_hex().as_str() != item.hash {
-        return Err("has changed since it was indexed: index again".to_owned());
-    }
+    let bytes = read_unchanged(item, path, &limits)?;
     if item.kind == Modality::Image && encoder.takes_regions() {
         let picture = Picture::Regions(regions(path)?);
         encoder.check(&picture).map_err(|e| format!("has regions that cannot be used: {e}"))?;

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use chiasm_core::{Modality, Span};
-use serde::Serializer;
 use serde::ser::SerializeMap;
+use serde::{Serialize, Serializer};
 
 pub(crate) fn modality<S: Serializer>(m: &Modality, s: S) -> Result<S::Ok, S::Error> {
     s.serialize_str(m.as_str())
@@ -38,23 +38,44 @@ pub(crate) fn span<S: Serializer>(span: &Span, s: S) -> Result<S::Ok, S::Error> 
     }
 }
 
-/// What a part covers, by its unit: `{"unit": "whole"}`, `{"unit": "s", "start", "end"}` or `{"unit": "byte", "start", "end"}`.
-pub(crate) fn unit_span<S: Serializer>(span: &Span, s: S) -> Result<S::Ok, S::Error> {
-    let mut out = s.serialize_map(None)?;
-    match span {
-        Span::Whole => out.serialize_entry("unit", "whole")?,
-        Span::Time { start_s, end_s } => {
-            out.serialize_entry("unit", "s")?;
-            out.serialize_entry("start", start_s)?;
-            out.serialize_entry("end", end_s)?;
-        }
-        Span::Bytes { start, end } => {
-            out.serialize_entry("unit", "byte")?;
-            out.serialize_entry("start", start)?;
-            out.serialize_entry("end", end)?;
+/// What a part covers, by its unit.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
+#[serde(tag = "unit")]
+pub enum UnitSpan {
+    /// All of it.
+    #[serde(rename = "whole")]
+    Whole,
+    /// Seconds.
+    #[serde(rename = "s")]
+    Seconds {
+        /// The first.
+        start: f64,
+        /// The end.
+        end: f64,
+    },
+    /// Bytes of a text.
+    #[serde(rename = "byte")]
+    Bytes {
+        /// The first.
+        start: usize,
+        /// The one after the last.
+        end: usize,
+    },
+}
+
+impl From<Span> for UnitSpan {
+    fn from(span: Span) -> UnitSpan {
+        match span {
+            Span::Whole => UnitSpan::Whole,
+            Span::Time { start_s, end_s } => UnitSpan::Seconds { start: start_s, end: end_s },
+            Span::Bytes { start, end } => UnitSpan::Bytes { start, end },
         }
     }
-    out.end()
+}
+
+pub(crate) fn unit_span<S: Serializer>(span: &Span, s: S) -> Result<S::Ok, S::Error> {
+    UnitSpan::from(*span).serialize(s)
 }
 
 pub(crate) fn modality_from<'de, D: serde::Deserializer<'de>>(d: D) -> Result<Modality, D::Error> {

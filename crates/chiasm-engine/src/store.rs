@@ -225,6 +225,11 @@ pub(crate) fn meta(connection: &Connection, key: &str) -> rusqlite::Result<Optio
     connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?.query_row([key], |row| row.get(0)).optional()
 }
 
+/// Whether the database has a table: some were added to the format later.
+pub(crate) fn has_table(connection: &Connection, name: &str) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = ?1")?.exists([name])
+}
+
 /// The count of changes.
 pub(crate) fn generation(connection: &Connection) -> rusqlite::Result<i64> {
     Ok(meta(connection, "generation")?.and_then(|g| g.parse().ok()).unwrap_or(0))

@@ -8,6 +8,7 @@
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+use crate::store::has_table;
 use crate::{EngineError, Library, Result};
 
 /// Characters of a tag.
@@ -77,7 +78,7 @@ fn checked(tags: &[String]) -> Result<Vec<String>> {
 
 /// Whether a library has the table.
 pub(crate) fn exist(connection: &Connection) -> rusqlite::Result<bool> {
-    connection.prepare_cached("SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'tags'")?.exists([])
+    has_table(connection, "tags")
 }
 
 /// The tags of an item, in their order.

@@ -1,7 +1,7 @@
 //! Search by words: which texts, captions and file names hold those of the query.
 //!
 //! A model finds what is meant, words find what is written: a number in a file's name, a person, a word the model never met. Both lists
-//! are joined by reciprocal ranks (`search.rs`). The words stand in SQLite's full-text index FTS5 and are ranked by its BM25 (Robertson and
+//! are joined by reciprocal ranks (`search/`). The words stand in SQLite's full-text index FTS5 and are ranked by its BM25 (Robertson and
 //! Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009, with k1 = 1.2 and b = 0.75).
 //!
 //! # What a word is
@@ -12,9 +12,9 @@
 use std::collections::{BTreeSet, HashMap};
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, params_from_iter};
+use rusqlite::{Connection, params_from_iter};
 
-use crate::store::path_of;
+use crate::store::{has_table, path_of};
 
 const TABLES: &str = include_str!("words.sql");
 /// Words of a query that are looked for; of a longer one the first.
@@ -23,13 +23,16 @@ const MAX_TERMS: usize = 32;
 const SNIPPET_CHARS: usize = 200;
 /// Characters that a snippet shows before the first word of the query.
 const SNIPPET_BEFORE: usize = 60;
-/// From so many texts on, words that stand in more than a tenth of them are not looked for where others are: they cost most and tell
-/// least.
+/// From so many texts on, words that stand in more than a tenth of them are looked for only together with all others: they cost most and
+/// tell least.
 const MANY_TEXTS: i64 = 50;
 /// Letters of a word that is looked for where longer ones are: `a`, `in`, `of` stand everywhere.
 const MIN_LETTERS: usize = 3;
-/// Rows that are looked at for those that hold every word.
-const MAX_WITH_ALL: usize = 10_000;
+/// Rows that are weighed at most where models are asked as well: what stands in more tells less than they do, and costs more.
+const MAX_RANKED: i64 = 5_000;
+/// Who types more words than these describes rather than names: beside a model only texts with every word are told. On captions of photos
+/// sentences lost 5 points of R@1 to texts with some of their words, and queries of two to five words gained one.
+const FEW_WORDS: usize = 5;
 /// An item that lacks some of the words is told only when it is at least this share as good as the best.
 const SHARE_OF_BEST: f64 = 0.5;
 
@@ -106,64 +109,68 @@ impl Asked {
         (!wanted.is_empty()).then_some(Asked { wanted, unwanted: of(&mut unwanted_texts) })
     }
 
-    /// The best items of a field, at most `depth`, best first; `condition` is one on `items AS i`, with its values. `None` where the library
-    /// has no index of words yet.
+    /// The best items of a field, at most `depth`, best first; `condition` is one on `items AS i`, with its values. `alone` says that no
+    /// model is asked, so that words must do whatever they cost. `None` where the library has no index of words yet.
     pub(crate) fn find(
         &self,
         connection: &Connection,
         field: Field,
         condition: (&str, &[Value]),
         depth: usize,
+        alone: bool,
     ) -> rusqlite::Result<Option<Vec<Holds>>> {
         if !exist(connection)? {
             return Ok(None);
         }
-        let telling = self.telling(connection, field)?;
-        let expression = match telling.as_slice() {
-            // To weigh every text that holds one of them would take long and tell little.
-            [] => self.expression(&self.wanted, " AND "),
-            telling => self.expression(telling, " OR "),
+        // Those with every word stand first whatever their weight.
+        let every = self.expression(&self.wanted, " AND ");
+        if !alone && count(connection, field, &every, MAX_RANKED)? > MAX_RANKED {
+            return Ok(Some(Vec::new()));
+        }
+        let with_all = rows(connection, field, &every, condition, depth)?;
+        let some_do = self.wanted.len() > 1 && (alone || self.wanted.len() <= FEW_WORDS);
+        // A name is short: one word of many in it is chance.
+        let telling = match field {
+            Field::Texts if some_do && with_all.len() < depth => self.telling(connection)?,
+            Field::Texts | Field::Names => Vec::new(),
         };
-        let found = rows(connection, field, &expression, condition, depth)?;
-        let all: BTreeSet<i64> = match self.wanted.len() {
-            n if n == 1 || telling.is_empty() => found.iter().map(|(row, ..)| *row).collect(),
-            _ => rows_with_all(connection, field, &self.expression(&self.wanted, " AND "))?,
+        let with_some = match telling.as_slice() {
+            [] => Vec::new(),
+            telling => rows(connection, field, &self.expression(telling, " OR "), condition, depth)?,
         };
         let mut best: HashMap<i64, Holds> = HashMap::new();
-        for (row, item, segment, score) in found {
-            let holds = Holds { item, segment, score, all: all.contains(&row) };
+        let told = with_all.into_iter().map(|row| (row, true)).chain(with_some.into_iter().map(|row| (row, false)));
+        for ((item, segment, score), all) in told {
+            let holds = Holds { item, segment, score, all };
             let kept = best.entry(item).or_insert_with(|| holds.clone());
             if (holds.all, holds.score) > (kept.all, kept.score) {
                 *kept = holds;
             }
         }
         let mut best: Vec<Holds> = best.into_values().collect();
-        // A name is short: one word of many in it is chance. Of texts, those that hold next to nothing of what was asked tell nothing.
+        // Those that hold next to nothing of what was asked tell nothing.
         let least = best.iter().map(|holds| holds.score).fold(0.0, f64::max) * SHARE_OF_BEST;
-        best.retain(|holds| holds.all || (field == Field::Texts && holds.score >= least));
+        best.retain(|holds| holds.all || holds.score >= least);
         best.sort_by(|a, b| b.all.cmp(&a.all).then(b.score.total_cmp(&a.score)).then(a.item.cmp(&b.item)));
         Ok(Some(best))
     }
 
-    /// The words that tell something of a library's texts: those that do not stand in many of them. A single word always does.
-    fn telling(&self, connection: &Connection, field: Field) -> rusqlite::Result<Vec<Term>> {
-        let table = field.table();
+    /// The words that tell something of a library's texts: the rarest, as long as they stand in few enough of them.
+    fn telling(&self, connection: &Connection) -> rusqlite::Result<Vec<Term>> {
         let n_texts: i64 =
-            connection.prepare_cached(&format!("SELECT count(*) FROM {table}_docsize"))?.query_row([], |row| row.get(0))?;
-        if n_texts < MANY_TEXTS || self.wanted.len() < 2 {
-            return Ok(self.wanted.clone());
-        }
-        let many = n_texts / 10;
-        let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {table} MATCH ?1 LIMIT ?2)");
-        let mut statement = connection.prepare_cached(&sql)?;
-        let mut telling = Vec::new();
+            connection.prepare_cached("SELECT ifnull(max(id), 0) FROM terms_docsize")?.query_row([], |row| row.get(0))?;
+        let many = if n_texts < MANY_TEXTS { MAX_RANKED } else { MAX_RANKED.min(n_texts / 10) };
+        let mut counted = Vec::new();
         for term in &self.wanted {
-            let n: i64 = statement.query_row((term.sql(), many + 1), |row| row.get(0))?;
-            if n <= many {
-                telling.push(term.clone());
-            }
+            counted.push((count(connection, Field::Texts, &term.sql(), many)?, term));
         }
-        Ok(telling)
+        counted.sort();
+        let mut left = MAX_RANKED;
+        let few = counted.into_iter().take_while(|(n, _)| {
+            left -= n;
+            *n <= many && left >= 0
+        });
+        Ok(few.map(|(_, term)| term.clone()).collect())
     }
 
     fn expression(&self, wanted: &[Term], joined: &str) -> String {
@@ -241,45 +248,47 @@ impl Asked {
 
 /// Whether the tables are there.
 pub(crate) fn exist(connection: &Connection) -> rusqlite::Result<bool> {
-    let sql = "SELECT 1 FROM sqlite_schema WHERE name = 'names_due'";
-    Ok(connection.prepare_cached(sql)?.query_row([], |_| Ok(())).optional()?.is_some())
+    has_table(connection, "names_due")
 }
 
-/// Row of the index, item, segment and score of the best rows.
+/// How many rows an expression is true of; one more than `most` stands for all beyond.
+fn count(connection: &Connection, field: Field, expression: &str, most: i64) -> rusqlite::Result<i64> {
+    let table = field.table();
+    let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {table} WHERE {table} MATCH ?1 LIMIT ?2)");
+    connection.prepare_cached(&sql)?.query_row((expression, most + 1), |row| row.get(0))
+}
+
+/// Item, segment and score of the best rows.
 fn rows(
     connection: &Connection,
     field: Field,
     expression: &str,
     (condition, values): (&str, &[Value]),
     depth: usize,
-) -> rusqlite::Result<Vec<(i64, i64, i64, f64)>> {
+) -> rusqlite::Result<Vec<(i64, i64, f64)>> {
     // Several parts of one item may hold the words, so more rows are read than items are asked for.
     let limit = Value::Integer(i64::try_from(depth.saturating_mul(2)).unwrap_or(i64::MAX));
     let expression = Value::Text(expression.to_owned());
-    let narrowed = condition != "1";
-    let sql = match (field, narrowed) {
-        (Field::Texts, false) => "SELECT t.rowid, s.item, s.id, t.rank FROM (SELECT rowid, rank FROM terms WHERE terms MATCH ? ORDER BY rank LIMIT ?) t
-            JOIN segments s ON s.id = t.rowid ORDER BY t.rank".to_owned(),
-        (Field::Texts, true) => format!("SELECT t.rowid, s.item, s.id, t.rank FROM terms t JOIN segments s ON s.id = t.rowid JOIN items i ON i.id = s.item
-            WHERE t.terms MATCH ? AND {condition} ORDER BY t.rank LIMIT ?"),
-        (Field::Names, false) => "SELECT n.rowid, n.rowid, ifnull((SELECT min(id) FROM segments WHERE item = n.rowid), 0), n.rank
-            FROM (SELECT rowid, rank FROM names WHERE names MATCH ? ORDER BY rank LIMIT ?) n ORDER BY n.rank".to_owned(),
-        (Field::Names, true) => format!("SELECT n.rowid, n.rowid, ifnull((SELECT min(id) FROM segments WHERE item = n.rowid), 0), n.rank
-            FROM names n JOIN items i ON i.id = n.rowid WHERE n.names MATCH ? AND {condition} ORDER BY n.rank LIMIT ?"),
-    };
-    let bound: Vec<Value> = match narrowed {
-        true => std::iter::once(expression).chain(values.iter().cloned()).chain([limit]).collect(),
-        false => vec![expression, limit],
-    };
-    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, -row.get::<_, f64>(3)?));
-    connection.prepare_cached(&sql)?.query_map(params_from_iter(bound), read)?.collect()
-}
-
-/// Which rows hold every word; of very many the first.
-fn rows_with_all(connection: &Connection, field: Field, expression: &str) -> rusqlite::Result<BTreeSet<i64>> {
     let table = field.table();
-    let sql = format!("SELECT rowid FROM {table} WHERE {table} MATCH ?1 LIMIT {MAX_WITH_ALL}");
-    connection.prepare_cached(&sql)?.query_map([expression], |row| row.get(0))?.collect()
+    let of_match = format!("SELECT rowid AS id, rank FROM {table} WHERE {table} MATCH ?");
+    let (item, segment) = match field {
+        Field::Texts => ("s.item", "s.id"),
+        Field::Names => ("m.id", "ifnull((SELECT min(id) FROM segments WHERE item = m.id), 0)"),
+    };
+    let join = match field {
+        Field::Texts => "JOIN segments s ON s.id = m.id",
+        Field::Names => "",
+    };
+    // Without a condition the best are chosen before anything is joined to them.
+    let sql = match condition {
+        "1" => format!("SELECT {item}, {segment}, m.rank FROM ({of_match} ORDER BY rank LIMIT ?) m {join}"),
+        condition => format!(
+            "SELECT {item}, {segment}, m.rank FROM ({of_match}) m {join} JOIN items i ON i.id = {item} WHERE {condition} ORDER BY m.rank LIMIT ?"
+        ),
+    };
+    let bound = std::iter::once(expression).chain(values.iter().cloned()).chain([limit]);
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get(0)?, row.get(1)?, -row.get::<_, f64>(2)?));
+    connection.prepare_cached(&sql)?.query_map(params_from_iter(bound), read)?.collect()
 }
 
 /// Brings the index of words up to what the other tables hold; part of every transaction that writes.
@@ -450,7 +459,7 @@ mod tests {
     fn find(db: &Connection, field: Field, wanted: &str, unwanted: &str) -> Vec<(i64, bool)> {
         let unwanted = (!unwanted.is_empty()).then_some(unwanted);
         let asked = Asked::new([wanted].into_iter(), unwanted.into_iter()).unwrap();
-        let found = asked.find(db, field, ("1", &[]), 10).unwrap().unwrap();
+        let found = asked.find(db, field, ("1", &[]), 10, true).unwrap().unwrap();
         found.iter().map(|holds| (holds.item, holds.all)).collect()
     }
 
@@ -513,7 +522,7 @@ mod tests {
             ["\"", "body:x OR", "NEAR(a b)", "near AND not", "*", "^a", "-a", "(((", "a\u{0}b", "'; DROP TABLE terms; --"]
         {
             if let Some(asked) = Asked::new([text].into_iter(), ["\"\" NOT"].into_iter()) {
-                asked.find(&db, Field::Texts, ("1", &[]), 10).unwrap();
+                asked.find(&db, Field::Texts, ("1", &[]), 10, true).unwrap();
             }
         }
         assert!(Asked::new(["…!?"].into_iter(), std::iter::empty()).is_none());

@@ -1,14 +1,21 @@
-//! Real photos and captions in a space that was fitted on them: what is shown of why, and how true the map is.
+//! Real photos and captions in a space that was fitted on them: what words add to it, what is shown of why, and how true the map is.
 
 #![allow(clippy::print_stdout, reason = "a test says what it measured")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 
 use chiasm_core::{Cancel, Modality, NoProgress};
-use chiasm_engine::{ExplainRequest, FitRequest, Heat, IndexOptions, Library, Limits, ModelDirs, Query, SpaceMap, fit_space};
+use chiasm_engine::{
+    ExplainRequest, FitRequest, Heat, IndexOptions, Library, Limits, ModelDirs, Query, SearchRequest, Space, SpaceMap,
+    fit_space,
+};
 
+/// Photos that the space is fitted on.
 const N_PHOTOS: usize = 300;
+/// Photos after them that are asked for with words.
+const N_ASKED: usize = 150;
 /// Pictures of a dog's photo and another.
 const N_BOTH: usize = 10;
 
@@ -38,6 +45,99 @@ fn captions(data: &Path) -> Vec<(String, Vec<String>)> {
     photos
 }
 
+/// The space of the first photos, fitted once for all tests.
+fn space(data: &Path) -> &'static Space {
+    static SPACE: OnceLock<Space> = OnceLock::new();
+    SPACE.get_or_init(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = "image,caption\n".to_owned();
+        for (photo, captions) in &captions(data)[..N_PHOTOS] {
+            table.extend(captions.iter().map(|c| format!("{photo},\"{}\"\n", c.replace('"', "\"\""))));
+        }
+        std::fs::write(dir.path().join("pairs.csv"), table).unwrap();
+        let fit = FitRequest {
+            name: "photos".to_owned(),
+            encoders: [(Modality::Image, "mobilenet_v2"), (Modality::Text, "all-MiniLM-L6-v2")]
+                .map(|(m, e)| (m, e.to_owned()))
+                .into(),
+            method: "cca".to_owned(),
+            pairs: Some(dir.path().join("pairs.csv")),
+            root: data.join("flickr8k/images"),
+            folds: Some(2),
+            seed: 1,
+            ..FitRequest::default()
+        };
+        fit_space(&fit, &ModelDirs::new(vec![data.join("small_models")]), &NoProgress, &Cancel::default()).unwrap().space
+    })
+}
+
+fn index(library: &Library, files: &Path) {
+    library.index(&[files.to_owned()], &IndexOptions::default(), &NoProgress, &Cancel::default()).unwrap();
+}
+
+/// Photos that the space has not seen, each with one caption, are asked for by that caption's rarest words and by another caption: what
+/// the models find alone, and what they and words find together.
+#[test]
+fn words_help_who_types_a_few_and_do_not_hurt_who_describes() {
+    let Some(data) = test_data() else { return };
+    let photos = captions(&data);
+    let dir = tempfile::tempdir().unwrap();
+    let files = dir.path().join("files");
+    std::fs::create_dir(&files).unwrap();
+    let asked = &photos[N_PHOTOS..N_PHOTOS + N_ASKED];
+    for (photo, captions) in asked {
+        std::fs::copy(data.join("flickr8k/images").join(photo), files.join(photo)).unwrap();
+        std::fs::write(files.join(photo).with_extension("txt"), &captions[0]).unwrap();
+    }
+    let library = Library::create(&dir.path().join("library"), space(&data)).unwrap();
+    index(&library, &files);
+
+    let words = |caption: &str| -> Vec<String> {
+        let lower = caption.to_lowercase();
+        lower.split(|c: char| !c.is_alphabetic()).filter(|w| w.len() > 2).map(str::to_owned).collect()
+    };
+    let mut frequency: BTreeMap<String, usize> = BTreeMap::new();
+    for caption in photos[..N_PHOTOS].iter().flat_map(|(_, captions)| captions) {
+        words(caption)
+            .into_iter()
+            .collect::<BTreeSet<_>>()
+            .into_iter()
+            .for_each(|word| *frequency.entry(word).or_default() += 1);
+    }
+    let rarest = |caption: &String| -> String {
+        let mut words = words(caption);
+        words.sort_by_key(|word| frequency.get(word).copied().unwrap_or(0));
+        words.dedup();
+        words.truncate(2);
+        words.join(" ")
+    };
+    type Asking<'a> = &'a dyn Fn(&[String]) -> String;
+    // Percent at rank 1, 5 and 10.
+    let hit_rates = |query: Asking<'_>, hybrid: bool| -> [f64; 3] {
+        let mut n_within = [0; 3];
+        for (photo, captions) in asked {
+            let query = Query::text(&query(captions));
+            let request = SearchRequest { query, k: 10, hybrid, kinds: vec![Modality::Image], ..SearchRequest::default() };
+            let hits = library.search(&request).unwrap().hits;
+            let rank = hits.iter().position(|hit| hit.path.ends_with(photo)).unwrap_or(usize::MAX);
+            n_within.iter_mut().zip([1, 5, 10]).for_each(|(n, k)| *n += usize::from(rank < k));
+        }
+        n_within.map(|n| 100.0 * n as f64 / N_ASKED as f64)
+    };
+    let queries: [(&str, Asking<'_>); 3] = [
+        ("two words of the caption", &|captions| rarest(&captions[0])),
+        ("two words of another", &|captions| rarest(&captions[1])),
+        ("another caption", &|captions| captions[1].clone()),
+    ];
+    let mut gains = Vec::new();
+    for (name, query) in queries {
+        let (alone, joined) = (hit_rates(query, false), hit_rates(query, true));
+        println!("{name}: R@1/5/10 of models {alone:.1?}, with words {joined:.1?}");
+        gains.push(joined.iter().sum::<f64>() - alone.iter().sum::<f64>());
+    }
+    assert!(gains[0] > 20.0 && gains[1] > -1.0 && gains[2] > -2.0, "{gains:?}");
+}
+
 #[test]
 fn a_dog_is_hot_and_a_caption_lies_by_its_photo() {
     let Some(data) = test_data() else { return };
@@ -48,14 +148,10 @@ fn a_dog_is_hot_and_a_caption_lies_by_its_photo() {
     for folder in ["photos", "captions"] {
         std::fs::create_dir_all(files.join(folder)).unwrap();
     }
-    let mut table = "image,caption\n".to_owned();
     for (photo, captions) in fitted {
         std::fs::copy(data.join("flickr8k/images").join(photo), files.join("photos").join(photo)).unwrap();
         std::fs::write(files.join("captions").join(photo).with_extension("txt"), &captions[0]).unwrap();
-        let quoted = captions.iter().map(|c| format!("photos/{photo},\"{}\"\n", c.replace('"', "\"\"")));
-        table.extend(quoted);
     }
-    std::fs::write(files.join(".pairs.csv"), table).unwrap();
 
     // What a dog's photo and a photo without one make together, the dog on either side.
     let mentions = |captions: &[String], words: &[&str]| {
@@ -81,22 +177,8 @@ fn a_dog_is_hot_and_a_caption_lies_by_its_photo() {
         both.save(files.join(format!("both{i}.png"))).unwrap();
     }
 
-    let models = ModelDirs::new(vec![data.join("small_models")]);
-    let fit = FitRequest {
-        name: "photos".to_owned(),
-        encoders: [(Modality::Image, "mobilenet_v2"), (Modality::Text, "all-MiniLM-L6-v2")]
-            .map(|(m, e)| (m, e.to_owned()))
-            .into(),
-        method: "cca".to_owned(),
-        pairs: Some(files.join(".pairs.csv")),
-        root: files.clone(),
-        folds: Some(2),
-        seed: 1,
-        ..FitRequest::default()
-    };
-    let space = fit_space(&fit, &models, &NoProgress, &Cancel::default()).unwrap().space;
-    let library = Library::create(&dir.path().join("library"), &space).unwrap();
-    library.index(std::slice::from_ref(&files), &IndexOptions::default(), &NoProgress, &Cancel::default()).unwrap();
+    let library = Library::create(&dir.path().join("library"), space(&data)).unwrap();
+    index(&library, &files);
 
     let map = library.map(2 * N_PHOTOS + N_BOTH, None, &NoProgress, &Cancel::default()).unwrap();
     let space = Vectors::of(&library, &map);

@@ -40,7 +40,7 @@ pub(crate) struct ExplainBody {
 ///
 /// Parts of the item are hidden in turn and the rest is encoded again, which takes a second or more.
 #[utoipa::path(post, path = "/explain", tag = "search", request_body = ExplainBody, responses(
-    (status = 200, description = "Why", body = Object)
+    (status = 200, description = "Why", body = Explanation)
 ))]
 pub(crate) async fn explain(State(app): State<Arc<App>>, In(body): In<ExplainBody>) -> Result<Json<Explanation>, ApiError> {
     let library = app.library()?;
@@ -48,9 +48,7 @@ pub(crate) async fn explain(State(app): State<Arc<App>>, In(body): In<ExplainBod
         let started = Instant::now();
         let mut space = None;
         let query = query(&body.query, app, &library, &mut space, false)?;
-        let models = [chiasm_engine::LANE_MEANING, chiasm_engine::LANE_WORDS, chiasm_engine::LANE_NAMES];
-        let lanes = body.lanes.into_iter().filter(|lane| !models.contains(&lane.as_str())).collect();
-        let ExplainBody { item, words, heat, .. } = body;
+        let ExplainBody { item, words, heat, lanes, .. } = body;
         let request = ExplainRequest { query, item, lanes, words, heat, limits: Limits::default() };
         let explanation = library.explain(&request, &Cancel::default())?;
         app.metrics.stage(Stage::Explain, started.elapsed());
@@ -75,7 +73,7 @@ pub(crate) struct MapParams {
 }
 
 /// Where items lie to one another, in two dimensions: kept until the library changes
-#[utoipa::path(get, path = "/map", tag = "search", params(MapParams), responses((status = 200, description = "A map", body = Object)))]
+#[utoipa::path(get, path = "/map", tag = "search", params(MapParams), responses((status = 200, description = "A map", body = SpaceMap)))]
 pub(crate) async fn map(State(app): State<Arc<App>>, Params(params): Params<MapParams>) -> Result<Json<SpaceMap>, ApiError> {
     let n = params.n.unwrap_or(10_000);
     if !(1..=MAX_MAPPED).contains(&n) {

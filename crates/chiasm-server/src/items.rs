@@ -9,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use chiasm_core::{Cancel, NoProgress};
-use chiasm_engine::{BrowseRequest, Facets, IndexOptions, Library};
+use chiasm_engine::{BrowseRequest, Facets, IndexOptions, Library, UnitSpan};
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoParams, ToSchema};
 
@@ -17,7 +17,7 @@ use crate::app::{App, Work};
 use crate::error::ApiError;
 use crate::search::{line, lines, wants_lines};
 use crate::uploads::{Sent, sent};
-use crate::wire::{In, ItemBody, Kind, Named, Params, SpanBody, filter, kinds};
+use crate::wire::{In, ItemBody, Kind, Named, Params, filter, kinds};
 
 /// Items that are read at once while all are streamed.
 const STREAMED: usize = 500;
@@ -112,7 +112,7 @@ async fn stream(app: &Arc<App>, library: Arc<Library>, request: BrowseRequest) -
 /// A part of an item.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct SegmentBody {
-    span: SpanBody,
+    span: UnitSpan,
     modality: Kind,
 }
 
@@ -276,7 +276,7 @@ pub(crate) struct FacetParams {
 
 /// What items have in common: kinds, formats, folders, tags, months, sizes, places
 #[utoipa::path(get, path = "/facets", tag = "items", params(FacetParams), responses(
-    (status = 200, description = "Counts", body = Object)
+    (status = 200, description = "Counts", body = Facets)
 ))]
 pub(crate) async fn facets(State(app): State<Arc<App>>, Params(params): Params<FacetParams>) -> Result<Json<Facets>, ApiError> {
     let (filter, kinds) = (filter(params.filter.as_deref())?, kinds(params.kind.as_deref())?);

@@ -21,6 +21,7 @@ mod explain;
 mod guard;
 mod indexing;
 mod items;
+mod listen;
 mod mcp;
 mod metrics;
 mod page;
@@ -37,7 +38,6 @@ mod wire;
 mod tests;
 
 use std::any::Any;
-use std::future::IntoFuture as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -48,7 +48,6 @@ use axum::http::HeaderMap;
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
-use axum::serve::ListenerExt as _;
 use axum::{Json, Router};
 use chiasm_core::Cancel;
 use chiasm_engine::{Library, ModelDirs};
@@ -135,9 +134,6 @@ pub enum ServeError {
     /// The system gives no threads.
     #[error("cannot start: {0}")]
     Start(std::io::Error),
-    /// The server ended by itself.
-    #[error("the server ended: {0}")]
-    Ended(std::io::Error),
 }
 
 /// What is logged on stderr.
@@ -187,11 +183,8 @@ pub fn serve(config: Config, stop: &Cancel, listening: impl FnOnce(SocketAddr)) 
         let listen = |source| ServeError::Listen { address, source };
         let listener = tokio::net::TcpListener::bind(address).await.map_err(listen)?;
         let bound = listener.local_addr().map_err(listen)?;
-        // An answer is sent at once, not held back until there is more of it.
-        let listener = listener.tap_io(|stream| _ = stream.set_nodelay(true));
         listening(bound);
-        let ended = app.ending.clone();
-        let server = axum::serve(listener, router(&app)).with_graceful_shutdown(async move { ended.cancelled().await });
+        let server = listen::answer(listener, router(&app), app.ending.clone(), listen::HEAD_WITHIN);
         let watched = async {
             while !stop.is_cancelled() {
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -201,9 +194,10 @@ pub fn serve(config: Config, stop: &Cancel, listening: impl FnOnce(SocketAddr)) 
             tokio::time::sleep(PATIENCE).await;
         };
         tokio::select! {
-            served = server.into_future() => served.map_err(ServeError::Ended),
-            () = watched => Ok(()),
+            () = server => {}
+            () = watched => {}
         }
+        Ok(())
     });
     // What an indexing has begun is stored before the process ends.
     while app.jobs.is_running() {

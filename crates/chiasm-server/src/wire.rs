@@ -7,9 +7,10 @@ use axum::extract::rejection::{JsonRejection, PathRejection, QueryRejection};
 use axum::extract::{FromRequest, FromRequestParts, Request};
 use axum::http::StatusCode;
 use axum::http::request::Parts;
-use chiasm_core::{Modality, Span};
+use chiasm_core::Modality;
 use chiasm_engine::{
     Entry, Filter, Found, InLane, ItemMetadata, Library, Order, Query, QueryMedia, QueryPart, SearchReply, SearchRequest,
+    UnitSpan,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -360,31 +361,6 @@ impl SearchParams {
     }
 }
 
-/// Which part of an item.
-#[derive(Clone, Debug, Serialize, ToSchema)]
-#[serde(tag = "unit")]
-pub(crate) enum SpanBody {
-    /// All of it
-    #[serde(rename = "whole")]
-    Whole,
-    /// Seconds
-    #[serde(rename = "s")]
-    Seconds { start: f64, end: f64 },
-    /// Bytes of a text
-    #[serde(rename = "byte")]
-    Bytes { start: usize, end: usize },
-}
-
-impl From<Span> for SpanBody {
-    fn from(span: Span) -> Self {
-        match span {
-            Span::Whole => SpanBody::Whole,
-            Span::Time { start_s, end_s } => SpanBody::Seconds { start: start_s, end: end_s },
-            Span::Bytes { start, end } => SpanBody::Bytes { start, end },
-        }
-    }
-}
-
 /// What a file says of itself.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 pub(crate) struct MetadataBody {
@@ -457,7 +433,7 @@ pub(crate) struct Hit {
     /// Whether every word of the query stands in its text, caption or name
     pub(crate) all_words: bool,
     /// Which part of it
-    pub(crate) span: SpanBody,
+    pub(crate) span: UnitSpan,
     /// The passage or caption on one line
     pub(crate) snippet: Option<String>,
     /// Where words of the query stand in the snippet, in characters
