@@ -6,13 +6,12 @@
 use std::collections::HashMap;
 
 use chiasm_core::MatrixView;
-use faer::linalg::matmul::matmul;
-use faer::{Accum, Par};
+use faer::Accum;
 use rayon::prelude::*;
 
 use crate::fit::{FitError, Run};
 use crate::kmeans;
-use crate::linalg::{self, Mat, product};
+use crate::linalg::{self, Mat, matmul, product};
 use crate::moments::Moments;
 use crate::pipeline::{Step, apply_rows};
 use crate::preprocess::{Anchors, KernelConfig, KernelRole, ViewConfig};
@@ -315,7 +314,7 @@ impl Basis {
                 let rows: Vec<f32> = block.iter().flat_map(|i| x.row(*i)).copied().collect();
                 let centred = centre(columns_of(&self.steps, &rows, d), &self.mean, &vec![1.0; block.len()]);
                 let mut out = Mat::zeros(centred.nrows(), self.axes.ncols());
-                matmul(out.as_mut(), Accum::Replace, &centred, &self.axes, 1.0, Par::Seq);
+                matmul(out.as_mut(), Accum::Replace, centred.as_ref(), self.axes.as_ref());
                 out
             })
             .collect();

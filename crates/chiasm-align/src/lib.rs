@@ -20,6 +20,7 @@ pub mod conse;
 mod cv;
 pub mod cvh;
 pub mod dch;
+pub mod deep;
 mod fit;
 pub mod fsh;
 pub mod gcca;

@@ -8,10 +8,9 @@ use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
 use faer::linalg::cholesky::llt::solve::solve_in_place;
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
-use faer::linalg::matmul::matmul;
 use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
 use faer::linalg::triangular_inverse::invert_lower_triangular;
-use faer::{Accum, MatRef, Par};
+use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use crate::fit::FitError;
@@ -38,6 +37,22 @@ fn tile(side: usize) -> usize {
     side.div_ceil(8).next_multiple_of(*TILE.start()).clamp(*TILE.start(), *TILE.end())
 }
 
+/// `out = a b`, or added to it, on this thread.
+pub(crate) fn matmul(out: MatMut<'_, f64>, accum: Accum, a: MatRef<'_, f64>, b: MatRef<'_, f64>) {
+    faer::linalg::matmul::matmul(out, accum, a, b, 1.0, Par::Seq);
+    settle();
+}
+
+/// Clears the upper halves of the vector registers, which the kernels of matrix products leave in use: on some processors each instruction
+/// of the older kind is then ten times as slow, and the exponentials of a loss, compiled to these, were. The compiler ends a function that
+/// uses the whole registers by clearing them, so a little of such work does it.
+fn settle() {
+    pulp::Arch::new().dispatch(|| {
+        let numbers = std::hint::black_box([0.0_f64; 8]);
+        std::hint::black_box(numbers.map(|x| x + 1.0));
+    });
+}
+
 /// `a b`, on all threads.
 pub(crate) fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat {
     let mut out = Mat::zeros(a.nrows(), b.ncols());
@@ -49,7 +64,7 @@ pub(crate) fn product(a: MatRef<'_, f64>, b: MatRef<'_, f64>) -> Mat {
 pub(crate) fn add_product(out: &mut Mat, a: MatRef<'_, f64>, b: MatRef<'_, f64>) {
     let ((m, n), inner) = (out.shape(), a.ncols());
     if m * n * inner < SMALL {
-        matmul(out.as_mut(), Accum::Add, a, b, 1.0, Par::Seq);
+        matmul(out.as_mut(), Accum::Add, a, b);
         return;
     }
     if inner >= 4 * SUM_ROWS && inner >= 16 * m.max(n) {
@@ -59,7 +74,7 @@ pub(crate) fn add_product(out: &mut Mat, a: MatRef<'_, f64>, b: MatRef<'_, f64>)
             .map(|t| {
                 let (first, rows) = (t * SUM_ROWS, SUM_ROWS.min(inner - t * SUM_ROWS));
                 let mut part = Mat::zeros(m, n);
-                matmul(part.as_mut(), Accum::Replace, a.subcols(first, rows), b.subrows(first, rows), 1.0, Par::Seq);
+                matmul(part.as_mut(), Accum::Replace, a.subcols(first, rows), b.subrows(first, rows));
                 part
             })
             .collect();
@@ -70,14 +85,14 @@ pub(crate) fn add_product(out: &mut Mat, a: MatRef<'_, f64>, b: MatRef<'_, f64>)
         let rows = tile(m).max(m.div_ceil(64));
         out.par_row_chunks_mut(rows).enumerate().for_each(|(t, tile)| {
             let a = a.subrows(t * rows, tile.nrows());
-            matmul(tile, Accum::Add, a, b, 1.0, Par::Seq);
+            matmul(tile, Accum::Add, a, b);
         });
         return;
     }
     let cols = tile(n);
     out.par_col_chunks_mut(cols).enumerate().for_each(|(t, tile)| {
         let b = b.subcols(t * cols, tile.ncols());
-        matmul(tile, Accum::Add, a, b, 1.0, Par::Seq);
+        matmul(tile, Accum::Add, a, b);
     });
 }
 
@@ -87,7 +102,7 @@ pub(crate) fn add_gram(out: &mut Mat, a: MatRef<'_, f64>) {
     out.par_col_chunks_mut(cols).enumerate().for_each(|(t, tile)| {
         let (first, width) = (t * cols, tile.ncols());
         let below = tile.subrows_mut(first, d - first);
-        matmul(below, Accum::Add, a.subcols(first, d - first).transpose(), a.subcols(first, width), 1.0, Par::Seq);
+        matmul(below, Accum::Add, a.subcols(first, d - first).transpose(), a.subcols(first, width));
     });
 }
 
@@ -107,7 +122,9 @@ pub(crate) fn inverse_root(c: &Mat, ridge: f64) -> Result<Option<Mat>, FitError>
     let greatest = (0..n).map(|i| l[(i, i)]).fold(0.0, f64::max);
     let mut memory = MemBuffer::new(cholesky_in_place_scratch::<f64>(n, parts(n), Default::default()));
     let stack = MemStack::new(&mut memory);
-    if cholesky_in_place(l.as_mut(), Default::default(), parts(n), stack, Default::default()).is_err() {
+    let decomposed = cholesky_in_place(l.as_mut(), Default::default(), parts(n), stack, Default::default());
+    settle();
+    if decomposed.is_err() {
         return Ok(None);
     }
     let least = (0..n).map(|i| l[(i, i)] * l[(i, i)]).fold(f64::INFINITY, f64::min);
@@ -117,6 +134,7 @@ pub(crate) fn inverse_root(c: &Mat, ridge: f64) -> Result<Option<Mat>, FitError>
     }
     let mut inverse = Mat::zeros(n, n);
     invert_lower_triangular(inverse.as_mut(), l.as_ref(), parts(n));
+    settle();
     Ok(Some(Mat::from_fn(n, n, |i, j| if i <= j { inverse[(j, i)] } else { 0.0 })))
 }
 
@@ -137,6 +155,7 @@ pub(crate) fn eigen(a: MatRef<'_, f64>) -> Result<(Vec<f64>, Mat), FitError> {
     }
     let stack = MemStack::new(&mut memory);
     self_adjoint_evd(a, values.as_mut(), Some(vectors.as_mut()), parts(n), stack, Default::default()).map_err(|_| WHAT)?;
+    settle();
     let values: Vec<f64> = values.column_vector().iter().rev().copied().collect();
     let mut descending = Mat::zeros(n, n);
     for j in 0..n {
@@ -163,6 +182,7 @@ pub(crate) fn thin_svd(a: MatRef<'_, f64>) -> Result<(Mat, Vec<f64>, Mat), FitEr
     let mut memory = MemBuffer::new(svd_scratch::<f64>(m, n, thin, thin, parts(k), Default::default()));
     let stack = MemStack::new(&mut memory);
     svd(a, s.as_mut(), Some(u.as_mut()), Some(v.as_mut()), parts(k), stack, Default::default()).map_err(|_| WHAT)?;
+    settle();
     fix_signs(&mut u, Some(&mut v));
     Ok((u, s.column_vector().iter().copied().collect(), v))
 }
@@ -210,6 +230,7 @@ pub(crate) fn solve_positive(a: &Mat, b: &Mat) -> Result<Mat, FitError> {
     let stack = MemStack::new(&mut memory);
     cholesky_in_place(l.as_mut(), Default::default(), Par::Seq, stack, Default::default()).map_err(|_| WHAT)?;
     solve_in_place(l.as_ref(), x.as_mut(), Par::Seq, stack);
+    settle();
     Ok(x)
 }
 

@@ -1,6 +1,14 @@
 //! The one list of methods.
 
 use crate::cv::{self, Chosen};
+use crate::deep::TowerConfig;
+use crate::deep::dcca::DccaConfig;
+use crate::deep::dcmh::DcmhConfig;
+use crate::deep::djsrh::DjsrhConfig;
+use crate::deep::dscmr::DscmrConfig;
+use crate::deep::infonce::{InfoNce, InfoNceConfig};
+use crate::deep::sigmoid::SigmoidConfig;
+use crate::deep::triplet::{Negatives, Triplet, TripletConfig};
 use crate::fit::{FitError, Pairs, Run};
 use crate::moments::Moments;
 use crate::pipeline::PipelineSpace;
@@ -69,6 +77,20 @@ pub enum MethodConfig {
     Jfssl(JfsslConfig),
     /// Learning coupled feature spaces.
     Lcfs(LcfsConfig),
+    /// Contrastive learning by classification, of pairs or by classes.
+    InfoNce(InfoNceConfig),
+    /// Contrastive learning pair by pair.
+    Sigmoid(SigmoidConfig),
+    /// Metric learning by triplets.
+    Triplet(TripletConfig),
+    /// Deep canonical correlation analysis.
+    Dcca(DccaConfig),
+    /// Deep supervised cross-modal retrieval.
+    Dscmr(DscmrConfig),
+    /// Deep cross-modal hashing by classes.
+    Dcmh(DcmhConfig),
+    /// Deep joint-semantics reconstructing hashing.
+    Djsrh(DjsrhConfig),
 }
 
 impl MethodConfig {
@@ -104,6 +126,16 @@ impl MethodConfig {
             "dch",
             "fsh",
             "imh",
+            "infonce",
+            "unicl",
+            "siglip",
+            "vse",
+            "vse++",
+            "triplet",
+            "dcca",
+            "dscmr",
+            "dcmh",
+            "djsrh",
         ]
     }
 
@@ -142,6 +174,19 @@ impl MethodConfig {
             "dch" => Ok(MethodConfig::Dch(DchConfig::default())),
             "fsh" => Ok(MethodConfig::Fsh(FshConfig::default())),
             "imh" => Ok(MethodConfig::Imh(ImhConfig::default())),
+            "infonce" => Ok(MethodConfig::InfoNce(InfoNceConfig::default())),
+            "unicl" => Ok(MethodConfig::InfoNce(InfoNceConfig {
+                objective: InfoNce { by_class: true, ..InfoNce::default() },
+                ..InfoNceConfig::default()
+            })),
+            "siglip" => Ok(MethodConfig::Sigmoid(SigmoidConfig::default())),
+            "vse" => Ok(MethodConfig::Triplet(TripletConfig::default())),
+            "vse++" => Ok(MethodConfig::Triplet(triplet(Negatives::Hardest))),
+            "triplet" => Ok(MethodConfig::Triplet(triplet(Negatives::SemiHard))),
+            "dcca" => Ok(MethodConfig::Dcca(DccaConfig::default())),
+            "dscmr" => Ok(MethodConfig::Dscmr(DscmrConfig::default())),
+            "dcmh" => Ok(MethodConfig::Dcmh(DcmhConfig::default())),
+            "djsrh" => Ok(MethodConfig::Djsrh(DjsrhConfig::default())),
             _ => Err(FitError::UnknownMethod { got: name.to_owned() }),
         }
     }
@@ -248,8 +293,34 @@ impl MethodConfig {
             | MethodConfig::Sm(_)
             | MethodConfig::Jfssl(_)
             | MethodConfig::Lcfs(_) => {}
+            MethodConfig::InfoNce(_)
+            | MethodConfig::Sigmoid(_)
+            | MethodConfig::Triplet(_)
+            | MethodConfig::Dcca(_)
+            | MethodConfig::Dscmr(_)
+            | MethodConfig::Dcmh(_)
+            | MethodConfig::Djsrh(_) => {
+                if let Some(towers) = self.towers_mut() {
+                    towers.dim = n;
+                }
+            }
         }
         self
+    }
+
+    /// The towers of a method that has some.
+    pub(crate) fn towers_mut(&mut self) -> Option<&mut TowerConfig> {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "every other method has none")]
+        match self {
+            MethodConfig::InfoNce(config) => Some(&mut config.towers),
+            MethodConfig::Sigmoid(config) => Some(&mut config.towers),
+            MethodConfig::Triplet(config) => Some(&mut config.towers),
+            MethodConfig::Dcca(config) => Some(&mut config.towers),
+            MethodConfig::Dscmr(config) => Some(&mut config.towers),
+            MethodConfig::Dcmh(config) => Some(&mut config.towers),
+            MethodConfig::Djsrh(config) => Some(&mut config.towers),
+            _ => None,
+        }
     }
 
     pub(crate) fn linear(&self) -> &dyn Linear {
@@ -281,6 +352,17 @@ impl MethodConfig {
             MethodConfig::Scm(config) => config,
             MethodConfig::Jfssl(config) => config,
             MethodConfig::Lcfs(config) => config,
+            MethodConfig::InfoNce(config) => config,
+            MethodConfig::Sigmoid(config) => config,
+            MethodConfig::Triplet(config) => config,
+            MethodConfig::Dcca(config) => config,
+            MethodConfig::Dscmr(config) => config,
+            MethodConfig::Dcmh(config) => config,
+            MethodConfig::Djsrh(config) => config,
         }
     }
+}
+
+fn triplet(negatives: Negatives) -> TripletConfig {
+    TripletConfig { objective: Triplet { negatives, ..Triplet::default() }, ..TripletConfig::default() }
 }

@@ -85,6 +85,8 @@ pub enum Step {
     Softmax,
     /// 1 for a number of at least 0, else -1: a binary code, one bit a column.
     Sign,
+    /// The greater of a number and 0: the hidden units of a network.
+    Relu,
     /// Scales each block of columns to unit length by itself, so that no block outweighs another: early fusion.
     UnitBlocks {
         /// Columns of each block, in order.
@@ -133,7 +135,7 @@ impl Step {
                 Ok(*n_out)
             }
             Step::TopClasses { k: 0 } => bad("it keeps 0 classes, at least 1 is needed".to_owned()),
-            Step::TopClasses { .. } | Step::Softmax | Step::Sign => Ok(n_in),
+            Step::TopClasses { .. } | Step::Softmax | Step::Sign | Step::Relu => Ok(n_in),
             Step::Kernel { gamma, anchors, n_anchors, .. } => {
                 if *n_anchors == 0 || *n_anchors > MAX_DIM {
                     return bad(format!("it has {n_anchors} anchors, 1 to {MAX_DIM} are possible"));
@@ -170,6 +172,7 @@ impl Step {
             Step::Kernel { .. } => "kernel",
             Step::Softmax => "softmax",
             Step::Sign => "sign",
+            Step::Relu => "relu",
             Step::UnitBlocks { .. } => "unit_blocks",
         }
     }
@@ -192,6 +195,7 @@ impl Step {
             }
             Step::Softmax => rows.chunks_exact_mut(n_in).for_each(softmax),
             Step::Sign => rows.iter_mut().for_each(|x| *x = if *x >= 0.0 { 1.0 } else { -1.0 }),
+            Step::Relu => rows.iter_mut().for_each(|x| *x = x.max(0.0)),
             Step::UnitBlocks { widths } => rows.chunks_exact_mut(n_in).for_each(|row| {
                 let mut rest = row;
                 for width in widths {
@@ -217,6 +221,7 @@ impl Step {
             | Step::TopClasses { .. }
             | Step::Softmax
             | Step::Sign
+            | Step::Relu
             | Step::UnitBlocks { .. } => n_in,
         }
     }
@@ -481,6 +486,7 @@ impl PipelineSpace {
                 },
                 Step::Softmax => StepRecord::Softmax,
                 Step::Sign => StepRecord::Sign,
+                Step::Relu => StepRecord::Relu,
                 Step::UnitBlocks { widths } => StepRecord::UnitBlocks { widths: widths.clone() },
             });
             ViewRecord { input_dim: view.input_dim, steps: steps.collect() }
@@ -565,6 +571,7 @@ impl PipelineSpace {
                     }
                     StepRecord::Softmax => Step::Softmax,
                     StepRecord::Sign => Step::Sign,
+                    StepRecord::Relu => Step::Relu,
                     StepRecord::UnitBlocks { widths } => Step::UnitBlocks { widths },
                 });
             }
@@ -699,6 +706,7 @@ enum StepRecord {
     Kernel { kernel: Kernel, gamma: f32, anchors: String },
     Softmax,
     Sign,
+    Relu,
     UnitBlocks { widths: Vec<usize> },
 }
 
@@ -730,6 +738,7 @@ mod tests {
         assert_eq!(through(kernel(Kernel::Rbf), &[1.0, 2.0])[..2], [1.0, (-2.5f64).exp() as f32]);
         assert_eq!(through(Step::Softmax, &[1000.0, 1000.0, -1000.0]), [0.5, 0.5, 0.0]);
         assert_eq!(through(Step::Sign, &[0.0, -0.1, 3.0]), [1.0, -1.0, 1.0]);
+        assert_eq!(through(Step::Relu, &[0.0, -0.1, 3.0]), [0.0, 0.0, 3.0]);
         assert_eq!(through(Step::UnitBlocks { widths: vec![2, 1] }, &[3.0, 4.0, -7.0]), [0.6, 0.8, -1.0]);
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct Reduced {
     n: usize,
     /// These in the axes, `[n, m_v]` for each view; none when all that is known of them are sums.
     rows: Vec<Mat>,
+    /// What they show, one number for each thing; none when all that is known are sums.
+    groups: Vec<u32>,
     /// Their classes; none when all that is known are sums.
     labels: Option<Labels>,
     classes: Option<ClassMoments>,
@@ -115,8 +117,9 @@ impl ClassMoments {
 }
 
 impl Reduced {
-    /// `rows[v]` are the fitting rows of view `v` in its axes, `labels` their classes where the method asks for them.
-    pub(crate) fn new(bases: Vec<Arc<Basis>>, rows: Vec<Mat>, labels: Option<Labels>) -> Self {
+    /// `rows[v]` are the fitting rows of view `v` in its axes, `groups` what they show, `labels` their classes where the method asks for
+    /// them.
+    pub(crate) fn new(bases: Vec<Arc<Basis>>, rows: Vec<Mat>, groups: Vec<u32>, labels: Option<Labels>) -> Self {
         let (n, n_views) = (rows[0].nrows(), rows.len());
         let scale = 1.0 / (n as f64 - 1.0);
         let between = |v: usize, w: usize| {
@@ -126,7 +129,7 @@ impl Reduced {
         };
         let cross = (0..n_views).map(|v| (v + 1..n_views).map(|w| between(v, w)).collect()).collect();
         let classes = labels.as_ref().map(|labels| ClassMoments::new(labels, &rows));
-        Self { bases, cross, n, rows, labels, classes }
+        Self { bases, cross, n, rows, groups, labels, classes }
     }
 
     /// The same from sums, for methods that ask for no rows.
@@ -149,7 +152,7 @@ impl Reduced {
         let n = bases.len();
         let cross = (0..n).map(|v| (v + 1..n).map(|w| between(v, w)).collect()).collect();
         let classes = moments.classes.as_ref().map(|sums| ClassMoments::of_sums(sums, &bases));
-        Ok(Self { bases, cross, n: moments.n(), rows: Vec::new(), labels: None, classes })
+        Ok(Self { bases, cross, n: moments.n(), rows: Vec::new(), groups: Vec::new(), labels: None, classes })
     }
 
     /// Number of fitting rows.
@@ -178,6 +181,11 @@ impl Reduced {
     /// The fitting rows of a view in the axes its configuration uses, `[n, m]`.
     pub(crate) fn rows(&self, view: usize, config: &ViewConfig) -> MatRef<'_, f64> {
         self.rows[view].subcols(0, self.bases[view].ridge(config).0)
+    }
+
+    /// What each fitting row shows.
+    pub(crate) fn groups(&self) -> &[u32] {
+        &self.groups
     }
 
     /// The classes of the fitting rows; whoever asks is a method that needs them, so they were checked to be there.
@@ -508,7 +516,7 @@ pub(crate) fn solve(method: &dyn Linear, pairs: &Pairs<'_>, run: &Run<'_>) -> Re
     let rows: Vec<Mat> = bases.iter().zip(&pairs.views).map(|(basis, x)| basis.of_training(*x, &train)).collect();
     run.cancel.check()?;
     let labels = pairs.labels.filter(|_| method.needs_labels()).cloned();
-    let reduced = Reduced::new(bases, rows, labels);
+    let reduced = Reduced::new(bases, rows, train.iter().map(|row| pairs.group(*row)).collect(), labels);
     let solution = method.solve(&reduced, &views, run)?;
     run.progress.finish();
     Ok((reduced, solution))

@@ -46,8 +46,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use faer::linalg::matmul::matmul;
-use faer::{Accum, MatRef, Par};
+use faer::{Accum, MatRef};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
@@ -56,7 +55,7 @@ use crate::fit::{FitError, Run};
 use crate::hashing::{self, labelled_indicator, labelled_rows, sign, signs};
 use crate::kernel::Kernel;
 use crate::lbfgs::{Lbfgs, minimise};
-use crate::linalg::{Mat, product};
+use crate::linalg::{Mat, matmul, product};
 use crate::method::MethodConfig;
 use crate::preprocess::{Anchors, KernelConfig, KernelRole, Preprocess, ViewConfig};
 use crate::reduced::{self, Linear, Reduced, Solution};
@@ -248,7 +247,7 @@ impl<'a> Affinity<'a> {
             let (first, rows) = (t * TILE, TILE.min(n - t * TILE));
             let times = |a: MatRef<'_, f64>, b: MatRef<'_, f64>| {
                 let mut out = Mat::zeros(a.nrows(), b.ncols());
-                matmul(out.as_mut(), Accum::Replace, a, b, 1.0, Par::Seq);
+                matmul(out.as_mut(), Accum::Replace, a, b);
                 out
             };
             // [n, rows], so that what belongs to one row lies side by side.
@@ -320,7 +319,7 @@ pub(crate) fn logistic(x: &Mat, bits: &Mat, lambda: f64, until: Lbfgs, run: &Run
         let mut slope = Mat::zeros(m, 1);
         let objective = |w: &[f64], gradient: &mut [f64]| {
             let weights = MatRef::from_column_major_slice(&w[..m], m, 1);
-            matmul(f.as_mut(), Accum::Replace, &scaled, weights, 1.0, Par::Seq);
+            matmul(f.as_mut(), Accum::Replace, scaled.as_ref(), weights);
             let (mut value, mut total) = (0.0, 0.0);
             for (f, b) in f.col_mut(0).iter_mut().zip(&b) {
                 let margin = b * (*f + w[m]);
@@ -330,7 +329,7 @@ pub(crate) fn logistic(x: &Mat, bits: &Mat, lambda: f64, until: Lbfgs, run: &Run
                 *f = -b * if margin >= 0.0 { tail / (1.0 + tail) } else { 1.0 / (1.0 + tail) };
                 total += *f;
             }
-            matmul(slope.as_mut(), Accum::Replace, scaled.transpose(), &f, 1.0, Par::Seq);
+            matmul(slope.as_mut(), Accum::Replace, scaled.transpose(), f.as_ref());
             for j in 0..m {
                 let own = scales[j] * w[j];
                 value += lambda * own * own;

@@ -54,7 +54,7 @@ pub fn plan(task: &Task) -> Vec<Entry> {
         add(from_name("cca"), "", true);
         let pls = PlsConfig { max_components: k + 3, ..PlsConfig::default() };
         add(Recipe::Stated(MethodConfig::Pls(pls)), &format!("{} coordinates", k + 3), true);
-        for name in ["pls", "ridge", "procrustes"] {
+        for name in ["pls", "ridge", "procrustes", "dcca", "infonce", "siglip", "vse", "vse++"] {
             add(from_name(name), "", true);
         }
         if task.labels() {
@@ -89,7 +89,7 @@ pub fn plan(task: &Task) -> Vec<Entry> {
         add(Recipe::Stated(MethodConfig::Scm(stated)), &format!("{k} coordinates, C = 1, {word}"), true);
         add(Recipe::CrossValidated(MethodConfig::Scm(scm)), word, true);
     }
-    for name in ["gmlda", "gmmfa"] {
+    for name in ["gmlda", "gmmfa", "unicl", "dscmr"] {
         add(from_name(name), "", true);
     }
     add(from_name("mvda"), "", false);
@@ -126,7 +126,7 @@ fn codes(task: &Task, bits: usize) -> Vec<(Recipe, &'static str)> {
         (Recipe::Stated(MethodConfig::ScmHash(config)), "")
     };
     let mut all = vec![scm(ScmBits::Sequential), scm(ScmBits::Orthogonal)];
-    all.extend(["cmssh", "dch", "hadamard", "cvh", "imh", "cmfh", "fsh", "cmssh-pairs", "ssh"].map(stated));
+    all.extend(["cmssh", "dch", "hadamard", "cvh", "imh", "cmfh", "fsh", "cmssh-pairs", "ssh", "dcmh", "djsrh"].map(stated));
     all.push(seph(DatabaseCodes::Posterior, "combined posteriors"));
     all.push(seph(DatabaseCodes::Learned, "learned codes"));
     all

@@ -414,9 +414,12 @@ fn measure(args: &ServeArgs, scratch: &Path, ui: &Ui) -> anyhow::Result<Outcome>
     let (quiet, _) = crowd(&server, 8, n, args.k, &questions, &never)?;
     rows.push(row("search", 8, quiet, started.elapsed().as_secs_f64(), None, 0));
     let quiet_p95 = rows[rows.len() - 1].p95_ms;
-    let mut control = Client::connect(server.address)?;
+    // Each on a connection of its own: one that says nothing for long is closed.
+    let control = |method: &str, kind: &str, body: &str| {
+        Client::connect(server.address)?.ask(method, "/api/v1/index", kind, body.as_bytes())
+    };
     let body = serde_json::json!({ "roots": [more] }).to_string();
-    let (status, answer) = control.ask("POST", "/api/v1/index", "application/json", body.as_bytes())?;
+    let (status, answer) = control("POST", "application/json", &body)?;
     if status != 202 {
         bail!("indexing did not begin: {status} {}", String::from_utf8_lossy(&answer));
     }
@@ -424,10 +427,10 @@ fn measure(args: &ServeArgs, scratch: &Path, ui: &Ui) -> anyhow::Result<Outcome>
     let (busy, n_busy) = crowd(&server, 8, n, args.k, &questions, &never)?;
     rows.push(row("search while files are taken in", 8, busy, started.elapsed().as_secs_f64(), None, n_busy));
     let indexing_slows = rows[rows.len() - 1].p95_ms / quiet_p95.max(1e-9);
-    let state: serde_json::Value = serde_json::from_slice(&control.ask("GET", "/api/v1/index", "text/plain", b"")?.1)?;
+    let state: serde_json::Value = serde_json::from_slice(&control("GET", "text/plain", "")?.1)?;
     let n_indexed_meanwhile = state["done"].as_u64().unwrap_or(0);
-    control.ask("DELETE", "/api/v1/index", "text/plain", b"")?;
-    wait_until_idle(&mut control)?;
+    control("DELETE", "text/plain", "")?;
+    wait_until_idle(server.address)?;
 
     let (statuses, survived) = malformed(&server, args.malformed)?;
     let acknowledged = killed_under_load(&mut server, args.k, &questions)?;
@@ -454,7 +457,8 @@ fn measure(args: &ServeArgs, scratch: &Path, ui: &Ui) -> anyhow::Result<Outcome>
     })
 }
 
-fn wait_until_idle(control: &mut Client) -> anyhow::Result<()> {
+fn wait_until_idle(address: SocketAddr) -> anyhow::Result<()> {
+    let mut control = Client::connect(address)?;
     let deadline = Instant::now() + Duration::from_secs(120);
     while Instant::now() < deadline {
         let state: serde_json::Value = serde_json::from_slice(&control.ask("GET", "/api/v1/index", "text/plain", b"")?.1)?;

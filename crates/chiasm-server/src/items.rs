@@ -36,7 +36,8 @@ pub(crate) struct BrowseParams {
     kind: Option<String>,
     /// In which order: id, name, newest, oldest, largest, smallest
     sort: Option<String>,
-    #[param(maximum = 1000000)]
+    /// How many of the first to leave out
+    #[param(maximum = 1000000000)]
     offset: Option<usize>,
     /// How many, 1 to 1000
     #[param(minimum = 1, maximum = 1000)]

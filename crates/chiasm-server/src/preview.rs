@@ -127,8 +127,8 @@ pub(crate) struct FileParams {
 ///
 /// Only kinds that a browser shows without running anything are sent as what they are; all others as an attachment.
 #[utoipa::path(get, path = "/items/{item}/file", tag = "items", params(("item" = i64, Path, description = "Its number"), FileParams), responses(
-    (status = 200, description = "Its bytes", body = String, content_type = "application/octet-stream"),
-    (status = 206, description = "The range that was asked for", body = String, content_type = "application/octet-stream"),
+    (status = 200, description = "Its bytes", body = String, content_type = "*/*"),
+    (status = 206, description = "The range that was asked for", body = String, content_type = "*/*"),
     (status = 416, description = "No such range", body = String, content_type = "application/octet-stream")
 ))]
 pub(crate) async fn file(

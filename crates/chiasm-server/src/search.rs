@@ -118,7 +118,7 @@ pub(crate) enum OneReply {
     Refused(ErrorBody),
 }
 
-/// Answer several questions; one that is refused does not stop the others
+/// Answer several questions; one that the library refuses does not stop the others
 #[utoipa::path(post, path = "/batch", tag = "search", request_body = Batch, responses(
     (status = 200, description = "Answers in the order of the questions", body = BatchReply)
 ))]
@@ -126,6 +126,7 @@ pub(crate) async fn batch(State(app): State<Arc<App>>, In(batch): In<Batch>) -> 
     if batch.searches.len() > MAX_BATCH {
         return Err(ApiError::bad_request(format!("{} searches came, expected at most {MAX_BATCH}", batch.searches.len())));
     }
+    batch.searches.iter().try_for_each(|body| body.check(MAX_K))?;
     let library = app.library()?;
     let mut replies = Vec::with_capacity(batch.searches.len());
     for body in batch.searches {

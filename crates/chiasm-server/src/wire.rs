@@ -227,14 +227,20 @@ impl SearchBody {
         }
     }
 
-    /// The question as the engine takes it; words are embedded, or taken from what was embedded before.
-    pub(crate) fn request(&self, app: &App, library: &Library, max_k: usize) -> Result<SearchRequest, ApiError> {
+    /// Refuses what is out of range whatever the library holds.
+    pub(crate) fn check(&self, max_k: usize) -> Result<(), ApiError> {
         if self.k == 0 || self.k > max_k {
             return Err(ApiError::bad_request(format!("k is {}, expected 1 to {max_k}", self.k)));
         }
         if self.offset > MAX_OFFSET {
             return Err(ApiError::bad_request(format!("offset is {}, expected at most {MAX_OFFSET}", self.offset)));
         }
+        Ok(())
+    }
+
+    /// The question as the engine takes it; words are embedded, or taken from what was embedded before.
+    pub(crate) fn request(&self, app: &App, library: &Library, max_k: usize) -> Result<SearchRequest, ApiError> {
+        self.check(max_k)?;
         let mut space = None;
         let words_alone = !self.lanes.is_empty()
             && self.lanes.iter().all(|lane| [chiasm_engine::LANE_WORDS, chiasm_engine::LANE_NAMES].contains(&lane.as_str()));

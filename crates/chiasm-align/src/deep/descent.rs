@@ -1,0 +1,122 @@
+//! Gradient descent: AdamW with warm-up and a cosine, bounded gradients, and a running mean of the parameters.
+//!
+//! # Reference
+//! I. Loshchilov, F. Hutter, Decoupled Weight Decay Regularization, ICLR 2019, algorithm 2. Checked against torch's `AdamW`
+//! (`reference/align_deep_goldens.py`).
+
+use crate::linalg::Mat;
+
+/// Decay of the mean of gradients, and of their squares.
+const BETAS: (f64, f64) = (0.9, 0.98);
+/// Added to the root of the mean square.
+const EPSILON: f64 = 1e-8;
+/// Share of the steps in which the rate rises from nothing.
+const WARM_UP: f64 = 0.05;
+/// Decay of the running mean of the parameters.
+const MEAN_DECAY: f64 = 0.98;
+
+/// Parameters on their way.
+pub(crate) struct Descent {
+    /// The parameters as they are.
+    pub(crate) now: Vec<Mat>,
+    /// Their running mean, which does better on rows not seen (Polyak and Juditsky, 1992).
+    pub(crate) mean: Vec<Mat>,
+    /// Which of them are held small.
+    decays: Vec<bool>,
+    moments: Vec<(Mat, Mat)>,
+    n_steps: usize,
+    rate: f64,
+    decay: f64,
+    max_norm: f64,
+    of_steps: usize,
+}
+
+/// How fast, and how far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    pub(crate) rate: f64,
+    pub(crate) decay: f64,
+    /// Length of all gradients together at most.
+    pub(crate) max_norm: f64,
+    /// Steps after which the rate would reach 0.
+    pub(crate) of_steps: usize,
+}
+
+impl Descent {
+    pub(crate) fn new(start: Vec<Mat>, decays: Vec<bool>, pace: Pace) -> Descent {
+        let zeros = |p: &Mat| (Mat::zeros(p.nrows(), p.ncols()), Mat::zeros(p.nrows(), p.ncols()));
+        let Pace { rate, decay, max_norm, of_steps } = pace;
+        let moments = start.iter().map(zeros).collect();
+        Descent { mean: start.clone(), now: start, decays, moments, n_steps: 0, rate, decay, max_norm, of_steps }
+    }
+
+    /// The rate of the step of that number, from 0.
+    fn rate_at(&self, step: usize) -> f64 {
+        let of = self.of_steps.max(1) as f64;
+        let warm = (of * WARM_UP).ceil().max(1.0);
+        let at = step as f64;
+        if at < warm {
+            return self.rate * (at + 1.0) / warm;
+        }
+        let done = ((at - warm) / (of - warm).max(1.0)).min(1.0);
+        self.rate * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+    }
+
+    /// One step against the gradients.
+    pub(crate) fn step(&mut self, gradients: &[Mat]) {
+        self.step_at(self.rate_at(self.n_steps), gradients);
+    }
+
+    /// The same at a rate of one's own.
+    pub(crate) fn step_at(&mut self, rate: f64, gradients: &[Mat]) {
+        self.n_steps += 1;
+        let t = self.n_steps as i32;
+        let squares = |g: &Mat| (0..g.ncols()).map(|j| g.col(j).iter().map(|v| v * v).sum::<f64>()).sum::<f64>();
+        let norm = gradients.iter().map(squares).sum::<f64>().sqrt();
+        let scale = if norm > self.max_norm { self.max_norm / norm } else { 1.0 };
+        let corrections = (1.0 - BETAS.0.powi(t), 1.0 - BETAS.1.powi(t));
+        // The first steps leave the start behind, which says nothing of where the way leads.
+        let mean_decay = MEAN_DECAY.min(f64::from(t) / f64::from(t + 9));
+        for (at, gradient) in gradients.iter().enumerate() {
+            let pace = Step {
+                rate,
+                shrink: if self.decays[at] { 1.0 - rate * self.decay } else { 1.0 },
+                scale,
+                corrections,
+                mean_decay,
+            };
+            let (first, second) = &mut self.moments[at];
+            let (now, mean) = (&mut self.now[at], &mut self.mean[at]);
+            for j in 0..gradient.ncols() {
+                let moments = (first.col_as_slice_mut(j), second.col_as_slice_mut(j));
+                pace.take(gradient.col_as_slice(j), moments, now.col_as_slice_mut(j), mean.col_as_slice_mut(j));
+            }
+        }
+    }
+}
+
+/// One step of one parameter.
+struct Step {
+    rate: f64,
+    /// What decay leaves of the parameter.
+    shrink: f64,
+    /// What the bound leaves of the gradient.
+    scale: f64,
+    /// What the moments lack since they began at 0.
+    corrections: (f64, f64),
+    mean_decay: f64,
+}
+
+impl Step {
+    fn take(&self, gradient: &[f64], moments: (&mut [f64], &mut [f64]), now: &mut [f64], mean: &mut [f64]) {
+        let of_all = gradient.iter().zip(moments.0).zip(moments.1).zip(now).zip(mean);
+        for ((((g, m), v), p), average) in of_all {
+            let g = g * self.scale;
+            *m = BETAS.0 * *m + (1.0 - BETAS.0) * g;
+            *v = BETAS.1 * *v + (1.0 - BETAS.1) * g * g;
+            let step = (*m / self.corrections.0) / ((*v / self.corrections.1).sqrt() + EPSILON);
+            *p = *p * self.shrink - self.rate * step;
+            *average = self.mean_decay * *average + (1.0 - self.mean_decay) * *p;
+        }
+    }
+}

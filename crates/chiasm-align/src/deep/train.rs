@@ -1,0 +1,342 @@
+//! The loop: batches, epochs, how long, and what the towers are as a space.
+
+use std::collections::BTreeMap;
+
+use chiasm_core::Labels;
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use super::descent::{Descent, Pace};
+use super::tower::{self, Dropout, Tower};
+use super::unit::UnitRows;
+use super::{Batch, Objective, TowerConfig};
+use crate::fit::{FitError, Run};
+use crate::linalg::{self, Mat, product};
+use crate::pipeline::Step;
+use crate::preprocess::ViewConfig;
+use crate::reduced::{Reduced, Solution, pick_rows};
+
+/// Fewer groups than these, and none are set aside.
+const MIN_GROUPS: usize = 100;
+/// One group of so many is set aside.
+const SET_ASIDE: usize = 7;
+/// Groups that are to be looked for, over all parts set aside: on fewer, chance decides.
+const LOOKED_FOR: usize = 100;
+/// Epochs without a better one after which it is known how long.
+const PATIENCE: usize = 8;
+/// Length of all gradients together at most.
+const MAX_NORM: f64 = 2.0;
+
+/// All that is learned from.
+struct Set<'a> {
+    /// Rows in their axes, `[n, m_v]`.
+    rows: [Mat; 2],
+    /// By what they are multiplied before they go in.
+    whitening: [Vec<f64>; 2],
+    groups: &'a [u32],
+    labels: Option<&'a Labels>,
+}
+
+impl Set<'_> {
+    /// Some rows as they go in.
+    fn inputs(&self, view: usize, rows: &[usize]) -> Mat {
+        let mut x = pick_rows(&self.rows[view], rows);
+        linalg::scale_cols(&mut x, &self.whitening[view]);
+        x
+    }
+
+    /// By classes a row that has none is an answer to the rows of its group alone.
+    fn related(&self, a: usize, b: usize) -> bool {
+        match self.labels {
+            Some(labels) if !labels.of(a).is_empty() => labels.of(a).iter().any(|class| labels.of(b).contains(class)),
+            _ => self.groups[a] == self.groups[b],
+        }
+    }
+
+    fn batch(&self, rows: &[usize], done: f64) -> Batch {
+        let related = rows.iter().flat_map(|a| rows.iter().map(|b| self.related(*a, *b))).collect();
+        let inputs = [0, 1].map(|v| pick_rows(&self.rows[v], rows));
+        Batch { inputs, related, labels: self.labels.map(|labels| labels.pick(rows)), done }
+    }
+}
+
+/// Trains the towers and gives them as a solution.
+pub(super) fn solve<O: Objective>(
+    config: &TowerConfig,
+    objective: &O,
+    reduced: &Reduced,
+    views: &[ViewConfig],
+    run: &Run<'_>,
+) -> Result<Solution, FitError> {
+    let [w0, w1] = <[Vec<f64>; 2]>::try_from(reduced.whitening(views)).expect("two views were checked");
+    let set = Set {
+        rows: [0, 1].map(|v| reduced.rows(v, &views[v]).to_owned()),
+        whitening: [w0, w1],
+        groups: reduced.groups(),
+        labels: objective.needs_labels().then(|| reduced.labels()),
+    };
+    let all: Vec<usize> = (0..reduced.n()).collect();
+    let parts = set_aside(&set, run.seed);
+    let n_epochs = if parts.is_empty() {
+        config.max_epochs
+    } else {
+        run.progress.start("training, to see how long", Some(config.max_epochs as u64));
+        best_epoch(config, objective, &set, &parts, run)?
+    };
+    run.progress.start("training", Some(n_epochs as u64));
+    let mut trainer = Trainer::new(config, objective, &set, &all, run.seed)?;
+    for _ in 0..n_epochs {
+        trainer.epoch(run)?;
+        run.progress.advance(1);
+    }
+    let towers = trainer.towers();
+    let outputs = [0, 1].map(|v| towers[v].forward(set.inputs(v, &all), None).y);
+    let after = objective.finish([&outputs[0], &outputs[1]])?;
+    let (mut weights, mut offsets, mut tail) = (Vec::new(), Vec::new(), Vec::new());
+    for (v, tower) in towers.iter().enumerate() {
+        let (first, added, mut steps) = tower.steps(&set.whitening[v], after.as_ref().map(|after| &after[v]));
+        steps.extend(objective.tail());
+        weights.push(first);
+        offsets.push(added);
+        tail.push(steps);
+    }
+    Ok(Solution { tail, ..Solution::meaningful(weights, offsets) })
+}
+
+/// Rows to learn from, and others to see by how long.
+struct Part {
+    learn: Vec<usize>,
+    aside: Vec<usize>,
+}
+
+/// Parts that set aside a seventh of the groups each, whole and each another, as many as it takes to look for enough of them; none where there
+/// are few.
+fn set_aside(set: &Set<'_>, seed: u64) -> Vec<Part> {
+    let mut groups: Vec<u32> = set.groups.to_vec();
+    groups.sort_unstable();
+    groups.dedup();
+    if groups.len() < MIN_GROUPS {
+        return Vec::new();
+    }
+    groups.shuffle(&mut ChaCha8Rng::seed_from_u64(seed ^ 0x5E7));
+    let of_part = groups.len() / SET_ASIDE;
+    let n_parts = LOOKED_FOR.div_ceil(of_part).min(SET_ASIDE);
+    let part = |groups: &[u32]| {
+        let mut groups = groups.to_vec();
+        groups.sort_unstable();
+        let (learn, aside) = (0..set.groups.len()).partition(|row| groups.binary_search(&set.groups[*row]).is_err());
+        Part { learn, aside }
+    };
+    groups.chunks(of_part).take(n_parts).map(part).collect()
+}
+
+/// The epoch after which rows not learned from are found best, 0 for the start.
+fn best_epoch<O: Objective>(
+    config: &TowerConfig,
+    objective: &O,
+    set: &Set<'_>,
+    parts: &[Part],
+    run: &Run<'_>,
+) -> Result<usize, FitError> {
+    let begin = |part: &Part| Trainer::new(config, objective, set, &part.learn, run.seed);
+    let mut trainers = parts.iter().map(begin).collect::<Result<Vec<_>, FitError>>()?;
+    let figure = |trainers: &[Trainer<'_, O>]| -> Result<f64, FitError> {
+        let of = trainers.iter().zip(parts).map(|(trainer, part)| trainer.figure(&part.aside));
+        of.sum()
+    };
+    let mut best = (figure(&trainers)?, 0);
+    for epoch in 1..=config.max_epochs {
+        for trainer in &mut trainers {
+            trainer.epoch(run)?;
+        }
+        run.progress.advance(1);
+        let figure = figure(&trainers)?;
+        if figure > best.0 {
+            best = (figure, epoch);
+        }
+        if epoch - best.1 >= PATIENCE {
+            break;
+        }
+    }
+    Ok(best.1)
+}
+
+/// Towers on their way.
+struct Trainer<'a, O> {
+    config: &'a TowerConfig,
+    objective: &'a O,
+    set: &'a Set<'a>,
+    rows: Vec<usize>,
+    batch: usize,
+    descent: Descent,
+    n_epochs: usize,
+    rng: ChaCha8Rng,
+}
+
+impl<'a, O: Objective> Trainer<'a, O> {
+    fn new(config: &'a TowerConfig, objective: &'a O, set: &'a Set<'a>, rows: &[usize], seed: u64) -> Result<Self, FitError> {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let inputs = [0, 1].map(|v| set.inputs(v, rows));
+        let dim = n_outputs(config, objective, &inputs);
+        let starts = canonical_start(dim, config.correlation_power, &inputs, &mut rng)?;
+        // More units than rows would learn the rows by heart.
+        let n_hidden = config.hidden.min(rows.len());
+        let mut parameters = Vec::new();
+        for (straight, x) in starts.into_iter().zip(&inputs) {
+            let squares: f64 = (0..x.ncols()).map(|j| x.col(j).iter().map(|v| v * v).sum::<f64>()).sum();
+            parameters.extend(Tower::new(straight, n_hidden, squares / rows.len() as f64, &mut rng).parameters);
+        }
+        let of_tower = parameters.len() / 2;
+        let decays = (0..2 * of_tower).map(|at| Tower::decays(at % of_tower));
+        let own = objective.own(dim, set.labels.map_or(0, Labels::n_classes));
+        let decays = decays.chain(own.iter().map(|_| false)).collect();
+        parameters.extend(own);
+        let batch = objective.batch(config, dim).min(rows.len());
+        let pace = Pace {
+            rate: config.learning_rate,
+            decay: config.weight_decay,
+            max_norm: MAX_NORM,
+            of_steps: config.max_epochs * rows.len().div_ceil(batch),
+        };
+        let descent = Descent::new(parameters, decays, pace);
+        Ok(Trainer { config, objective, set, rows: rows.to_vec(), batch, descent, n_epochs: 0, rng })
+    }
+
+    /// The towers as their running means.
+    fn towers(&self) -> [Tower; 2] {
+        towers(&self.descent.mean)
+    }
+
+    /// Once over all rows.
+    fn epoch(&mut self, run: &Run<'_>) -> Result<(), FitError> {
+        let order = self.order();
+        for rows in order {
+            run.cancel.check()?;
+            let [first, second] = towers(&self.descent.now);
+            let mut passed = Vec::with_capacity(2);
+            for (v, tower) in [&first, &second].into_iter().enumerate() {
+                let (input, hidden) = (self.config.input_dropout, self.config.dropout);
+                let dropout = Dropout { input, hidden, rng: &mut self.rng };
+                passed.push(tower.forward(self.set.inputs(v, &rows), Some(dropout)));
+            }
+            let batch = self.set.batch(&rows, self.n_epochs as f64 / self.config.max_epochs.max(1) as f64);
+            let n_towers = 2 * first.parameters.len();
+            let loss = self.objective.loss([&passed[0].y, &passed[1].y], &self.descent.now[n_towers..], &batch)?;
+            let mut gradients = first.backward(&passed[0], &loss.outputs[0]);
+            gradients.extend(second.backward(&passed[1], &loss.outputs[1]));
+            gradients.extend(loss.own);
+            if !loss.value.is_finite() {
+                return Err(FitError::Numeric { what: "training (the loss is no number; a lower learning rate may help)" });
+            }
+            self.descent.step(&gradients);
+            self.objective.bound(&mut self.descent.now[n_towers..]);
+        }
+        self.n_epochs += 1;
+        Ok(())
+    }
+
+    /// The batches of an epoch.
+    fn order(&mut self) -> Vec<Vec<usize>> {
+        let mut rounds: Vec<Vec<usize>> = vec![Vec::new()];
+        if self.set.labels.is_some() {
+            rounds[0].clone_from(&self.rows);
+        } else {
+            let mut of_group: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
+            self.rows.iter().for_each(|row| of_group.entry(self.set.groups[*row]).or_default().push(*row));
+            for mut rows in of_group.into_values() {
+                rows.shuffle(&mut self.rng);
+                for (round, row) in rows.into_iter().enumerate() {
+                    if round == rounds.len() {
+                        rounds.push(Vec::new());
+                    }
+                    rounds[round].push(row);
+                }
+            }
+        }
+        let mut batches = Vec::new();
+        for mut rows in rounds {
+            rows.shuffle(&mut self.rng);
+            // As equal as they can be: a batch of a few rows would teach little, and that wrongly.
+            let n_batches = rows.len().div_ceil(self.batch).max(1);
+            let size = rows.len().div_ceil(n_batches);
+            batches.extend(rows.chunks(size.max(1)).filter(|rows| rows.len() > 1).map(<[usize]>::to_vec));
+        }
+        batches.shuffle(&mut self.rng);
+        batches
+    }
+
+    /// How well rows that were set aside find one another, 0 to 1.
+    fn figure(&self, aside: &[usize]) -> Result<f64, FitError> {
+        let towers = self.towers();
+        let outputs = |rows: &[usize]| [0, 1].map(|v| towers[v].forward(self.set.inputs(v, rows), None).y);
+        let after = {
+            let [a, b] = outputs(&self.rows);
+            self.objective.finish([&a, &b])?
+        };
+        let mut y = outputs(aside);
+        if let Some(after) = after {
+            y.iter_mut().zip(&after).for_each(|(y, after)| *y = after.apply(y));
+        }
+        let y = y.map(|y| {
+            let binary = self.objective.tail().contains(&Step::Sign);
+            UnitRows::new(&if binary { crate::hashing::signs(y.as_ref()) } else { y }).u
+        });
+        Ok((found(self.set, aside, &y[0], &y[1]) + found(self.set, aside, &y[1], &y[0])) / 2.0)
+    }
+}
+
+/// Mean reciprocal rank of the first right answer, or mean average precision by classes; the gallery is one row of each group.
+fn found(set: &Set<'_>, rows: &[usize], queries: &Mat, gallery: &Mat) -> f64 {
+    let mut seen = std::collections::BTreeSet::new();
+    let things: Vec<usize> = (0..rows.len()).filter(|i| set.labels.is_some() || seen.insert(set.groups[rows[*i]])).collect();
+    let scores = product(queries.as_ref(), pick_rows(gallery, &things).transpose());
+    let (mut sum, mut n) = (0.0, 0);
+    for i in 0..rows.len() {
+        let mut order: Vec<usize> = (0..things.len()).collect();
+        order.sort_by(|a, b| scores[(i, *b)].total_cmp(&scores[(i, *a)]).then(a.cmp(b)));
+        let right = |at: &usize| set.related(rows[i], rows[things[*at]]);
+        let (mut n_right, mut precision) = (0, 0.0);
+        for (rank, _) in order.iter().enumerate().filter(|(_, at)| right(at)) {
+            n_right += 1;
+            precision += f64::from(n_right) / (rank + 1) as f64;
+            if set.labels.is_none() {
+                break;
+            }
+        }
+        if n_right > 0 {
+            (sum, n) = (sum + precision / f64::from(n_right), n + 1);
+        }
+    }
+    if n == 0 { 0.0 } else { sum / f64::from(n) }
+}
+
+fn towers(parameters: &[Mat]) -> [Tower; 2] {
+    let (first, rest) = parameters.split_at(5);
+    [Tower { parameters: first.to_vec() }, Tower { parameters: rest[..5].to_vec() }]
+}
+
+/// Outputs of a tower: bits as many as are asked for, coordinates no more than twice what a linear map could give.
+fn n_outputs<O: Objective>(config: &TowerConfig, objective: &O, x: &[Mat; 2]) -> usize {
+    let binary = objective.tail().contains(&Step::Sign);
+    if binary { config.dim } else { config.dim.min(2 * x[0].ncols().min(x[1].ncols())) }
+}
+
+/// The canonical directions of whitened rows, weighted, `[m, dim]` for each view; where there are fewer than coordinates, the rest are drawn.
+fn canonical_start(dim: usize, power: f64, x: &[Mat; 2], rng: &mut ChaCha8Rng) -> Result<[Mat; 2], FitError> {
+    let mut t = product(x[0].transpose(), x[1].as_ref());
+    let divisor = (x[0].nrows() as f64 - 1.0).max(1.0);
+    linalg::scale_rows(&mut t, &vec![1.0 / divisor; x[0].ncols()]);
+    let (a, correlations, b) = linalg::leading_svd(t.as_ref())?;
+    let k = correlations.iter().take(dim).take_while(|c| **c > 1e-9).count();
+    let factors: Vec<f64> = correlations[..k].iter().map(|c| c.min(1.0).powf(power)).collect();
+    let start = |directions: &Mat, rng: &mut ChaCha8Rng| {
+        let drawn = tower::normal(directions.nrows(), dim, 1.0 / (directions.nrows() as f64).sqrt(), rng);
+        let weak = factors.last().copied().unwrap_or(1.0);
+        Mat::from_fn(directions.nrows(), dim, |i, j| match factors.get(j) {
+            Some(factor) => directions[(i, j)] * factor,
+            None => weak * drawn[(i, j)],
+        })
+    };
+    Ok([start(&a, rng), start(&b, rng)])
+}
