@@ -112,8 +112,9 @@ impl Objective for Dcca {
         Ok(Loss { value: -values.iter().sum::<f64>(), outputs, own: Vec::new() })
     }
 
-    fn finish(&self, y: [&Mat; 2]) -> Result<Option<[Affine; 2]>, FitError> {
-        let (a, b) = (self.centred(y[0])?, self.centred(y[1])?);
+    fn finish(&self, outputs: &dyn Fn() -> [Mat; 2]) -> Result<Option<[Affine; 2]>, FitError> {
+        let y = outputs();
+        let (a, b) = (self.centred(&y[0])?, self.centred(&y[1])?);
         let mut cross = product(a.h.transpose(), b.h.as_ref());
         linalg::scale_rows(&mut cross, &vec![1.0 / (a.h.nrows() as f64 - 1.0); a.h.ncols()]);
         let t = product(product(a.root.transpose(), cross.as_ref()).as_ref(), b.root.as_ref());

@@ -27,7 +27,6 @@ use crate::fit::FitError;
 use crate::hashing::sign;
 use crate::linalg::{Mat, product};
 use crate::method::MethodConfig;
-use crate::pipeline::Step;
 use crate::reduced::at_least_zero;
 
 /// Deep cross-modal hashing.
@@ -94,8 +93,8 @@ impl Objective for Dcmh {
         Ok(Loss { value, outputs, own: Vec::new() })
     }
 
-    fn tail(&self) -> Vec<Step> {
-        vec![Step::Sign, Step::Unit]
+    fn is_binary(&self) -> bool {
+        true
     }
 
     fn parameters(&self) -> Vec<(String, String)> {

@@ -26,7 +26,6 @@ use super::{Batch, DeepConfig, Loss, Objective, TowerConfig};
 use crate::fit::FitError;
 use crate::linalg::{self, Mat, product};
 use crate::method::MethodConfig;
-use crate::pipeline::Step;
 use crate::reduced::at_least_zero;
 
 /// By how much the tanh is sharper in the end than at the start.
@@ -122,8 +121,8 @@ impl Objective for Djsrh {
         Ok(Loss { value, outputs, own: Vec::new() })
     }
 
-    fn tail(&self) -> Vec<Step> {
-        vec![Step::Sign, Step::Unit]
+    fn is_binary(&self) -> bool {
+        true
     }
 
     fn parameters(&self) -> Vec<(String, String)> {

@@ -172,16 +172,20 @@ pub(crate) trait Objective: Clone + PartialEq + std::fmt::Debug + Sync {
     /// # Errors
     /// [`FitError::Numeric`].
     fn loss(&self, y: [&Mat; 2], own: &[Mat], batch: &Batch) -> Result<Loss, FitError>;
-    /// What each view's outputs go through, learned from all of them in the end.
+    /// What each view's outputs go through, learned from all of them in the end; `outputs` makes them, for whoever asks.
     ///
     /// # Errors
     /// [`FitError::Numeric`].
-    fn finish(&self, _y: [&Mat; 2]) -> Result<Option<[Affine; 2]>, FitError> {
+    fn finish(&self, _outputs: &dyn Fn() -> [Mat; 2]) -> Result<Option<[Affine; 2]>, FitError> {
         Ok(None)
+    }
+    /// Whether the signs of the outputs are the code of a row.
+    fn is_binary(&self) -> bool {
+        false
     }
     /// What is done to the outputs last.
     fn tail(&self) -> Vec<Step> {
-        vec![Step::Unit]
+        if self.is_binary() { vec![Step::Sign, Step::Unit] } else { vec![Step::Unit] }
     }
     /// Hyper-parameters by name, for reports.
     fn parameters(&self) -> Vec<(String, String)>;

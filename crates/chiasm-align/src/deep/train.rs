@@ -13,7 +13,6 @@ use super::unit::UnitRows;
 use super::{Batch, Objective, TowerConfig};
 use crate::fit::{FitError, Run};
 use crate::linalg::{self, Mat, product};
-use crate::pipeline::Step;
 use crate::preprocess::ViewConfig;
 use crate::reduced::{Reduced, Solution, pick_rows};
 
@@ -23,6 +22,8 @@ const MIN_GROUPS: usize = 100;
 const SET_ASIDE: usize = 7;
 /// Groups that are to be looked for, over all parts set aside: on fewer, chance decides.
 const LOOKED_FOR: usize = 100;
+/// Groups of a part at most: each is compared with all others after every epoch.
+const MOST_LOOKED_FOR: usize = 1_000;
 /// Epochs without a better one after which it is known how long.
 const PATIENCE: usize = 8;
 /// Length of all gradients together at most.
@@ -91,8 +92,7 @@ pub(super) fn solve<O: Objective>(
         run.progress.advance(1);
     }
     let towers = trainer.towers();
-    let outputs = [0, 1].map(|v| towers[v].forward(set.inputs(v, &all), None).y);
-    let after = objective.finish([&outputs[0], &outputs[1]])?;
+    let after = objective.finish(&|| outputs(&towers, &set, &all))?;
     let (mut weights, mut offsets, mut tail) = (Vec::new(), Vec::new(), Vec::new());
     for (v, tower) in towers.iter().enumerate() {
         let (first, added, mut steps) = tower.steps(&set.whitening[v], after.as_ref().map(|after| &after[v]));
@@ -120,7 +120,7 @@ fn set_aside(set: &Set<'_>, seed: u64) -> Vec<Part> {
         return Vec::new();
     }
     groups.shuffle(&mut ChaCha8Rng::seed_from_u64(seed ^ 0x5E7));
-    let of_part = groups.len() / SET_ASIDE;
+    let of_part = (groups.len() / SET_ASIDE).min(MOST_LOOKED_FOR);
     let n_parts = LOOKED_FOR.div_ceil(of_part).min(SET_ASIDE);
     let part = |groups: &[u32]| {
         let mut groups = groups.to_vec();
@@ -187,8 +187,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
             let squares: f64 = (0..x.ncols()).map(|j| x.col(j).iter().map(|v| v * v).sum::<f64>()).sum();
             parameters.extend(Tower::new(straight, n_hidden, squares / rows.len() as f64, &mut rng).parameters);
         }
-        let of_tower = parameters.len() / 2;
-        let decays = (0..2 * of_tower).map(|at| Tower::decays(at % of_tower));
+        let decays = (0..parameters.len()).map(|at| Tower::decays(at % tower::N_PARAMETERS));
         let own = objective.own(dim, set.labels.map_or(0, Labels::n_classes));
         let decays = decays.chain(own.iter().map(|_| false)).collect();
         parameters.extend(own);
@@ -221,7 +220,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
                 passed.push(tower.forward(self.set.inputs(v, &rows), Some(dropout)));
             }
             let batch = self.set.batch(&rows, self.n_epochs as f64 / self.config.max_epochs.max(1) as f64);
-            let n_towers = 2 * first.parameters.len();
+            let n_towers = 2 * tower::N_PARAMETERS;
             let loss = self.objective.loss([&passed[0].y, &passed[1].y], &self.descent.now[n_towers..], &batch)?;
             let mut gradients = first.backward(&passed[0], &loss.outputs[0]);
             gradients.extend(second.backward(&passed[1], &loss.outputs[1]));
@@ -269,21 +268,19 @@ impl<'a, O: Objective> Trainer<'a, O> {
     /// How well rows that were set aside find one another, 0 to 1.
     fn figure(&self, aside: &[usize]) -> Result<f64, FitError> {
         let towers = self.towers();
-        let outputs = |rows: &[usize]| [0, 1].map(|v| towers[v].forward(self.set.inputs(v, rows), None).y);
-        let after = {
-            let [a, b] = outputs(&self.rows);
-            self.objective.finish([&a, &b])?
-        };
-        let mut y = outputs(aside);
+        let after = self.objective.finish(&|| outputs(&towers, self.set, &self.rows))?;
+        let mut y = outputs(&towers, self.set, aside);
         if let Some(after) = after {
             y.iter_mut().zip(&after).for_each(|(y, after)| *y = after.apply(y));
         }
-        let y = y.map(|y| {
-            let binary = self.objective.tail().contains(&Step::Sign);
-            UnitRows::new(&if binary { crate::hashing::signs(y.as_ref()) } else { y }).u
-        });
+        let y = y.map(|y| UnitRows::new(&if self.objective.is_binary() { crate::hashing::signs(y.as_ref()) } else { y }).u);
         Ok((found(self.set, aside, &y[0], &y[1]) + found(self.set, aside, &y[1], &y[0])) / 2.0)
     }
+}
+
+/// What the towers make of some rows.
+fn outputs(towers: &[Tower; 2], set: &Set<'_>, rows: &[usize]) -> [Mat; 2] {
+    [0, 1].map(|v| towers[v].forward(set.inputs(v, rows), None).y)
 }
 
 /// Mean reciprocal rank of the first right answer, or mean average precision by classes; the gallery is one row of each group.
@@ -312,14 +309,13 @@ fn found(set: &Set<'_>, rows: &[usize], queries: &Mat, gallery: &Mat) -> f64 {
 }
 
 fn towers(parameters: &[Mat]) -> [Tower; 2] {
-    let (first, rest) = parameters.split_at(5);
-    [Tower { parameters: first.to_vec() }, Tower { parameters: rest[..5].to_vec() }]
+    let of = |v: usize| parameters[v * tower::N_PARAMETERS..(v + 1) * tower::N_PARAMETERS].to_vec();
+    [0, 1].map(|v| Tower { parameters: of(v) })
 }
 
 /// Outputs of a tower: bits as many as are asked for, coordinates no more than twice what a linear map could give.
 fn n_outputs<O: Objective>(config: &TowerConfig, objective: &O, x: &[Mat; 2]) -> usize {
-    let binary = objective.tail().contains(&Step::Sign);
-    if binary { config.dim } else { config.dim.min(2 * x[0].ncols().min(x[1].ncols())) }
+    if objective.is_binary() { config.dim } else { config.dim.min(2 * x[0].ncols().min(x[1].ncols())) }
 }
 
 /// The canonical directions of whitened rows, weighted, `[m, dim]` for each view; where there are fewer than coordinates, the rest are drawn.

@@ -213,7 +213,8 @@ fn a_space_projects_as_its_solution_does() {
         for v in 0..2 {
             let z = in_axes(&reduced, v, new.view(v));
             let z = product(z.subcols(0, solution.weights[v].nrows()), solution.weights[v].as_ref());
-            let mut z = solution.finish(v, &z, space.dim(), method.correlation_power());
+            let k = solution.kept(method.max_components());
+            let mut z = solution.finish(v, &z, k, method.correlation_power());
             if solution.tail.is_empty() {
                 let lengths: Vec<f64> = (0..z.nrows()).map(|i| 1.0 / z.row(i).norm_l2()).collect();
                 linalg::scale_rows(&mut z, &lengths);

@@ -1,0 +1,56 @@
+//! What towers learn that no linear map can: views that hang together without correlating.
+
+#![allow(clippy::print_stdout, reason = "a test says what it measured")]
+
+use chiasm_align::{Direction, MethodConfig, Pairs, Run, evaluate};
+use chiasm_core::{Cancel, MatrixView, NoProgress};
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const N_FIT: usize = 2_000;
+const N_TRIED: usize = 300;
+
+/// `[n, 10]` numbers that mix three hidden ones, and `[n, 6]` their squares and products: of the same numbers, and uncorrelated.
+fn views(seed: u64, n: usize) -> [Vec<f32>; 2] {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let mut number = || rng.random_range(-1.0_f32..1.0);
+    let mix: Vec<f32> = (0..30).map(|_| number()).collect();
+    let (mut x, mut y) = (Vec::new(), Vec::new());
+    for _ in 0..n {
+        let z: [f32; 3] = std::array::from_fn(|_| number());
+        x.extend((0..10).map(|j| (0..3).map(|i| z[i] * mix[3 * j + i]).sum::<f32>() + 0.02 * number()));
+        for i in 0..3 {
+            y.extend((i..3).map(|j| z[i] * z[j] + 0.02 * number()));
+        }
+    }
+    [x, y]
+}
+
+fn pairs(views: &[Vec<f32>; 2]) -> Pairs<'_> {
+    Pairs::new(views.iter().zip([10, 6]).map(|(data, dim)| MatrixView::new(data, dim).unwrap()).collect())
+}
+
+#[test]
+fn learned_towers_find_what_does_not_correlate() {
+    let [x, y] = views(1, N_FIT + N_TRIED);
+    let rows = |from: usize, to: usize| {
+        let view = |data: &[f32], dim: usize| -> Vec<f32> { data[from * dim..to * dim].to_vec() };
+        [view(&x, 10), view(&y, 6)]
+    };
+    let (fitted, tried) = (rows(0, N_FIT), rows(N_FIT, N_FIT + N_TRIED));
+    let (fitted, tried) = (pairs(&fitted), pairs(&tried));
+    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
+    let r10 = |name: &str| -> f64 {
+        let space = MethodConfig::from_name(name).unwrap().fit(&fitted, &run).unwrap();
+        let of = |d: &Direction| d.r10;
+        evaluate(&space, &tried).unwrap().directions.iter().map(of).sum::<f64>() / 2.0
+    };
+    let linear = r10("cca");
+    // Chance is .033.
+    assert!(linear < 0.1, "cca {linear}");
+    for name in ["infonce", "siglip", "vse", "dcca"] {
+        let learned = r10(name);
+        println!("{name} {learned:.3}, cca {linear:.3}");
+        assert!(learned > 0.4, "{name} {learned}, cca {linear}");
+    }
+}
