@@ -30,7 +30,7 @@
 //! let pairs = Pairs::new(vec![MatrixView::new(&x, 1)?, MatrixView::new(&y, 1)?]);
 //! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
 //! let space = MethodConfig::from_name("infonce")?.fit(&pairs, &run)?;
-//! assert_eq!(space.view_dims(), [1, 1]);
+//! assert_eq!((space.about().method.as_str(), space.n_bits()), ("infonce", None));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
