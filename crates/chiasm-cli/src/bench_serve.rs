@@ -428,7 +428,8 @@ fn measure(args: &ServeArgs, scratch: &Path, ui: &Ui) -> anyhow::Result<Outcome>
     rows.push(row("search while files are taken in", 8, busy, started.elapsed().as_secs_f64(), None, n_busy));
     let indexing_slows = rows[rows.len() - 1].p95_ms / quiet_p95.max(1e-9);
     let state: serde_json::Value = serde_json::from_slice(&control("GET", "text/plain", "")?.1)?;
-    let n_indexed_meanwhile = state["done"].as_u64().unwrap_or(0);
+    // Once it is done, `done` is of its last stage, which is over the whole library.
+    let n_indexed_meanwhile = state["report"]["n_new"].as_u64().or_else(|| state["done"].as_u64()).unwrap_or(0);
     control("DELETE", "text/plain", "")?;
     wait_until_idle(server.address)?;
 
