@@ -35,7 +35,7 @@
 //! ```
 
 use super::unit::{UnitRows, log_softmax};
-use super::{Batch, DeepConfig, Loss, Objective, TowerConfig};
+use super::{Batch, DeepConfig, Loss, Objective};
 use crate::fit::FitError;
 use crate::hashing::above_zero;
 use crate::linalg::{Mat, product};
@@ -67,10 +67,6 @@ impl Default for InfoNce {
 impl Objective for InfoNce {
     fn name(&self) -> &'static str {
         if self.by_class { "unicl" } else { "infonce" }
-    }
-
-    fn towers() -> TowerConfig {
-        TowerConfig::default()
     }
 
     fn needs_labels(&self) -> bool {
