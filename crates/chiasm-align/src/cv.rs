@@ -244,7 +244,11 @@ pub(crate) fn search(start: MethodConfig, pairs: &Pairs<'_>, folds: usize, run: 
                 // What the towers reach is told of the towers alone.
                 table.tried.clear();
                 if let MethodConfig::Cca(found) = linear {
-                    (towers.views, towers.correlation_power) = (found.views, found.correlation_power);
+                    towers.views = found.views;
+                    // Codes and what is correlated in the end begin unweighted.
+                    if towers.correlation_power > 0.0 {
+                        towers.correlation_power = found.correlation_power;
+                    }
                 }
             }
             for _round in 0..2 {
