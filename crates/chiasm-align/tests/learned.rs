@@ -2,6 +2,8 @@
 
 #![allow(clippy::print_stdout, reason = "a test says what it measured")]
 
+use chiasm_align::deep::TowerConfig;
+use chiasm_align::deep::triplet::{Triplet, TripletConfig};
 use chiasm_align::{Direction, MethodConfig, Pairs, Run, evaluate};
 use chiasm_core::{Cancel, MatrixView, NoProgress};
 use rand::{RngExt, SeedableRng};
@@ -53,4 +55,22 @@ fn learned_towers_find_what_does_not_correlate() {
         println!("{name} {learned:.3}, cca {linear:.3}");
         assert!(learned > 0.4, "{name} {learned}, cca {linear}");
     }
+}
+
+#[test]
+fn what_no_tower_can_be_is_an_error() {
+    let views = views(1, 20);
+    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
+    let refused = |towers: TowerConfig, margin: f64| {
+        let objective = Triplet { margin, ..Triplet::default() };
+        let config = TripletConfig { towers, objective };
+        MethodConfig::Triplet(config).fit(&pairs(&views), &run).unwrap_err().to_string()
+    };
+    let good = TowerConfig::default();
+    assert_eq!(refused(TowerConfig { dropout: 1.0, ..good.clone() }, 0.2), "dropout is 1: a share of at least 0 and below 1");
+    let batch = refused(TowerConfig { batch: 1, ..good.clone() }, 0.2);
+    assert_eq!(batch, "batch is 1: at least two pairs, for one has nothing to be told from");
+    assert!(refused(TowerConfig { hidden: 0, ..good.clone() }, 0.2).starts_with("hidden is 0"));
+    assert!(refused(TowerConfig { learning_rate: f64::NAN, ..good.clone() }, 0.2).starts_with("learning_rate is NaN"));
+    assert_eq!(refused(good, 2.0), "margin is 2: a difference of cosines above 0 and below 2");
 }
