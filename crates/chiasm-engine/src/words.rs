@@ -31,7 +31,7 @@ const MIN_LETTERS: usize = 3;
 /// Rows that are weighed at most where models are asked as well: what stands in more tells less than they do, and costs more.
 const MAX_RANKED: i64 = 5_000;
 /// Who types more words than these describes rather than names: beside a model only texts with every word are told. On captions of photos
-/// sentences lost 5 points of R@1 to texts with some of their words, and queries of two to five words gained one.
+/// sentences lost R@1 to texts with some of their words, and queries of two to five words gained (`reference/hybrid_weights.py`).
 const FEW_WORDS: usize = 5;
 /// An item that lacks some of the words is told only when it is at least this share as good as the best.
 const SHARE_OF_BEST: f64 = 0.5;

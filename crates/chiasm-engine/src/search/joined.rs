@@ -21,7 +21,8 @@ pub(super) const JOINED: usize = 200;
 /// What is added to a rank before it is turned round (Cormack et al.).
 const RANK_OFFSET: f64 = 60.0;
 /// How much a place counts that an item has for some of the words alone. Chosen among 0, .05, .1, .25, .5 and 1 on captions of photos, asked for
-/// by sentences and by two to five words: at 1 sentences lose 7 points of R@1, for words then count as much as all that a model reads.
+/// by sentences and by two to five words: at 1 sentences lose 10 points of R@1, for words then count as much as all that a model reads
+/// (`reference/hybrid_weights.py`).
 const SOME_WORDS: f64 = 0.05;
 /// Of so many of the closest items those that stand out are put in the order of their dates.
 pub(super) const DATED: usize = 500;
