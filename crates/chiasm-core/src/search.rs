@@ -1,6 +1,7 @@
 //! What a search takes and gives.
 
 use std::cmp::Ordering;
+use std::ops::Range;
 
 use crate::vectors::{Metric, Vectors};
 
@@ -91,9 +92,43 @@ impl RowSet {
         self.words[row / 64] |= 1 << (row % 64);
     }
 
+    /// Its rows, ascending.
+    pub fn iter(&self) -> impl Iterator<Item = usize> + '_ {
+        self.words.iter().enumerate().flat_map(|(i, word)| {
+            let mut rest = *word;
+            std::iter::from_fn(move || {
+                let bit = rest.trailing_zeros() as usize;
+                (rest != 0).then(|| {
+                    rest &= rest - 1;
+                    i * 64 + bit
+                })
+            })
+        })
+    }
+
     /// The bits, 64 rows a word, row 0 the lowest bit of word 0; bits from `n_rows` on are 0. A scan skips 64 rows by one look.
     pub fn words(&self) -> &[u64] {
         &self.words
+    }
+
+    /// The rows of a range, counted from its start.
+    ///
+    /// # Panics
+    /// When the range ends beyond `n_rows`.
+    pub fn of_range(&self, rows: Range<usize>) -> Self {
+        assert!(rows.end <= self.n_rows, "rows {rows:?} of a set over {} rows", self.n_rows);
+        let mut part = Self::new(rows.len());
+        let (first, shift) = (rows.start / 64, rows.start % 64);
+        for (i, word) in part.words.iter_mut().enumerate() {
+            let low = self.words.get(first + i).copied().unwrap_or(0) >> shift;
+            // What the next word lends; a shift by 64 would be none.
+            let high = self.words.get(first + i + 1).map_or(0, |next| next << 1 << (63 - shift));
+            *word = low | high;
+        }
+        if let Some(last) = part.words.last_mut().filter(|_| !rows.len().is_multiple_of(64)) {
+            *last &= (1 << (rows.len() % 64)) - 1;
+        }
+        part
     }
 
     /// Whether a row is in it; rows out of range are not.
@@ -172,7 +207,20 @@ mod tests {
             let mut set = RowSet::new(300);
             rows.iter().for_each(|r| set.insert(*r));
             prop_assert_eq!(set.count(), rows.len());
+            prop_assert_eq!(set.iter().collect::<std::collections::BTreeSet<_>>(), rows.clone());
             prop_assert!((0..400).all(|r| set.contains(r) == rows.contains(&r)));
+        }
+
+        #[test]
+        fn a_range_of_a_row_set_is_counted_from_its_start(
+            rows in proptest::collection::btree_set(0usize..300, 0..120), a in 0usize..=300, b in 0usize..=300,
+        ) {
+            let range = a.min(b)..a.max(b);
+            let mut set = RowSet::new(300);
+            rows.iter().for_each(|r| set.insert(*r));
+            let mut of_range = RowSet::new(range.len());
+            rows.range(range.clone()).for_each(|r| of_range.insert(r - range.start));
+            prop_assert_eq!(set.of_range(range), of_range);
         }
     }
 

@@ -13,9 +13,9 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 use serde::Serialize;
 
+use crate::derived::modality_at;
 use crate::ingest::Refusal;
 use crate::library::{METADATA_COLUMNS, item_metadata, one_line, span_at};
-use crate::live::modality_at;
 use crate::store::path_of;
 use crate::{EngineError, Filter, ItemMetadata, Library, Result, tags};
 

@@ -2,9 +2,9 @@
 //!
 //! A scan of all vectors is exact and needs nothing but itself; up to [`CELLS_FROM`] vectors that is what a library has. Beyond, or where a
 //! recall was asked for, indexing ends by making `cells.idx`, and a search then takes its candidates from there and orders them by their
-//! exact scores. Like `exact.idx` it is derived: its stamp tells the state of the library that it belongs to, and without a file of the
-//! present state a search scans. Whatever was put in or taken out since the last indexing is brought into the file that is there, unless that
-//! is a great part of it.
+//! exact scores. Like `exact.idx` it is derived: it belongs to the file that has the same stamp, and what came since that was made is scanned
+//! (`derived.rs`). With the next `exact.idx`, whatever was put in or taken out is brought into the cells that are there, unless that is a great
+//! part of them; until that is done a search scans.
 //!
 //! # Queries
 //! The index is shaped by a sample of queries and tuned on others. They are, as far as there are any: the vectors of reference media that came with
@@ -101,14 +101,17 @@ pub(crate) fn open(path: &Path, stamp: u64, exact: &ExactIndex) -> Option<CellIn
 impl Live {
     /// The best `k` allowed rows: exact in score and order; all of the nearest, or, with cells, nearly all of them.
     pub(crate) fn search(&self, query: &Vectors, k: usize, allow: &RowSet) -> Result<Vec<chiasm_core::Hit>> {
-        let options = SearchOptions { allow: Some(allow) };
+        let (index, options) = (self.index(), SearchOptions { allow: Some(allow) });
         let wanted = k + k.div_ceil(SPARE).max(SPARE);
         let Some(cells) = self.cells.as_ref().filter(|cells| wanted * WORTHWHILE < cells.len()) else {
-            return Ok(self.index.search(query, k, &options)?.pop().unwrap_or_default());
+            return Ok(index.search(query, k, &options)?.pop().unwrap_or_default());
         };
-        let found = cells.search(query, wanted, &options)?.pop().unwrap_or_default();
-        let rows: Vec<usize> = found.iter().filter_map(|hit| self.index.row_of(hit.id)).collect();
-        Ok(self.index.best_of(query.row(0), &rows, k))
+        let of_base = index.of_base(allow)?;
+        let mut found = cells.search(query, wanted, &SearchOptions { allow: Some(&of_base) })?.pop().unwrap_or_default();
+        // What came since the cells were made is little.
+        found.extend(index.search_tail(query, k, allow)?.pop().unwrap_or_default());
+        let rows: Vec<usize> = found.iter().filter_map(|hit| index.row_of(hit.id)).collect();
+        Ok(index.best_of(query.row(0), &rows, k))
     }
 }
 
@@ -130,7 +133,7 @@ impl Library {
             let live = lane.live(&self.store)?;
             let path = lane.cells_path(&self.dir);
             let (old, stamps) = CellIndex::open(&path).ok().unzip();
-            let n = live.index.len();
+            let n = live.n_rows();
             let wanted = recall.or_else(|| old.as_ref()?.tuning().map(|tuning| tuning.wanted));
             if n < CELLS_NEED || (n < CELLS_FROM && wanted.is_none()) {
                 continue;
@@ -138,20 +141,18 @@ impl Library {
             if recall.is_none() && live.cells.is_some() {
                 continue;
             }
+            // Cells are of a file.
+            let live = if live.derived.is_whole() { live } else { lane.renew(&self.store, true)? };
             let owner = owner(&self.store, lane)?;
             let usable = old.filter(|old| {
                 stamps.is_some_and(|stamps| stamps.owner == owner)
-                    && old.dim() == live.index.dim()
-                    && old.metric() == live.index.metric()
+                    && old.dim() == live.index().dim()
+                    && old.metric() == live.index().metric()
             });
             let wanted = wanted.unwrap_or(DEFAULT_RECALL);
             let index = make(&live, lane.space(), usable, wanted, progress)?;
-            let reader = self.store.reader()?;
-            let err = self.store.err("cannot read the generation");
-            let stamp = lane.stamp(&reader, live.generation).map_err(&err)?;
-            drop(reader);
             // A full or read-only disk is no reason to fail: searches then scan.
-            if let Err(e) = index.write(&path, Stamps { state: stamp, owner }) {
+            if let Err(e) = index.write(&path, Stamps { state: live.derived.stamp, owner }) {
                 progress.note(&format!("searches will scan all vectors: {e}"));
             }
             lane.forget();
@@ -170,7 +171,7 @@ fn owner(store: &Store, lane: &Lane) -> Result<u64> {
 
 /// Brings an index up to date, or builds it, and tunes it.
 fn make(live: &Live, space: &Space, old: Option<CellIndex>, wanted: f64, progress: &dyn Progress) -> Result<CellIndex> {
-    let exact = &live.index;
+    let exact = live.index().base();
     let failed = |e: CellBuildError| EngineError::Cells { reason: e.to_string() };
     let questions = questions(live, space)?;
     let changed = old.map(|mut index| -> Result<Option<CellIndex>> {
@@ -228,10 +229,9 @@ fn questions(live: &Live, space: &Space) -> Result<Questions> {
     let mut askers = vec![Modality::Text];
     askers.extend(Modality::ALL.into_iter().filter(|kind| *kind != Modality::Text));
     let others = |asker: Modality| -> Option<RowSet> {
-        let mut allow = RowSet::new(live.items.len());
-        for rows in live.by_modality.iter().filter(|(kind, _)| **kind != asker).map(|(_, rows)| rows) {
-            (0..rows.n_rows()).filter(|row| rows.contains(*row)).for_each(|row| allow.insert(row));
-        }
+        let mut allow = RowSet::new(live.n_rows());
+        let rows = live.by_modality.iter().filter(|(kind, _)| **kind != asker).flat_map(|(_, rows)| rows.iter());
+        rows.for_each(|row| allow.insert(row));
         (allow.count() >= NEAREST).then_some(allow)
     };
     let laid_out = |asker: Modality, own: Vec<f32>| -> Result<Vec<Vec<f32>>> {

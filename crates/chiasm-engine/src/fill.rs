@@ -117,7 +117,7 @@ impl Run<'_> {
             let Some((id, ..)) = texts.last() else { return Ok(()) };
             last = *id;
             let parts: Vec<(&Media, &[Span])> = texts.iter().map(|(_, text, _)| (text, [Span::Whole].as_slice())).collect();
-            let embedded = embed(lane.space(), &parts)?;
+            let embedded = self.encoders.install(|| embed(lane.space(), &parts))?;
             self.known.writer.batch(|tx| {
                 texts.iter().zip(&embedded).try_for_each(|((id, ..), embedded)| insert(tx, lane, &[*id], embedded))
             })?;
@@ -188,7 +188,7 @@ impl Run<'_> {
         for (place, lane) in lanes.iter().enumerate() {
             let lacking: Vec<&Filling> = batch.iter().filter(|f| f.lanes.contains(&place)).collect();
             let parts: Vec<(&Media, &[Span])> = lacking.iter().map(|f| (&f.media, f.spans.as_slice())).collect();
-            let embedded = embed(lane.space(), &parts)?;
+            let embedded = self.encoders.install(|| embed(lane.space(), &parts))?;
             made.extend(lacking.into_iter().zip(embedded).map(|(filling, embedded)| (*lane, filling, embedded)));
         }
         self.known

@@ -7,9 +7,9 @@ use rusqlite::Connection;
 use serde::Serialize;
 
 use crate::cells::CellsInfo;
+use crate::derived::modality_at;
 use crate::ingest::Refusal;
 use crate::lane::Lane;
-use crate::live::modality_at;
 use crate::store::{self, path_of};
 use crate::{Library, Result, SpaceInfo};
 

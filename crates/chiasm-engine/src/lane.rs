@@ -11,7 +11,8 @@ use chiasm_core::Modality;
 use chiasm_encode::ModelDirs;
 use rusqlite::{Connection, params};
 
-use crate::live::{self, Live, Shared};
+use crate::derived;
+use crate::live::{Live, Shared};
 use crate::lock::WriteLock;
 use crate::search::is_model;
 use crate::space::SPACE_FILE;
@@ -20,6 +21,8 @@ use crate::{EngineError, Library, Result, Space};
 
 /// The number of the first lane.
 pub(crate) const FIRST: i64 = 1;
+/// How many changes a derived file may be behind and still be known: a change is some 32 parts, and a file is written anew long before.
+const STATES_BACK: i64 = 10_000;
 
 /// One model of a library.
 #[derive(Debug)]
@@ -61,7 +64,7 @@ impl Lane {
     /// Where its derived index lies.
     pub(crate) fn index_path(&self, library: &Path) -> PathBuf {
         library.join(match self.id {
-            FIRST => live::FILE_NAME.to_owned(),
+            FIRST => derived::FILE_NAME.to_owned(),
             _ => format!("exact-{}.idx", self.space.fingerprint()),
         })
     }
@@ -82,6 +85,17 @@ impl Lane {
     /// What its index must be stamped with to be of this state of this library.
     pub(crate) fn stamp(&self, connection: &Connection, generation: i64) -> rusqlite::Result<u64> {
         let library = store::meta(connection, "library")?.unwrap_or_default();
+        Ok(self.stamp_of(&library, generation))
+    }
+
+    /// Whether a stamp is of this state of the library or of one not long before.
+    pub(crate) fn was_state(&self, connection: &Connection, generation: i64, stamp: u64) -> rusqlite::Result<bool> {
+        let library = store::meta(connection, "library")?.unwrap_or_default();
+        let earliest = generation.saturating_sub(STATES_BACK).max(0);
+        Ok((earliest..=generation).rev().any(|generation| self.stamp_of(&library, generation) == stamp))
+    }
+
+    fn stamp_of(&self, library: &str, generation: i64) -> u64 {
         let digest = blake3::hash(
             match self.id {
                 FIRST => format!("{library} {generation}"),
@@ -89,8 +103,7 @@ impl Lane {
             }
             .as_bytes(),
         );
-        let first = digest.as_bytes().first_chunk::<8>().expect("a digest has 32 bytes");
-        Ok(u64::from_le_bytes(*first))
+        u64::from_le_bytes(*digest.as_bytes().first_chunk::<8>().expect("a digest has 32 bytes"))
     }
 
     /// The table of its vectors under the name `v`, and how it is joined to segments `s`.
@@ -140,8 +153,9 @@ impl Lane {
     }
 
     /// Makes the index of the present state, as this process's own changes have left it; until it is made, others ask the one before.
-    pub(crate) fn renew(&self, store: &Store) -> Result<()> {
-        self.shared.renew(store, self)
+    /// `whole`: as one file, however little is new.
+    pub(crate) fn renew(&self, store: &Store, whole: bool) -> Result<std::sync::Arc<Live>> {
+        self.shared.renew(store, self, whole)
     }
 
     /// Whether anything was asked of it so far.

@@ -29,6 +29,7 @@ mod cells;
 mod classify;
 pub mod container;
 mod crowding;
+mod derived;
 mod error;
 mod explain;
 mod facets;

@@ -9,8 +9,8 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use crate::catalogue::{Item, ItemMetadata};
+use crate::derived::{self, modality_at};
 use crate::lane::{self, Lane};
-use crate::live::{self, modality_at};
 use crate::lock::WriteLock;
 use crate::space::SPACE_FILE;
 use crate::store::{self, Store, path_bytes, path_of};
@@ -204,13 +204,13 @@ impl Library {
             remove_items_without_files(tx)
         })?;
         drop(writer);
-        self.lanes.iter().filter(|lane| lane.is_loaded()).try_for_each(|lane| lane.renew(&self.store))?;
+        self.lanes.iter().filter(|lane| lane.is_loaded()).try_for_each(|lane| lane.renew(&self.store, false).map(|_| ()))?;
         Ok(n)
     }
 
-    /// Makes the derived indexes for the present state, so that the first question does not wait for them.
+    /// Brings the derived indexes to the present state, so that the first question does not wait for them.
     pub(crate) fn refresh(&self) -> Result<()> {
-        self.lanes.iter().try_for_each(|lane| lane.renew(&self.store))
+        self.lanes.iter().try_for_each(|lane| lane.renew(&self.store, false).map(|_| ()))
     }
 }
 
@@ -321,7 +321,7 @@ pub(crate) fn one_line(text: &str) -> String {
 fn refuse_other_files(dir: &Path) -> Result<()> {
     let own = [
         store::FILE_NAME,
-        live::FILE_NAME,
+        derived::FILE_NAME,
         SPACE_FILE,
         crate::lock::FILE_NAME,
         "space-",

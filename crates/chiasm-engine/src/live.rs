@@ -1,34 +1,24 @@
-//! The derived part of a lane: vectors ready to be searched, and what belongs to each row.
+//! What a lane answers from: vectors ready to be searched, and what belongs to each row.
 //!
-//! The database is the truth. From it `exact.idx` is made whenever it is missing, damaged, or of another state: its stamp is a
-//! digest of the library's own number and its count of changes, so a file of another library is stale as well. A file of up to
-//! 64 MiB is read against its checksum when it is opened; beyond that the header alone is, and `chiasm verify` reads the rest.
-//!
-//! While another process or thread is indexing, the count changes with every batch. A reader then goes on with what it has for
-//! as long as ten times what the making took, so that its answers lag a little behind instead of each paying for a new index; then one
-//! thread makes the next, and the others go on with the earlier one until it is there.
-//! What was removed meanwhile is still never answered: hits are joined with the database as it is now.
+//! The database is the truth; `derived.rs` makes of it an index that grows with the library. While another process or thread is
+//! indexing, the count of changes grows with every batch. A reader then goes on with what it has for as long as ten times what the making
+//! took, so that its answers lag a little behind instead of each paying for what is new; then one thread makes the next, and the others go
+//! on with the earlier one until it is there. What was removed meanwhile is still never answered: hits are joined with the database as
+//! it is now.
 
-use std::collections::{BTreeMap, HashSet};
-use std::path::Path;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
 
-use chiasm_core::{Modality, RowSet, VectorIndex, Vectors};
-use chiasm_index::{CellIndex, ExactIndex, IndexWriter};
-use rusqlite::Connection;
+use chiasm_core::{Modality, RowSet, Vectors};
+use chiasm_index::{CellIndex, GrownIndex};
 
 use crate::calibrate::PairScores;
+use crate::derived::{self, Derived, GONE};
 use crate::lane::Lane;
-use crate::space::floats;
 use crate::store::{self, Store};
-use crate::{EngineError, Result, Space};
+use crate::{Result, Space};
 
-pub(crate) const FILE_NAME: &str = "exact.idx";
-/// Files up to this many bytes are checked whole when they are opened.
-const CHECK_WHOLE: u64 = 64 << 20;
-/// Vectors read and written at a time.
-const CHUNK: usize = 4096;
 /// Queries and items between which unrelated scores are measured.
 const MAX_QUERIES: usize = 256;
 const MAX_ITEMS: usize = 2048;
@@ -36,26 +26,28 @@ const MAX_ITEMS: usize = 2048;
 const PATIENCE: u32 = 10;
 const PATIENCE_MIN: Duration = Duration::from_millis(500);
 
+/// Scores of unrelated pairs by the modalities of query and row, each measured when first asked for.
+type Calibration = BTreeMap<(Modality, Modality), OnceLock<Option<PairScores>>>;
+
 /// The vectors of one state of a lane.
 pub(crate) struct Live {
     pub(crate) generation: i64,
-    pub(crate) index: ExactIndex,
-    /// The same vectors in cells, where there is a file of this state.
+    pub(crate) derived: Derived,
+    /// The index's base in cells, where there is a file of its state.
     pub(crate) cells: Option<CellIndex>,
-    /// Item of each row.
-    pub(crate) items: Vec<i64>,
-    /// Rows by modality, none empty; a caption's rows are text.
+    /// Rows by modality, none empty; a caption's rows are text. Rows that are gone are in none.
     pub(crate) by_modality: BTreeMap<Modality, RowSet>,
-    /// Rows by the kind of their item, and how many items there are of it.
+    /// Rows by the kind of their item, and how many items there are of it. Rows that are gone are in none.
     pub(crate) by_kind: BTreeMap<Modality, (RowSet, usize)>,
-    calibration: BTreeMap<(Modality, Modality), OnceLock<Option<PairScores>>>,
+    /// Shared with what it has grown from: a little more of a library hardly moves what is unrelated in it.
+    calibration: Arc<Calibration>,
     made: Instant,
     took: Duration,
 }
 
 impl std::fmt::Debug for Live {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Live(generation {}, {} rows)", self.generation, self.items.len())
+        write!(f, "Live(generation {}, {} rows)", self.generation, self.n_rows())
     }
 }
 
@@ -65,39 +57,54 @@ impl Live {
         self.made.elapsed() < (self.took * PATIENCE).max(PATIENCE_MIN)
     }
 
-    /// Opens the file when it is of the present state, else makes the index anew and tries to leave it in the file.
-    pub(crate) fn load(store: &Store, lane: &Lane) -> Result<Live> {
-        let (started, space) = (Instant::now(), lane.space());
+    /// The present state of a lane, from an earlier one where there is one.
+    fn load(store: &Store, lane: &Lane, earlier: Option<&Live>, whole: bool) -> Result<Live> {
+        let started = Instant::now();
         let mut reader = store.reader()?;
         let err = store.err("cannot read the vectors");
         // One transaction, so that rows and vectors are of one state.
         let tx = reader.transaction().map_err(&err)?;
         let generation = store::generation(&tx).map_err(&err)?;
-        let stamp = lane.stamp(&tx, generation).map_err(&err)?;
-        let path = lane.index_path(store.library());
-        let Rows { ids, items, modalities, kinds } = rows(&tx, lane).map_err(&err)?;
-        let index = match open_file(&path, stamp, &ids, space) {
-            Some(index) => index,
-            None => make(&tx, &path, stamp, &ids, &modalities, lane, store)?,
-        };
-        let cells = crate::cells::open(&lane.cells_path(store.library()), stamp, &index);
+        let derived = derived::of(&tx, generation, lane, store, earlier.map(|earlier| &earlier.derived), whole)?;
+        let cells = crate::cells::open(&lane.cells_path(store.library()), derived.stamp, derived.index.base());
+        let rows = &derived.rows;
+        let n_rows = rows.items.len();
+        let here = || (0..n_rows).filter(|row| rows.items[*row] != GONE);
         let mut by_modality: BTreeMap<Modality, RowSet> = BTreeMap::new();
-        for (row, modality) in modalities.iter().enumerate() {
-            by_modality.entry(*modality).or_insert_with(|| RowSet::new(ids.len())).insert(row);
-        }
         let mut by_kind: BTreeMap<Modality, (RowSet, usize)> = BTreeMap::new();
-        for (row, kind) in kinds.iter().enumerate() {
-            by_kind.entry(*kind).or_insert_with(|| (RowSet::new(ids.len()), 0)).0.insert(row);
+        for row in here() {
+            by_modality.entry(rows.modalities[row]).or_insert_with(|| RowSet::new(n_rows)).insert(row);
+            by_kind.entry(rows.kinds[row]).or_insert_with(|| (RowSet::new(n_rows), 0)).0.insert(row);
         }
-        for (kind, (rows, n_items)) in &mut by_kind {
-            let of_kind: HashSet<i64> = items.iter().zip(&kinds).filter(|(_, k)| *k == kind).map(|(item, _)| *item).collect();
-            *n_items = of_kind.len();
-            debug_assert!(*n_items <= rows.count());
+        for (of_kind, n_items) in by_kind.values_mut() {
+            let mut items: Vec<i64> = of_kind.iter().map(|row| rows.items[row]).collect();
+            items.sort_unstable();
+            items.dedup();
+            *n_items = items.len();
         }
-        let kinds = Modality::ALL.into_iter().flat_map(|q| Modality::ALL.map(|i| (q, i)));
-        let calibration = kinds.map(|pair| (pair, OnceLock::new())).collect();
+        let grown_from = earlier.filter(|earlier| Arc::ptr_eq(earlier.derived.index.base(), derived.index.base()));
+        let pairs = || Modality::ALL.into_iter().flat_map(|q| Modality::ALL.map(|i| (q, i)));
+        let calibration = match grown_from {
+            Some(earlier) => Arc::clone(&earlier.calibration),
+            None => Arc::new(pairs().map(|pair| (pair, OnceLock::new())).collect()),
+        };
         let took = started.elapsed();
-        Ok(Live { generation, index, cells, items, by_modality, by_kind, calibration, made: Instant::now(), took })
+        Ok(Live { generation, derived, cells, by_modality, by_kind, calibration, made: Instant::now(), took })
+    }
+
+    /// The vectors, of rows that are in the database and of some that are no longer.
+    pub(crate) fn index(&self) -> &GrownIndex {
+        &self.derived.index
+    }
+
+    /// How many rows there are, with those that are gone.
+    pub(crate) fn n_rows(&self) -> usize {
+        self.derived.rows.items.len()
+    }
+
+    /// The item of a row; [`GONE`], which no item is, where the row is no longer in the database.
+    pub(crate) fn item(&self, row: usize) -> i64 {
+        self.derived.rows.items[row]
     }
 
     /// Scores of unrelated pairs of a query of one modality and rows of another, measured when first asked for.
@@ -135,152 +142,13 @@ impl Live {
             return (Vec::new(), Vec::new());
         };
         let step = rows.count().div_ceil(n).max(1);
-        let chosen = (0..self.items.len()).filter(|row| rows.contains(*row)).step_by(step);
         let mut sample = (Vec::new(), Vec::new());
-        for row in chosen {
-            sample.0.push(self.items[row]);
-            sample.1.extend_from_slice(self.index.vector(row));
+        for row in rows.iter().step_by(step) {
+            sample.0.push(self.item(row));
+            sample.1.extend_from_slice(self.index().vector(row));
         }
         sample
     }
-}
-
-#[derive(Default)]
-struct Rows {
-    ids: Vec<u64>,
-    items: Vec<i64>,
-    modalities: Vec<Modality>,
-    kinds: Vec<Modality>,
-}
-
-fn rows(connection: &Connection, lane: &Lane) -> rusqlite::Result<Rows> {
-    let sql = format!(
-        "SELECT s.id, s.item, s.modality, i.kind FROM segments s JOIN items i ON i.id = s.item WHERE {} ORDER BY s.id",
-        lane.present(connection)?
-    );
-    let mut statement = connection.prepare_cached(&sql)?;
-    let mut found = statement.query([])?;
-    let mut out = Rows::default();
-    while let Some(row) = found.next()? {
-        out.ids.push(row.get::<_, i64>(0)? as u64);
-        out.items.push(row.get(1)?);
-        out.modalities.push(modality_at(row, 2)?);
-        out.kinds.push(modality_at(row, 3)?);
-    }
-    Ok(out)
-}
-
-/// A modality's word in a column.
-pub(crate) fn modality_at(row: &rusqlite::Row<'_>, column: usize) -> rusqlite::Result<Modality> {
-    let word: String = row.get(column)?;
-    word.parse().map_err(|e| rusqlite::Error::FromSqlConversionFailure(column, rusqlite::types::Type::Text, Box::new(e)))
-}
-
-fn open_file(path: &Path, stamp: u64, ids: &[u64], space: &Space) -> Option<ExactIndex> {
-    let n_bytes = std::fs::metadata(path).ok()?.len();
-    let (index, found) = ExactIndex::open(path).ok()?;
-    let sound =
-        found == stamp && index.dim() == space.ranking_dim() && index.metric() == space.ranking_metric() && index.ids() == ids;
-    (sound && (n_bytes > CHECK_WHOLE || index.verify().is_ok())).then_some(index)
-}
-
-fn make(
-    tx: &Connection,
-    path: &Path,
-    stamp: u64,
-    ids: &[u64],
-    modalities: &[Modality],
-    lane: &Lane,
-    store: &Store,
-) -> Result<ExactIndex> {
-    let space = lane.space();
-    // A full or read-only disk is no reason not to answer: the index is then made in memory alone.
-    if let Ok(mut writer) = IndexWriter::create(path, space.ranking_dim(), space.ranking_metric()) {
-        let mut sound = true;
-        each_chunk(tx, modalities, lane, store, |ids, vectors| {
-            sound = sound && writer.push(ids, &vectors).is_ok();
-            Ok(())
-        })?;
-        if sound
-            && writer.finish(stamp).is_ok()
-            && let Ok((index, _)) = ExactIndex::open(path)
-            && index.ids() == ids
-        {
-            return Ok(index);
-        }
-    }
-    let mut all = Vec::with_capacity(ids.len() * space.ranking_dim());
-    each_chunk(tx, modalities, lane, store, |_, vectors| {
-        all.extend_from_slice(vectors.data());
-        Ok(())
-    })?;
-    let damaged = |reason: String| EngineError::NotALibrary { path: store.library().to_owned(), reason };
-    let vectors =
-        Vectors::new(all, space.ranking_dim()).map_err(|e| damaged(format!("its vectors: {e}: run `chiasm verify`")))?;
-    ExactIndex::build(ids, &vectors, space.ranking_metric()).map_err(|e| damaged(format!("{e}: run `chiasm verify`")))
-}
-
-/// Every vector in order of its segment, laid out for ranking, some thousands at a time; `modalities` has one entry per segment.
-fn each_chunk(
-    tx: &Connection,
-    modalities: &[Modality],
-    lane: &Lane,
-    store: &Store,
-    mut f: impl FnMut(&[u64], Vectors) -> Result<()>,
-) -> Result<()> {
-    let space = lane.space();
-    let err = store.err("cannot read the vectors");
-    let sql = format!("SELECT s.id, v.vector FROM segments s JOIN {} WHERE {} ORDER BY s.id", lane.vectors(), lane.due());
-    let mut statement = tx.prepare_cached(&sql).map_err(&err)?;
-    let mut rows = statement.query([]).map_err(&err)?;
-    let (mut ids, mut numbers) = (Vec::new(), Vec::new());
-    let mut n_done = 0;
-    let damaged = |id: u64, what: String| EngineError::NotALibrary {
-        path: store.library().to_owned(),
-        reason: format!("the vector of segment {id} {what}: run `chiasm verify`"),
-    };
-    loop {
-        let row = rows.next().map_err(&err)?;
-        if let Some(row) = row {
-            let id = row.get::<_, i64>(0).map_err(&err)? as u64;
-            let bytes = row.get_ref(1).map_err(&err)?.as_blob().map_err(|e| damaged(id, e.to_string()))?;
-            if bytes.len() != space.dim() * 4 {
-                return Err(damaged(id, format!("has {} bytes, expected {}", bytes.len(), space.dim() * 4)));
-            }
-            ids.push(id);
-            numbers.extend(floats(bytes));
-        }
-        if row.is_none() || ids.len() == CHUNK {
-            if !ids.is_empty() {
-                let vectors = Vectors::new(std::mem::take(&mut numbers), space.dim());
-                let vectors = vectors.map_err(|e| damaged(ids[0], format!("or one soon after it: {e}")))?;
-                f(&ids, laid_out(space, &modalities[n_done..n_done + ids.len()], &vectors)?)?;
-                n_done += ids.len();
-                ids.clear();
-            }
-            if row.is_none() {
-                return Ok(());
-            }
-        }
-    }
-}
-
-/// Rows of mixed kinds laid out for ranking, all rows of one kind at once.
-fn laid_out(space: &Space, modalities: &[Modality], vectors: &Vectors) -> Result<Vectors> {
-    let (dim, wide) = (vectors.dim(), space.ranking_dim());
-    let mut all = vec![0.0; vectors.n() * wide];
-    for kind in Modality::ALL {
-        let places: Vec<usize> = (0..vectors.n()).filter(|i| modalities[*i] == kind).collect();
-        if places.is_empty() {
-            continue;
-        }
-        let own = places.iter().flat_map(|i| vectors.row(*i).iter().copied()).collect();
-        let own = Vectors::new(own, dim).expect("rows of vectors that were checked");
-        for (row, place) in space.as_gallery(kind, &own)?.rows().zip(places) {
-            all[place * wide..(place + 1) * wide].copy_from_slice(row);
-        }
-    }
-    Ok(Vectors::new(all, wide).expect("rows of vectors that were checked"))
 }
 
 /// The live index of a lane, shared by all threads that ask.
@@ -310,13 +178,13 @@ impl Shared {
         if let Some(live) = self.loaded().filter(|live| current(live, generation)) {
             return Ok(live);
         }
-        self.make(store, lane)
+        self.make(store, lane, false)
     }
 
-    /// Makes the index of the present state; until it is made, others ask the one before.
-    pub(crate) fn renew(&self, store: &Store, lane: &Lane) -> Result<()> {
+    /// Makes the index of the present state; until it is made, others ask the one before. `whole`: as one file, however little is new.
+    pub(crate) fn renew(&self, store: &Store, lane: &Lane, whole: bool) -> Result<Arc<Live>> {
         let _making = self.making.lock().unwrap_or_else(|e| e.into_inner());
-        self.make(store, lane).map(|_| ())
+        self.make(store, lane, whole)
     }
 
     /// Whether anything was asked so far.
@@ -333,10 +201,11 @@ impl Shared {
         self.slot.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
 
-    fn make(&self, store: &Store, lane: &Lane) -> Result<Arc<Live>> {
-        let live = Arc::new(Live::load(store, lane)?);
+    fn make(&self, store: &Store, lane: &Lane, whole: bool) -> Result<Arc<Live>> {
+        let earlier = self.loaded();
+        let live = Arc::new(Live::load(store, lane, earlier.as_deref(), whole)?);
         // What was asked before will be asked again: measured now, so that no question waits for it.
-        if let Some(earlier) = self.loaded() {
+        if let Some(earlier) = earlier {
             let measured = earlier.calibration.iter().filter(|(_, figures)| figures.get().is_some());
             measured.for_each(|((query, item), _)| _ = live.calibration(lane.space(), *query, *item));
         }

@@ -190,8 +190,8 @@ fn rows_by_kind(live: &Live) -> BTreeMap<Modality, BTreeMap<i64, Vec<usize>>> {
     for (kind, (of_kind, _)) in &live.by_kind {
         let Some(own) = live.by_modality.get(kind) else { continue };
         let items = by_kind.entry(*kind).or_default();
-        for row in (0..live.items.len()).filter(|row| of_kind.contains(*row) && own.contains(*row)) {
-            items.entry(live.items[row]).or_default().push(row);
+        for row in (0..live.n_rows()).filter(|row| of_kind.contains(*row) && own.contains(*row)) {
+            items.entry(live.item(row)).or_default().push(row);
         }
     }
     by_kind
@@ -219,7 +219,7 @@ fn laid_out(
             let (item, rows) = all[i * all.len() / n_taken];
             map.items.push(*item);
             map.kind.push(map.kinds.len());
-            cloud.extend(mean(rows.iter().map(|row| &live.index.vector(*row)[..dim]), dim, space.metric()));
+            cloud.extend(mean(rows.iter().map(|row| &live.index().vector(*row)[..dim]), dim, space.metric()));
         }
         map.kinds.push(kind.to_string());
         about_its_mean(&mut cloud, dim, space.metric());

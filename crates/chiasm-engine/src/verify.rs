@@ -146,27 +146,34 @@ fn derived(db: &Connection, lane: &Lane, told: &str, dir: &Path, report: &mut Ve
         report.add(e.to_string(), CURE);
         return Ok(());
     }
-    // Of another state: it would not be used, so there is nothing wrong with it.
-    if stamp != lane.stamp(db, store::generation(db)?)? {
+    let generation = store::generation(db)?;
+    // Of another library, or of long ago: it would not be used, so there is nothing wrong with it.
+    if !lane.was_state(db, generation, stamp)? {
         return Ok(());
     }
+    // What came and went since is known from the database.
+    let is_present = stamp == lane.stamp(db, generation)?;
     let sql = format!("SELECT s.id, v.vector FROM segments s JOIN {} WHERE {} ORDER BY s.id", lane.vectors(), lane.due());
     let mut statement = db.prepare(&sql)?;
     let mut rows = statement.query([])?;
-    let mut at = 0;
+    let (mut n_here, mut n_same) = (0, 0);
     while let Some(row) = rows.next()? {
+        n_here += 1;
         let id = row.get::<_, i64>(0)? as u64;
         let vector = floats(row.get_ref(1)?.as_blob()?);
-        let same = index.ids().get(at) == Some(&id)
-            && index.vector(at).get(..vector.len()).is_some_and(|row| close(row, &vector, lane.space().metric()));
+        let same = match index.row_of(id) {
+            Some(at) => index.vector(at).get(..vector.len()).is_some_and(|row| close(row, &vector, lane.space().metric())),
+            None if is_present => false,
+            None => continue,
+        };
         if !same {
             report.add(format!("{} differs from the database at segment {id}", path.display()), CURE);
             return Ok(());
         }
-        at += 1;
+        n_same += 1;
     }
-    if at != index.ids().len() {
-        report.add(format!("{} has {} vectors, the database {at}", path.display(), index.ids().len()), CURE);
+    if is_present && n_same != index.ids().len() {
+        report.add(format!("{} has {} vectors, the database {n_here}", path.display(), index.ids().len()), CURE);
     }
     Ok(())
 }

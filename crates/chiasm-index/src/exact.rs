@@ -93,6 +93,20 @@ impl ExactIndex {
         Ok(Self { metric, dim: vectors.dim(), kernel: Kernel::best(), store })
     }
 
+    /// The same rows and further ones behind them, in memory.
+    pub(crate) fn with_more(&self, ids: &[u64], vectors: &Vectors) -> Result<Self, BuildError> {
+        let more = Self::build(ids, vectors, self.metric)?;
+        check_order(more.ids(), self.len(), self.ids().last().copied())?;
+        assert_eq!(self.dim, more.dim, "rows of one dimension");
+        let store = Store::Owned { ids: [self.ids(), more.ids()].concat(), vectors: [self.data(), more.data()].concat() };
+        Ok(Self { metric: self.metric, dim: self.dim, kernel: self.kernel, store })
+    }
+
+    /// Ids and vectors of a range of rows, as they are stored.
+    pub(crate) fn stored(&self, rows: Range<usize>) -> (&[u64], &[f32]) {
+        (&self.ids()[rows.clone()], &self.data()[rows.start * self.dim..rows.end * self.dim])
+    }
+
     /// Writes the index to `path`: whole or not at all, whatever happens meanwhile. `stamp` is a number of the caller's, given
     /// back by [`ExactIndex::open`]: the generation of the library, by which a stale file is known.
     ///

@@ -3,6 +3,7 @@
 //!
 //! - [`ExactIndex`] scans every row. It is the truth that any approximate index is measured against, and fast enough to be the
 //!   only index of a library of some hundred thousand vectors.
+//! - [`GrownIndex`] is an exact index and what came since it was made, so that a library that grows need not write its file with every change.
 //! - [`RefinedIndex`] gives the same answers from a quarter of the memory: bytes first, and bounds that tell which rows need more.
 //! - [`CellIndex`] looks at a part of the rows and finds nearly all of what there is to find, for bases that take too long to scan and for
 //!   queries of another modality; it takes insertions and removals while others read it ([`SharedCells`]).
@@ -26,6 +27,7 @@ mod codes;
 mod exact;
 mod file;
 mod fuse;
+mod grown;
 mod hamming;
 mod hash_refine;
 mod kernels;
@@ -41,6 +43,7 @@ pub use codes::{Codes, CodesError};
 pub use exact::{BuildError, ExactIndex};
 pub use file::{FileError, IndexWriter};
 pub use fuse::{FuseError, FusedHit, Fusion, Normalisation, fuse};
+pub use grown::GrownIndex;
 pub use hamming::{CodeHit, HammingIndex};
 pub use hash_refine::{RefineError, refine_hits};
 pub use kernels::Kernel;

@@ -1,7 +1,9 @@
 //! Every index against a naive search: answers, filters, ties, edges, and that nothing but the question decides the answer.
 
+use std::sync::Arc;
+
 use chiasm_core::{Hit, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors};
-use chiasm_index::{BuildError, ExactIndex, Kernel, RefinedIndex, within};
+use chiasm_index::{BuildError, ExactIndex, FileError, GrownIndex, Kernel, RefinedIndex, within};
 
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::InnerProduct, Metric::L2];
 
@@ -24,7 +26,7 @@ fn ids(n: usize) -> Vec<u64> {
 /// The list: how each index is made of ids, vectors and metric. `folder` is for those that live in a file.
 type Build = fn(&[u64], &Vectors, Metric, &std::path::Path) -> Box<dyn VectorIndex>;
 
-const INDEXES: [(&str, Build); 3] = [
+const INDEXES: [(&str, Build); 4] = [
     ("exact, in memory", |ids, vectors, metric, _| Box::new(ExactIndex::build(ids, vectors, metric).unwrap())),
     ("exact, mapped", |ids, vectors, metric, folder| {
         let path = folder.join("exact.idx");
@@ -35,6 +37,20 @@ const INDEXES: [(&str, Build); 3] = [
     }),
     ("exact, by bytes first", |ids, vectors, metric, _| {
         Box::new(RefinedIndex::new(ExactIndex::build(ids, vectors, metric).unwrap()))
+    }),
+    ("exact, grown in three steps", |ids, vectors, metric, _| {
+        let rows = |from: usize, to: usize| {
+            let data = vectors.data()[from * vectors.dim()..to * vectors.dim()].to_vec();
+            (&ids[from..to], Vectors::new(data, vectors.dim()).unwrap())
+        };
+        let (a, b) = (vectors.n() / 2, vectors.n() * 3 / 4);
+        let (of_base, base) = rows(0, a);
+        let grown = GrownIndex::new(Arc::new(ExactIndex::build(of_base, &base, metric).unwrap()));
+        let grown = [(a, b), (b, vectors.n())].into_iter().fold(grown, |grown, (from, to)| {
+            let (ids, more) = rows(from, to);
+            grown.with_more(ids, &more).unwrap()
+        });
+        Box::new(grown)
     }),
 ];
 
@@ -293,4 +309,37 @@ mod properties {
             }
         }
     }
+}
+
+/// What grew is written as what it would have been, less the rows that went; a damaged base is not copied under a new checksum.
+#[test]
+fn a_grown_index_is_written_as_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let (old, new) = (folder.path().join("old.idx"), folder.path().join("new.idx"));
+    let (vectors, ids) = (whole(300, 20, 5), ids(300));
+    let rows = |from: usize, to: usize| Vectors::new(vectors.data()[from * 20..to * 20].to_vec(), 20).unwrap();
+    ExactIndex::build(&ids[..200], &rows(0, 200), Metric::Cosine).unwrap().write(&old, 4).unwrap();
+    let base = Arc::new(ExactIndex::open(&old).unwrap().0);
+    let grown = GrownIndex::new(base).with_more(&ids[200..], &rows(200, 300)).unwrap();
+    assert_eq!((grown.len(), grown.n_tail(), grown.last_id()), (300, 100, Some(ids[299])));
+    assert!(matches!(grown.with_more(&[ids[299]], &rows(0, 1)), Err(BuildError::Order { row: 300, .. })));
+    let mut keep = RowSet::new(300);
+    (0..300).filter(|row| row % 7 != 0).for_each(|row| keep.insert(row));
+    grown.write(&new, &keep, 9).unwrap();
+    let (written, stamp) = ExactIndex::open(&new).unwrap();
+    written.verify().unwrap();
+    assert_eq!((written.len(), stamp), (keep.count(), 9));
+    for (at, row) in keep.iter().enumerate() {
+        assert_eq!((written.ids()[at], written.vector(at)), (grown.id(row), grown.vector(row)));
+        assert_eq!(grown.row_of(ids[row]), Some(row));
+    }
+    assert_eq!(grown.rows_of(&keep.iter().map(|row| ids[row]).collect::<Vec<_>>()), keep);
+
+    let mut bytes = std::fs::read(&old).unwrap();
+    bytes[5_000] ^= 1;
+    std::fs::write(&old, bytes).unwrap();
+    let base = Arc::new(ExactIndex::open(&old).unwrap().0);
+    let damaged = GrownIndex::new(base).write(&new, &RowSet::new(200), 10);
+    assert!(matches!(damaged, Err(FileError::Damaged { .. })));
+    assert_eq!(ExactIndex::open(&new).unwrap().1, 9);
 }

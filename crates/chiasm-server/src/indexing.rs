@@ -27,6 +27,9 @@ use crate::wire::{In, Params};
 const EVENTS_EVERY: Duration = Duration::from_millis(250);
 /// Folders of one folder that are listed.
 const MAX_FOLDERS: usize = 2_000;
+/// Of Linux: who has 10 gets about a tenth of a core that one with 0 wants whole.
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
 
 /// What an indexing is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
@@ -202,7 +205,18 @@ impl Jobs {
     }
 }
 
+/// Lets whoever asks go first: what a busy machine leaves over is enough for taking files in, and where nobody asks that is all of it.
+#[cfg(target_os = "linux")]
+fn give_way() {
+    // Of this thread and those it will start. Refused, it is no worse than before.
+    _ = rustix::process::nice(NICENESS);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn give_way() {}
+
 fn run(app: &Arc<App>, library: &Library, roots: &[PathBuf], cancel: &Cancel) {
+    give_way();
     let progress = Told { app, begun: Mutex::new(Instant::now()), told: Mutex::new(None), done: AtomicU64::new(0) };
     // A panic would leave the job running for ever.
     let done = {

@@ -311,10 +311,13 @@ async fn long_lists_are_lines() {
     assert_eq!((lines.len(), lines[0]["n_candidates"].as_i64(), lines[1]["rank"].as_i64()), (49, Some(48), Some(1)));
     let items = served.send(ask("/api/v1/items?limit=7")).await;
     assert_eq!(items.bytes.iter().filter(|b| **b == b'\n').count(), 48);
-    let batch =
-        served.post("/api/v1/batch", json!({ "searches": [{ "query": [{ "text": "red" }] }, { "query": [] }] })).await.json();
+    // What the library refuses does not stop the others; what no library could answer refuses them all.
+    let both = |second: Value| json!({ "searches": [{ "query": [{ "text": "red" }] }, second] });
+    let batch = served.post("/api/v1/batch", both(json!({ "query": [{ "text": "red" }], "lanes": ["no such"] }))).await.json();
     assert!(batch["replies"][0]["hits"].is_array());
-    assert_eq!(batch["replies"][1]["error"]["code"].as_str(), Some("bad_request"));
+    assert_eq!(batch["replies"][1]["error"]["code"].as_str(), Some("no_such_lane"));
+    let refused = served.post("/api/v1/batch", both(json!({ "query": [] }))).await;
+    assert_eq!((refused.status, refused.json()["error"]["code"].as_str()), (StatusCode::BAD_REQUEST, Some("bad_request")));
 }
 
 #[tokio::test]

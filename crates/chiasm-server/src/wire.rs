@@ -235,7 +235,7 @@ impl SearchBody {
         if self.offset > MAX_OFFSET {
             return Err(ApiError::bad_request(format!("offset is {}, expected at most {MAX_OFFSET}", self.offset)));
         }
-        Ok(())
+        check_parts(&self.query)
     }
 
     /// The question as the engine takes it; words are embedded, or taken from what was embedded before.
@@ -264,6 +264,14 @@ impl SearchBody {
     }
 }
 
+/// Refuses a question of no parts or of too many.
+fn check_parts(parts: &[Part]) -> Result<(), ApiError> {
+    match parts.len() {
+        1..=MAX_PARTS => Ok(()),
+        n => Err(ApiError::bad_request(format!("the query has {n} parts, expected 1 to {MAX_PARTS}"))),
+    }
+}
+
 /// The parts of a question as the engine takes them.
 pub(crate) fn query(
     parts: &[Part],
@@ -272,9 +280,7 @@ pub(crate) fn query(
     space: &mut Option<String>,
     words_alone: bool,
 ) -> Result<Query, ApiError> {
-    if parts.is_empty() || parts.len() > MAX_PARTS {
-        return Err(ApiError::bad_request(format!("the query has {} parts, expected 1 to {MAX_PARTS}", parts.len())));
-    }
+    check_parts(parts)?;
     let one = |part: &Part| -> Result<QueryPart, ApiError> {
         let weight = part.weight.unwrap_or(1.0);
         if !weight.is_finite() || weight == 0.0 || weight.abs() > 1e6 {
@@ -318,8 +324,7 @@ pub(crate) fn query(
         };
         Ok(QueryPart { what, weight })
     };
-    let mut one = one;
-    Ok(Query { parts: parts.iter().map(&mut one).collect::<Result<_, _>>()? })
+    Ok(Query { parts: parts.iter().map(one).collect::<Result<_, _>>()? })
 }
 
 /// The same question in a query string.

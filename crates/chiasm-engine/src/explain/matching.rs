@@ -42,11 +42,11 @@ impl<'a> Match<'a> {
         let mut found = Match { asked, live, row: 0, via: kind, own: None, kind, n_rows: 0 };
         let live = Arc::clone(&found.live);
         // By deviations only where all rows have them: a closeness is no deviation.
-        let rows: Vec<usize> = (0..live.items.len()).filter(|row| live.items[*row] == item).collect();
+        let rows: Vec<usize> = (0..live.n_rows()).filter(|row| live.item(*row) == item).collect();
         let calibrated = rows.iter().all(|row| found.scale(*row).is_some());
         let value = |found: &Match<'_>, row: usize| {
             let scale = found.scale(row).filter(|_| calibrated);
-            valued(&found.measure(&found.asked.parts, live.index.vector(row), scale.as_deref()))
+            valued(&found.measure(&found.asked.parts, live.index().vector(row), scale.as_deref()))
         };
         let best = |found: &Match<'_>, rows: &[usize]| {
             let measured = rows.iter().map(|row| (value(found, *row), *row));
@@ -70,7 +70,7 @@ impl<'a> Match<'a> {
     }
 
     pub(super) fn row_vector(&self) -> &[f32] {
-        self.live.index.vector(self.row)
+        self.live.index().vector(self.row)
     }
 
     /// Scores of unrelated pairs for each part and rows like this one.

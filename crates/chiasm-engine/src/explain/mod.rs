@@ -312,7 +312,7 @@ impl Library {
 
     fn lane_score(&self, found: &Match<'_>, search: &SearchRequest, item: i64) -> Result<LaneScore> {
         let measured = found.measure(&found.asked.parts, found.row_vector(), found.scale(found.row).as_deref());
-        let segment = found.live.index.ids()[found.row] as i64;
+        let segment = found.live.index().id(found.row) as i64;
         let span = self.span_of(segment)?;
         let lane = found.asked.lane.name().to_owned();
         let alone = SearchRequest { k: RANKS, lanes: vec![lane.clone()], ..search.clone() };
@@ -337,7 +337,7 @@ impl Library {
             remarks.push(format!("no lane can embed {kind}, so that its parts cannot be told apart"));
             return Ok(None);
         };
-        let segment = first.live.index.ids()[own] as i64;
+        let segment = first.live.index().id(own) as i64;
         let pieces = match kind {
             Modality::Text => self.text_pieces(request.item, segment)?,
             Modality::Image | Modality::Audio | Modality::Series | Modality::Video => {

@@ -110,7 +110,9 @@ impl Run<'_> {
         }
         let parts: Vec<Arc<Parts>> = read.iter().map(|r| Arc::clone(&r.parts)).collect();
         let mut sound = Vec::new();
-        for (read, embedded) in read.iter().zip(embed_in_lanes(self.lanes, &parts)?) {
+        let lanes = self.lanes;
+        let in_lanes = self.encoders.install(|| embed_in_lanes(lanes, &parts))?;
+        for (read, embedded) in read.iter().zip(in_lanes) {
             match embedded {
                 Ok(in_lanes) => sound.push((read, in_lanes)),
                 Err(reason) => {

@@ -25,6 +25,7 @@ use std::time::Instant;
 
 use chiasm_core::{Cancel, Media, Modality, Progress, Span};
 use chiasm_media::{Cut, Decoded, Limits, Metadata};
+use rayon::ThreadPool;
 use rusqlite::Connection;
 use serde::Serialize;
 
@@ -150,7 +151,8 @@ pub struct IndexReport {
 impl Library {
     /// Brings the library up to date with files and folders: new and changed files are embedded and stored, moved ones keep
     /// their item, contents whose files are gone from under `roots` leave. One transaction per batch: whatever ends the run
-    /// early, whole batches are there and the next run does the rest.
+    /// early, whole batches are there and the next run does the rest. It decodes and encodes on threads of its own, which on Linux have the
+    /// priority of the calling one.
     ///
     /// `progress` hears of two stages, `look` (no total known) and `index` (total: files and captions), and of `lanes` when a lane
     /// lacks vectors (total: parts), and of `index: ...` while the cells of a large library are made. Stopped by `cancel` between two batches: the report says so and is no error.
@@ -194,6 +196,7 @@ impl Library {
 
         let mut run = Run {
             lanes: &self.lanes,
+            encoders: encoders(&self.dir)?,
             options,
             progress,
             cancel,
@@ -317,11 +320,21 @@ impl Waiting {
 
 pub(crate) struct Run<'a> {
     pub(crate) lanes: &'a [Lane],
+    /// The threads on which encoders work.
+    pub(crate) encoders: Arc<ThreadPool>,
     pub(crate) options: &'a IndexOptions,
     pub(crate) progress: &'a dyn Progress,
     pub(crate) cancel: &'a Cancel,
     pub(crate) known: Known,
     pub(crate) report: IndexReport,
+}
+
+/// Threads of this run's own, so that questions asked meanwhile do not wait behind its batches. On Linux they have the priority of the
+/// thread that makes them.
+fn encoders(library: &Path) -> Result<Arc<ThreadPool>> {
+    let threads = rayon::ThreadPoolBuilder::new().num_threads(rayon::current_num_threads());
+    let failed = |e| EngineError::io("cannot start threads to index", library)(std::io::Error::other(e));
+    threads.thread_name(|i| format!("encoder {i}")).build().map(Arc::new).map_err(failed)
 }
 
 impl Run<'_> {
@@ -409,9 +422,9 @@ impl Run<'_> {
     }
 
     fn files(&mut self, files: &[&File]) -> Result<()> {
-        let lanes = self.lanes;
+        let (lanes, encoders) = (self.lanes, Arc::clone(&self.encoders));
         in_order::run(
-            |batch: Vec<Arc<Parts>>| embed_in_lanes(lanes, &batch),
+            |batch: Vec<Arc<Parts>>| encoders.install(|| embed_in_lanes(lanes, &batch)),
             |encoding| {
                 let mut way = OnTheirWay::default();
                 let done = self.files_beside(files, encoding, &mut way);

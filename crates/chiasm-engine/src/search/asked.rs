@@ -3,8 +3,8 @@
 use chiasm_core::{Media, Metric, Modality, Vectors};
 
 use super::{LANE_MEANING, LANE_NAMES, LANE_WORDS, LaneAsked, QueryMedia, QueryPart, SearchRequest};
+use crate::derived::modality_at;
 use crate::lane::Lane;
-use crate::live::modality_at;
 use crate::space::{floats, mean};
 use crate::words::{self, Field};
 use crate::{EngineError, Library, Result};

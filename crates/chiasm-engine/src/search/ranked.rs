@@ -66,9 +66,9 @@ impl Library {
     fn allowed(&self, reader: &Connection, live: &Live, request: &SearchRequest) -> Result<Option<RowSet>> {
         let mut allowed: Option<RowSet> = None;
         if !request.kinds.is_empty() {
-            let mut rows = RowSet::new(live.items.len());
+            let mut rows = RowSet::new(live.n_rows());
             let of_kinds = request.kinds.iter().filter_map(|kind| live.by_kind.get(kind));
-            of_kinds.for_each(|(of_kind, _)| each_row(of_kind, |row| rows.insert(row)));
+            of_kinds.flat_map(|(of_kind, _)| of_kind.iter()).for_each(|row| rows.insert(row));
             allowed = Some(rows);
         }
         if let Some(filter) = &request.filter {
@@ -80,7 +80,7 @@ impl Library {
             };
             let mut ids = list().map_err(self.store.err("cannot filter"))?;
             ids.sort_unstable();
-            let rows = live.index.rows_of(&ids);
+            let rows = live.index().rows_of(&ids);
             allowed = Some(allowed.map_or_else(|| rows.clone(), |of_kinds| intersection(&of_kinds, &rows)));
         }
         Ok(allowed)
@@ -90,18 +90,13 @@ impl Library {
 /// Items among which is searched. Only a filter needs them counted anew.
 fn n_items(live: &Live, request: &SearchRequest, allowed: Option<&RowSet>, own: &BTreeSet<i64>) -> NItems {
     if let Some(rows) = allowed.filter(|_| request.filter.is_some()) {
-        let mut items = HashSet::new();
-        each_row(rows, |row| _ = items.insert(live.items[row]));
+        let mut items: HashSet<i64> = rows.iter().map(|row| live.item(row)).collect();
         own.iter().for_each(|item| _ = items.remove(item));
         return NItems::These(items);
     }
     let of_kind = |kind: &Modality| request.kinds.is_empty() || request.kinds.contains(kind);
     let counted = live.by_kind.iter().filter(|(kind, _)| of_kind(kind));
-    let is_own = |rows: &RowSet, item: &i64| {
-        let mut found = false;
-        each_row(rows, |row| found |= live.items[row] == *item);
-        found
-    };
+    let is_own = |rows: &RowSet, item: &i64| rows.iter().any(|row| live.item(row) == *item);
     let n_of = |(rows, n): &(RowSet, usize)| n - own.iter().filter(|item| is_own(rows, item)).count();
     NItems::ByKind(counted.map(|(kind, of_kind)| (*kind, n_of(of_kind))).collect())
 }
@@ -122,23 +117,9 @@ pub(super) fn n_together(rankings: &[Ranked]) -> usize {
     by_kind.values().sum::<usize>() + these.len()
 }
 
-fn each_row(rows: &RowSet, mut f: impl FnMut(usize)) {
-    for (at, word) in rows.words().iter().enumerate() {
-        let mut left = *word;
-        while left != 0 {
-            f(at * 64 + left.trailing_zeros() as usize);
-            left &= left - 1;
-        }
-    }
-}
-
 fn intersection(a: &RowSet, b: &RowSet) -> RowSet {
     let mut both = RowSet::new(a.n_rows());
-    each_row(a, |row| {
-        if b.contains(row) {
-            both.insert(row);
-        }
-    });
+    a.iter().filter(|row| b.contains(*row)).for_each(|row| both.insert(row));
     both
 }
 
@@ -203,8 +184,8 @@ impl<'a> Weighed<'a> {
         loop {
             let hits = live.search(&query, n_asked, rows)?;
             let mut seen: HashSet<i64> = own.iter().copied().collect();
-            let mut rows = hits.iter().filter_map(|hit| live.index.row_of(hit.id).map(|row| (row, hit.score.get())));
-            let firsts: Vec<(usize, f32)> = rows.by_ref().filter(|(row, _)| seen.insert(live.items[*row])).take(k).collect();
+            let mut rows = hits.iter().filter_map(|hit| live.index().row_of(hit.id).map(|row| (row, hit.score.get())));
+            let firsts: Vec<(usize, f32)> = rows.by_ref().filter(|(row, _)| seen.insert(live.item(*row))).take(k).collect();
             if firsts.len() >= k || n_asked >= n_rows {
                 return Ok(firsts.into_iter().map(|(row, score)| self.candidate(live, row, score, n_rows)).collect());
             }
@@ -213,11 +194,11 @@ impl<'a> Weighed<'a> {
     }
 
     fn candidate(&self, live: &Live, row: usize, score: f32, n_rows: usize) -> Candidate {
-        let (vector, known) = (live.index.vector(row), Some(f64::from(score)));
+        let (vector, known) = (live.index().vector(row), Some(f64::from(score)));
         let Measured { score, uncrowded, z, chance } =
             measured(self.space, self.parts, vector, known, self.figures.as_deref(), n_rows);
-        let segment = live.index.ids()[row] as i64;
-        Candidate { item: live.items[row], segment, via: self.modality, score, uncrowded, z, chance }
+        let segment = live.index().id(row) as i64;
+        Candidate { item: live.item(row), segment, via: self.modality, score, uncrowded, z, chance }
     }
 }
 
@@ -276,9 +257,9 @@ pub(crate) fn measured(
 
 /// One part of an item as a lane sees it; `None` where the lane has no vector of it.
 pub(super) fn closeness_of(asked: &Asked<'_>, live: &Live, segment: i64) -> Option<Candidate> {
-    let row = live.index.row_of(segment as u64)?;
+    let row = live.index().row_of(segment as u64)?;
     let (modality, rows) = live.by_modality.iter().find(|(_, rows)| rows.contains(row))?;
     let weighed = Weighed::new(asked.lane.space(), live, &asked.parts, *modality);
-    let score = closeness(asked.lane.space().ranking_metric(), &weighed.combined, live.index.vector(row));
+    let score = closeness(asked.lane.space().ranking_metric(), &weighed.combined, live.index().vector(row));
     Some(weighed.candidate(live, row, score, rows.count()))
 }
