@@ -111,6 +111,65 @@ export async function search(page, words) {
   return found;
 }
 
+/**
+ * Does something to the page in each of some frames, and tells how long frames are and how much of each is the page's own work, in ms, and
+ * how many elements there are at most. `does` is one of: `scroll` (by pixels), `pan` (a canvas, by pixels, to and fro), `zoom` (a canvas, in and out).
+ */
+export const frames = (page, does, by, n) =>
+  page.evaluate(
+    ([what, step, most]) =>
+      new Promise((resolve) => {
+        const canvas = document.querySelector('.map-canvas');
+        const [x, y] = canvas ? [canvas.clientWidth / 2, canvas.clientHeight / 2] : [0, 0];
+        const hand = (type, at) =>
+          canvas.dispatchEvent(
+            new PointerEvent(type, { bubbles: true, pointerId: 1, isPrimary: true, buttons: 1, clientX: at, clientY: y }),
+          );
+        const back = (k) => (Math.floor(k / 40) % 2 ? -1 : 1);
+        let at = x;
+        const acts = {
+          scroll: () => scrollBy(0, step),
+          pan: (k) => hand('pointermove', (at += step * back(k))),
+          zoom: (k) =>
+            canvas.dispatchEvent(
+              new WheelEvent('wheel', { bubbles: true, cancelable: true, deltaY: step * back(k), clientX: x, clientY: y }),
+            ),
+        };
+        const [gaps, work] = [[], []];
+        let elements = 0;
+        let last = performance.now();
+        const raf = window.requestAnimationFrame.bind(window);
+        window.requestAnimationFrame = (f) =>
+          raf((time) => {
+            const start = performance.now();
+            f(time);
+            work.push(performance.now() - start);
+          });
+        if (what === 'pan') hand('pointerdown', at);
+        let k = 0;
+        const frame = (time) => {
+          gaps.push(time - last);
+          last = time;
+          acts[what](k);
+          elements = Math.max(elements, document.querySelectorAll('*').length);
+          if (++k < most) return raf(frame);
+          if (what === 'pan') hand('pointerup', at);
+          window.requestAnimationFrame = raf;
+          const share = (list, s) => list.sort((a, b) => a - b)[Math.floor(list.length * s)] ?? 0;
+          return resolve({
+            gap50: share(gaps, 0.5),
+            gap95: share(gaps, 0.95),
+            work50: share(work, 0.5),
+            work95: share(work, 0.95),
+            painted: work.length,
+            elements,
+          });
+        };
+        raf(frame);
+      }),
+    [does, by, n],
+  );
+
 /** What axe finds, in words; nothing is well. */
 export async function violations(page, context) {
   await page.evaluate(AXE);
