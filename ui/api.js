@@ -124,7 +124,7 @@ export const api = {
     if (rest.trim()) yield JSON.parse(rest);
   },
 
-  thumbnail: (item, side, at) => `${BASE}/items/${item}/thumbnail${query({ side, at })}`,
+  thumbnail: (item, side, at, view) => `${BASE}/items/${item}/thumbnail${query({ side, at, view })}`,
   file: (item, download) => `${BASE}/items/${item}/file${download ? '?download=1' : ''}`,
   uploadThumbnail: (upload) => `${BASE}/uploads/${encodeURIComponent(upload)}/thumbnail`,
   events: `${BASE}/events`,

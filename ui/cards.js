@@ -1,10 +1,14 @@
-// What stands in the gallery for one item, by kind: a picture, a sound's waveform, a text's passage, a series' sparkline, a video's moment.
+// What stands in the gallery for one item, by kind: a picture, a sound's waveform, a text's passage, a series' sparkline, a video's moment, a shape
+// from the front.
 import { api } from './api.js';
 import { h, icon, iconButton } from './dom.js';
 import { clock, percent } from './format.js';
 import { t } from './i18n.js';
 import { seriesView } from './series.js';
 import { soundView } from './sound.js';
+
+/** Whether the server has thumbnails of a kind. */
+export const isPictured = (kind) => kind === 'image' || kind === 'video' || kind === 'shape';
 
 /** Which side of a thumbnail to ask for, given the pixels it will cover. */
 export const sideFor = (pixels) =>
@@ -38,7 +42,7 @@ export function thumbnail(src, kind, alt = '') {
 
 /** The picture of an item alone, small: for chips, neighbours, the map. */
 export function miniature(entry, side = 160) {
-  if (entry.kind === 'image' || entry.kind === 'video')
+  if (isPictured(entry.kind))
     return thumbnail(api.thumbnail(entry.item, side, timeSpan(entry)?.start), entry.kind);
   if (entry.kind === 'text' && entry.snippet) return h('span', { class: 'mini-text', text: entry.snippet });
   if (entry.kind === 'series') return seriesView(entry.item);
@@ -65,6 +69,8 @@ function face(entry, width, height) {
   switch (entry.kind) {
     case 'image':
       return thumbnail(api.thumbnail(entry.item, sideFor(width)), 'image');
+    case 'shape':
+      return thumbnail(api.thumbnail(entry.item, sideFor(width)), 'shape');
     case 'video': {
       const span = timeSpan(entry);
       const length = entry.metadata?.duration_s;

@@ -1,6 +1,6 @@
 // The parts of a query as chips: what it is, whether it draws near or keeps away, how much it counts, and a way to take it out.
 import { api, once } from './api.js';
-import { miniature } from './cards.js';
+import { isPictured, miniature } from './cards.js';
 import { h, icon, iconButton, put } from './dom.js';
 import { decimal } from './format.js';
 import { t } from './i18n.js';
@@ -128,7 +128,7 @@ export function chip(part, { change, edit }) {
       (about) => {
         label.textContent = about.name || t(`kind.${about.kind}`);
         if (part.item !== undefined) put(face, miniature(about));
-        else if (about.kind === 'image' || about.kind === 'video') {
+        else if (isPictured(about.kind)) {
           const img = h('img', { alt: '' });
           img.addEventListener('error', () => put(face, icon(about.kind, 16)));
           img.src = api.uploadThumbnail(part.upload);

@@ -12,7 +12,7 @@ export function ratioOf({ kind, metadata, snippet }) {
     return Math.max(NARROWEST, Math.min(WIDEST, metadata.width / metadata.height));
   }
   if (kind === 'text') return Math.min(1.6, 0.95 + (snippet?.length || 0) / 200);
-  return { image: 1.33, video: 1.6, audio: 1.7, series: 1.7 }[kind] || 1.3;
+  return { image: 1.33, video: 1.6, audio: 1.7, series: 1.7, shape: 1 }[kind] || 1.3;
 }
 
 /**

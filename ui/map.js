@@ -2,7 +2,7 @@
 // Close up, dots become thumbnails. Ten thousand dots are stamped into one array of pixels, and found again by a grid.
 // Who cannot see or point gets the groups as a list, and the keys: arrows, plus, minus, 0, Enter for what is nearest to the middle.
 import { api, once } from './api.js';
-import { miniature } from './cards.js';
+import { isPictured, miniature } from './cards.js';
 import { calm, coloursOf, debounce, h, icon, iconButton, put, say } from './dom.js';
 import { count } from './format.js';
 import { t } from './i18n.js';
@@ -259,7 +259,7 @@ export function mapPage(main) {
 
   /** Colours and dots anew, as after a change of theme or size. */
   function prepare() {
-    colours = coloursOf(['ink', 'accent', 'surface', 'muted', 'image', 'text', 'audio', 'series', 'video']);
+    colours = coloursOf(['ink', 'accent', 'surface', 'muted', 'image', 'text', 'audio', 'series', 'video', 'shape']);
     canvas.width = Math.max(1, Math.round(canvas.clientWidth * ratio()));
     canvas.height = Math.max(1, Math.round(canvas.clientHeight * ratio()));
     pixels = g.createImageData(canvas.width, canvas.height);
@@ -338,7 +338,7 @@ export function mapPage(main) {
   /** A thumbnail in place of a dot, once it is there. */
   function face(i, size) {
     const kind = points.kinds[points.kind[i]];
-    if (kind !== 'image' && kind !== 'video') return;
+    if (!isPictured(kind)) return;
     framed(thumb(points.item[i]), toX(points.x[i]), toY(points.y[i]), size, colours[kind]);
   }
 
@@ -382,7 +382,7 @@ export function mapPage(main) {
     };
     once(`/items/${item}`).then(
       (about) => {
-        if (about.kind === 'image' || about.kind === 'video') entry.img.src = api.thumbnail(item, 160);
+        if (isPictured(about.kind)) entry.img.src = api.thumbnail(item, 160);
         else loading--;
       },
       () => loading--,

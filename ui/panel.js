@@ -12,6 +12,9 @@ import { seriesChart } from './series.js';
 import { silence, soundView } from './sound.js';
 import { drawHeat, whySection } from './why.js';
 
+// Sides from which a shape is drawn.
+const SIDES = 12;
+
 /**
  * `options`: onClose(), onStep(+1 or -1), onLike(item, sign), onOpen(item), onFolder(folder), onRemoved(item), onTag(tag).
  * Gives {el, show(item, hit, parts), item}.
@@ -180,6 +183,30 @@ export function sidePanel(options) {
             canvas.hidden = !heat;
             if (heat) drawHeat(canvas, heat);
           },
+        };
+      }
+      case 'shape': {
+        const img = thumbnail(api.thumbnail(entry.item, 640), 'shape', entry.captions?.[0] || entry.name);
+        const canvas = h('canvas', { class: 'heat', hidden: true });
+        const turn = h('input', {
+          type: 'range',
+          min: 0,
+          max: SIDES - 1,
+          value: 0,
+          'aria-label': t('panel.turn'),
+          on: { input: () => show(Number(turn.value)) },
+        });
+        const show = (view, heat = null) => {
+          turn.value = view;
+          img.src = api.thumbnail(entry.item, 640, undefined, view);
+          canvas.hidden = !heat;
+          if (heat) drawHeat(canvas, heat);
+        };
+        const frame = h('div', { class: 'picture' }, img, canvas);
+        frame.style.aspectRatio = '1';
+        return {
+          el: h('div', { class: 'stage' }, frame, h('label', { class: 'turn' }, h('span', { text: t('panel.turn') }), turn)),
+          overlay: (heat) => show(heat?.view ?? Number(turn.value), heat),
         };
       }
       case 'audio':

@@ -7,7 +7,7 @@
 
 const PART_KEYS = { q: 'text', like: 'item', file: 'upload' };
 const SORTS = ['relevance', 'newest', 'oldest', 'largest', 'smallest', 'name'];
-export const KINDS = ['image', 'text', 'audio', 'video', 'series'];
+export const KINDS = ['image', 'text', 'audio', 'video', 'series', 'shape'];
 
 export const emptyFilters = () => ({
   kinds: [],

@@ -17,6 +17,7 @@ const LIMITS: Limits = Limits {
     max_video_frames: 64,
     max_video_bytes: 1 << 22,
     max_video_s: 600,
+    max_triangles: 1 << 14,
     max_ffmpeg_s: 0,
 };
 

@@ -288,7 +288,7 @@ fn input(folder: &Path, kind: &str, batch: usize) -> Result<Vec<Media>, BenchErr
             let picture = |rgb: &[u8]| Media::Image(Image { width: SIDE, height: SIDE, rgb: rgb.to_vec() });
             read("input.rgb")?.chunks_exact((SIDE * SIDE * 3) as usize).take(batch).map(picture).collect()
         }
-        Modality::Video | Modality::Series => return Err(unknown()),
+        Modality::Video | Modality::Series | Modality::Shape => return Err(unknown()),
     })
 }
 

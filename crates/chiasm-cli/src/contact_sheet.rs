@@ -113,7 +113,8 @@ impl Card {
             (Modality::Text, _) => {
                 let _ = write!(page, "<blockquote>{text}</blockquote>");
             }
-            (Modality::Image | Modality::Audio | Modality::Video, None) => {}
+            // A browser draws no shape by itself.
+            (Modality::Shape, _) | (Modality::Image | Modality::Audio | Modality::Video, None) => {}
         }
         page.push_str("<figcaption>");
         if let Some(score) = self.score {

@@ -251,7 +251,7 @@ fn heldout_figures(world: &World, space: &Space, ui: &Ui) -> anyhow::Result<Cros
                 Modality::Image => add(from_file(world, &item.image)?.0),
                 Modality::Audio => add(from_file(world, &item.audio)?.0),
                 Modality::Series => add(from_file(world, &item.series)?.0),
-                Modality::Video => {} // the world has none
+                Modality::Video | Modality::Shape => {} // the world has none
                 Modality::Text => {
                     add(Media::Text(item.text.clone()));
                     add(Media::Text(item.text_zh.clone()));

@@ -44,12 +44,14 @@ const OPTIONS: &[(&str, &str, Kind, bool, &str)] = &[
     ("audio", "FILE", Kind::File(Modality::Audio), false, "A sound"),
     ("series", "FILE", Kind::File(Modality::Series), false, "A sensor series"),
     ("video", "FILE", Kind::File(Modality::Video), false, "A video or an animated picture"),
+    ("shape", "FILE", Kind::File(Modality::Shape), false, "A shape: STL, OBJ, PLY or OFF"),
     ("like", "PATH_OR_ID", Kind::Item, false, "An item of the library, by its path or number; nothing is encoded"),
     ("not", "WORDS", Kind::Words, true, "Words to keep away from"),
     ("not-image", "FILE", Kind::File(Modality::Image), true, "A picture to keep away from"),
     ("not-audio", "FILE", Kind::File(Modality::Audio), true, "A sound to keep away from"),
     ("not-series", "FILE", Kind::File(Modality::Series), true, "A series to keep away from"),
     ("not-video", "FILE", Kind::File(Modality::Video), true, "A video to keep away from"),
+    ("not-shape", "FILE", Kind::File(Modality::Shape), true, "A shape to keep away from"),
     ("not-like", "PATH_OR_ID", Kind::Item, true, "An item to keep away from"),
 ];
 
@@ -205,6 +207,7 @@ pub(crate) fn noun(modality: Modality) -> &'static str {
         Modality::Audio => "a sound",
         Modality::Series => "a series",
         Modality::Video => "a video",
+        Modality::Shape => "a shape",
     }
 }
 

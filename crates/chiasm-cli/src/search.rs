@@ -201,7 +201,7 @@ fn show(reply: &SearchReply, pictures: Option<Protocol>, ui: &Ui) -> anyhow::Res
             let indent = " ".repeat(rank_width + rerank_score.len() + 2 + 6 + 2 + 6 + 2 + 6 + 2);
             line.push_str(&format!("{indent}{}\n", ui.paint(Paint::Dim, &one_line(snippet, 100))));
         }
-        if let (Some(protocol), Modality::Image | Modality::Video) = (pictures, hit.kind) {
+        if let (Some(protocol), Modality::Image | Modality::Video | Modality::Shape) = (pictures, hit.kind) {
             line.push_str(&thumbnail(&hit.path, protocol).unwrap_or_default());
         }
         ui.print(line)?;

@@ -54,7 +54,10 @@ pub(crate) struct FitArgs {
     /// Encoder for videos; without one they are found through their frames where there is one for pictures
     #[arg(long, value_name = "NAME")]
     video: Option<String>,
-    /// Table of what belongs together: CSV with a header of image, text or caption, audio, series, video
+    /// Encoder for shapes; without one they are found through pictures of them where there is one for pictures
+    #[arg(long, value_name = "NAME")]
+    shape: Option<String>,
+    /// Table of what belongs together: CSV with a header of image, text or caption, audio, series, video, shape
     #[arg(long, value_name = "FILE")]
     pairs: Option<PathBuf>,
     /// Folder in which the table's paths begin [default: the table's own]
@@ -148,6 +151,7 @@ fn fit(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         (Modality::Audio, &args.audio),
         (Modality::Series, &args.series),
         (Modality::Video, &args.video),
+        (Modality::Shape, &args.shape),
     ];
     let method = args.method.as_str();
     if !args.rows.views.is_empty() {

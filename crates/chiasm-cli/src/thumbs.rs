@@ -79,7 +79,7 @@ fn detect(env: impl Fn(&str) -> String) -> Option<Protocol> {
 /// Seconds of a video of which the middle frame is shown: to decode more would keep people waiting.
 const VIDEO_S: u64 = 2;
 
-/// The escape sequences that draw the picture in `path`, or a frame of the video, with a line feed after it; `None` where it cannot be read (it may be gone
+/// The escape sequences that draw the picture in `path`, a frame of the video or the shape, with a line feed after it; `None` where it cannot be read (it may be gone
 /// since it was indexed, and a hit is worth showing without its picture).
 pub(crate) fn thumbnail(path: &Path, protocol: Protocol) -> Option<String> {
     let limits = Limits { max_video_s: VIDEO_S, ..Limits::default() };
@@ -87,6 +87,7 @@ pub(crate) fn thumbnail(path: &Path, protocol: Protocol) -> Option<String> {
     let image = match chiasm_media::decode(path, &bytes, &limits).ok()?.media {
         Media::Image(image) => image,
         Media::Video(mut video) => Arc::unwrap_or_clone(video.frames.swap_remove(video.spread(1)[0])),
+        Media::Shape(mesh) => chiasm_media::shape_view(&mesh, 0, SIDE),
         Media::Text(_) | Media::Audio(_) | Media::Series(_) => return None,
     };
     let small = chiasm_media::shrink(image, SIDE);

@@ -17,7 +17,7 @@ mod vectors;
 
 pub use cross::{CrossEncoder, Picture, Regions, RegionsError};
 pub use labels::{Labels, LabelsError};
-pub use media::{Image, Media, Modality, Series, Span, UnknownModality, Video, Waveform};
+pub use media::{Image, Media, Mesh, Modality, Series, Span, UnknownModality, Video, Waveform};
 pub use run::{Cancel, Cancelled, NoProgress, Progress};
 pub use search::{Hit, NotANumber, RowSet, Score, SearchError, SearchOptions, VectorIndex};
 pub use space::{EncodeError, Encoder, ProjectError, SharedSpace};

@@ -17,11 +17,14 @@ pub enum Modality {
     Series,
     /// Moving pictures, without their sound.
     Video,
+    /// A surface in space.
+    Shape,
 }
 
 impl Modality {
     /// Every modality, in the order in which tables list them.
-    pub const ALL: [Modality; 5] = [Modality::Image, Modality::Text, Modality::Audio, Modality::Series, Modality::Video];
+    pub const ALL: [Modality; 6] =
+        [Modality::Image, Modality::Text, Modality::Audio, Modality::Series, Modality::Video, Modality::Shape];
 
     /// The lower-case word used in files, in `--kind` and in JSON.
     pub fn as_str(self) -> &'static str {
@@ -31,6 +34,7 @@ impl Modality {
             Modality::Audio => "audio",
             Modality::Series => "series",
             Modality::Video => "video",
+            Modality::Shape => "shape",
         }
     }
 }
@@ -43,7 +47,7 @@ impl fmt::Display for Modality {
 
 /// A word that names no modality.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no kind of media: expected image, text, audio, series or video")]
+#[error("`{0}` is no kind of media: expected image, text, audio, series, video or shape")]
 pub struct UnknownModality(pub String);
 
 impl FromStr for Modality {
@@ -123,6 +127,15 @@ impl Video {
     }
 }
 
+/// A surface of triangles, upright: z points upwards.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mesh {
+    /// Points in space, in any unit, finite.
+    pub vertices: Vec<[f32; 3]>,
+    /// Three vertices each, by their places in `vertices`; at least one triangle.
+    pub triangles: Vec<[u32; 3]>,
+}
+
 /// One decoded piece of media.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Media {
@@ -136,6 +149,8 @@ pub enum Media {
     Series(Series),
     /// Moving pictures.
     Video(Video),
+    /// A surface in space.
+    Shape(Mesh),
 }
 
 impl Media {
@@ -147,6 +162,7 @@ impl Media {
             Media::Audio(_) => Modality::Audio,
             Media::Series(_) => Modality::Series,
             Media::Video(_) => Modality::Video,
+            Media::Shape(_) => Modality::Shape,
         }
     }
 }

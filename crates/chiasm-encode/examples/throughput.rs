@@ -44,7 +44,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// A photo of 500 x 375, a caption of 14 tokens, a sound of three seconds, a minute of readings, a video of two seconds.
+/// A photo of 500 x 375, a caption of 14 tokens, a sound of three seconds, a minute of readings, a video of two seconds, a shape of
+/// 2,000 triangles.
 fn made_up(modality: Modality, seed: u32) -> Media {
     let mut state = seed.wrapping_add(1);
     let mut noise = move || {
@@ -71,6 +72,10 @@ fn made_up(modality: Modality, seed: u32) -> Media {
             n_channels: 3,
             names: Vec::new(),
             values: (0..3 * 60 * 50).map(|_| f32::from(noise())).collect(),
+        }),
+        Modality::Shape => Media::Shape(chiasm_core::Mesh {
+            vertices: (0..3 * 2_000).map(|_| std::array::from_fn(|_| f32::from(noise()))).collect(),
+            triangles: (0..2_000).map(|i| [3 * i, 3 * i + 1, 3 * i + 2]).collect(),
         }),
     }
 }

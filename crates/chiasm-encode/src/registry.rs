@@ -147,6 +147,15 @@ const CATALOGUE: &[ModelInfo] = &[
         about: "no weights: statistics, spectrum, tempo and form of any number of channels",
         source: Source::Code(features::series_spectrum),
     },
+    ModelInfo {
+        name: "shape-distribution",
+        modality: Modality::Shape,
+        dim: features::SHAPE_DISTRIBUTION_DIM,
+        licence: "Apache-2.0 OR MIT",
+        needs: None,
+        about: "no weights: distances, angles, heights and proportions of a surface",
+        source: Source::Code(features::shape_distribution),
+    },
 ];
 
 /// All encoders that have a name, in a fixed order.

@@ -1,6 +1,6 @@
-//! Tables of pairs: which picture, words, sound, series and video belong together.
+//! Tables of pairs: which picture, words, sound, series, video and shape belong together.
 //!
-//! A CSV with a header. Columns `image`, `audio`, `series` and `video` hold paths relative to a root; `text`, `caption`, and any column
+//! A CSV with a header. Columns `image`, `audio`, `series`, `video` and `shape` hold paths relative to a root; `text`, `caption`, and any column
 //! whose name begins with `text_` or `caption_` hold the words themselves. Other columns are left out. Several text columns
 //! stand for several texts of the same thing. Lines with the same first path (the five captions of one picture) are one group.
 
@@ -62,7 +62,7 @@ impl PairTable {
         let mut columns = Vec::new();
         for name in &header {
             let column = match name.as_str() {
-                "image" | "audio" | "series" | "video" => {
+                "image" | "audio" | "series" | "video" | "shape" => {
                     let modality: Modality = name.parse().expect("these words name modalities");
                     if table.files.iter().any(|(m, _)| *m == modality) {
                         return Err(fail("the header".to_owned(), format!("the column `{name}` stands there twice")));
@@ -85,7 +85,7 @@ impl PairTable {
         }
         if table.files.len() + table.texts.len() < 2 {
             let reason = format!(
-                "it names {} usable columns ({}), at least two are needed of image, audio, series, video (paths), text, caption, text_zh, ... (words)",
+                "it names {} usable columns ({}), at least two are needed of image, audio, series, video, shape (paths), text, caption, text_zh, ... (words)",
                 table.files.len() + table.texts.len(),
                 header.join(", ")
             );

@@ -61,6 +61,7 @@ pub(crate) fn media_bytes(media: &Media) -> usize {
         Media::Audio(wave) => wave.samples.len() * 4,
         Media::Series(series) => series.values.len() * 4,
         Media::Video(video) => video.frames.iter().map(|frame| frame.rgb.len()).sum(),
+        Media::Shape(mesh) => (mesh.vertices.len() + mesh.triangles.len()) * 12,
     }
 }
 

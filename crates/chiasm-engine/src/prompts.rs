@@ -83,7 +83,7 @@ impl Prompts {
             PLAIN
         } else if media == Modality::Audio {
             SOUND
-        } else if !matches!(media, Modality::Image | Modality::Video) {
+        } else if !matches!(media, Modality::Image | Modality::Video | Modality::Shape) {
             PLAIN
         } else if *self == Prompts::ImageNet {
             IMAGENET

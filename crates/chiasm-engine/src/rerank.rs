@@ -200,7 +200,9 @@ fn side_of(encoder: &dyn CrossEncoder, item: &Item, path: &Path) -> Result<Side,
     match chiasm_media::decode(path, &bytes, &limits).map_err(|e| e.to_string())?.media {
         Media::Text(text) => Ok(Side::Text(text)),
         Media::Image(image) => Ok(Side::Picture(Picture::Pixels(image))),
-        other @ (Media::Audio(_) | Media::Series(_) | Media::Video(_)) => Err(format!("is {}", other.modality())),
+        other @ (Media::Audio(_) | Media::Series(_) | Media::Video(_) | Media::Shape(_)) => {
+            Err(format!("is {}", other.modality()))
+        }
     }
 }
 

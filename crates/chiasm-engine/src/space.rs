@@ -27,6 +27,10 @@ const MAX_QUERY_SEGMENTS: usize = 32;
 /// Frames that stand for a video, or a window of one, in a space that has a view for pictures and none for videos. Another number
 /// gives other vectors, so libraries would have to be made anew.
 const FRAMES: usize = 8;
+/// Pixels along the sides of a picture of a shape; encoders see about 224.
+const VIEW_SIDE: u32 = 256;
+/// What is embedded by pictures of it where there is no view for it.
+const BY_PICTURES: [Modality; 2] = [Modality::Video, Modality::Shape];
 /// Frames encoded in one call.
 const FRAMES_AT_A_TIME: usize = 32;
 /// The file that a library keeps the space of its first lane in.
@@ -188,7 +192,7 @@ impl Space {
         self.projection.metric()
     }
 
-    /// The kinds of media it takes, in the order of [`Modality::ALL`]: those it has views for, and videos where it has one for pictures.
+    /// The kinds of media it takes, in the order of [`Modality::ALL`]: those it has views for, and videos and shapes where it has one for pictures.
     pub fn modalities(&self) -> Vec<Modality> {
         Modality::ALL.into_iter().filter(|m| self.find_view(*m).is_some()).collect()
     }
@@ -221,7 +225,8 @@ impl Space {
     /// media are cut by the caller, or given to [`Space::embed_query`].
     ///
     /// Videos in a space without a view for them are the mean of eight frames, evenly spread over their time, each taken as a
-    /// picture and at unit length for cosine (Luo et al., "CLIP4Clip", 2021, mean pooling).
+    /// picture and at unit length for cosine (Luo et al., "CLIP4Clip", 2021, mean pooling). Shapes likewise are the mean of pictures of them from
+    /// twelve sides (Su et al., "Multi-view convolutional neural networks", 2015).
     ///
     /// # Errors
     /// [`EngineError::NoView`], [`EngineError::NoEncoder`], [`EngineError::Model`], [`EngineError::ForeignEncoder`],
@@ -232,34 +237,43 @@ impl Space {
         };
         let view = self.view_of(first.modality())?;
         let encoder = self.encoder(view)?;
-        if first.modality() == Modality::Video && encoder.modality() == Modality::Image {
-            return self.embed_frames(view, encoder.as_ref(), batch);
+        if first.modality() != Modality::Image && encoder.modality() == Modality::Image {
+            return self.embed_pictures_of(view, encoder.as_ref(), batch);
         }
         let embeddings = encoder.encode(batch)?;
         Ok(self.projection.project(view, embeddings.view())?)
     }
 
-    /// Videos by the view for pictures.
-    fn embed_frames(&self, view: usize, encoder: &dyn Encoder, batch: &[Media]) -> Result<Vectors> {
-        // Each frame once, however long it is shown, and the places of those that stand for each video.
-        let (mut frames, mut of_videos): (Vec<(usize, &Image)>, Vec<Vec<usize>>) = (Vec::new(), Vec::new());
+    /// Videos and shapes by the view for pictures.
+    fn embed_pictures_of(&self, view: usize, encoder: &dyn Encoder, batch: &[Media]) -> Result<Vectors> {
+        // Each picture once, however long it is shown, and the places of those that stand for each item.
+        let (mut pictures, mut of_items): (Vec<(usize, Arc<Image>)>, Vec<Vec<usize>>) = (Vec::new(), Vec::new());
         for (item, media) in batch.iter().enumerate() {
-            let Media::Video(video) = media else {
-                let (encoder, got) = (encoder.name().to_owned(), media.modality());
-                return Err(EncodeError::Modality { encoder, expected: Modality::Video, got, item }.into());
-            };
-            let spread = video.spread(FRAMES);
-            let mut chosen = spread.clone();
-            chosen.dedup();
-            let place = |frame: &usize| frames.len() + chosen.partition_point(|c| c < frame);
-            of_videos.push(spread.iter().map(place).collect());
-            frames.extend(chosen.iter().filter_map(|at| Some((item, video.frames.get(*at)?.as_ref()))));
+            let first = pictures.len();
+            match media {
+                Media::Video(video) => {
+                    let spread = video.spread(FRAMES);
+                    let mut chosen = spread.clone();
+                    chosen.dedup();
+                    of_items.push(spread.iter().map(|frame| first + chosen.partition_point(|c| c < frame)).collect());
+                    pictures.extend(chosen.iter().filter_map(|at| Some((item, Arc::clone(video.frames.get(*at)?)))));
+                }
+                Media::Shape(mesh) => {
+                    let views = chiasm_media::shape_views(mesh, VIEW_SIDE);
+                    of_items.push((first..first + views.len()).collect());
+                    pictures.extend(views.into_iter().map(|view| (item, Arc::new(view))));
+                }
+                other @ (Media::Image(_) | Media::Text(_) | Media::Audio(_) | Media::Series(_)) => {
+                    let (encoder, expected) = (encoder.name().to_owned(), batch[0].modality());
+                    return Err(EncodeError::Modality { encoder, expected, got: other.modality(), item }.into());
+                }
+            }
         }
-        let mut rows: Vec<f32> = Vec::with_capacity(frames.len() * self.dim());
-        for chunk in frames.chunks(FRAMES_AT_A_TIME) {
-            let pictures: Vec<Media> = chunk.iter().map(|(_, frame)| Media::Image((*frame).clone())).collect();
-            // Whoever asked knows videos, not frames.
-            let of_video = |mut error: EncodeError| {
+        let mut rows: Vec<f32> = Vec::with_capacity(pictures.len() * self.dim());
+        for chunk in pictures.chunks(FRAMES_AT_A_TIME) {
+            let shown: Vec<Media> = chunk.iter().map(|(_, picture)| Media::Image(Image::clone(picture))).collect();
+            // Whoever asked knows items, not pictures of them.
+            let of_item = |mut error: EncodeError| {
                 match &mut error {
                     EncodeError::Modality { item, .. } | EncodeError::Unencodable { item, .. } => *item = chunk[*item].0,
                     EncodeError::NotFinite { cause: ShapeError::NotFinite { row, .. }, .. } => *row = chunk[*row].0,
@@ -267,7 +281,7 @@ impl Space {
                 }
                 error
             };
-            let embeddings = encoder.encode(&pictures).map_err(of_video)?;
+            let embeddings = encoder.encode(&shown).map_err(of_item)?;
             let projected = self.projection.project(view, embeddings.view()).map_err(|mut error| {
                 if let ProjectError::Shape(ShapeError::NotFinite { row, .. }) = &mut error {
                     *row = chunk[*row].0;
@@ -277,8 +291,8 @@ impl Space {
             rows.extend(projected.into_data());
         }
         let row = |place: &usize| &rows[place * self.dim()..(place + 1) * self.dim()];
-        let means = of_videos.iter().flat_map(|places| mean(places.iter().map(row), self.dim(), self.metric())).collect();
-        Vectors::new(means, self.dim()).map_err(|source| EngineError::Numbers { what: "means of frames".to_owned(), source })
+        let means = of_items.iter().flat_map(|places| mean(places.iter().map(row), self.dim(), self.metric())).collect();
+        Vectors::new(means, self.dim()).map_err(|source| EngineError::Numbers { what: "means of pictures".to_owned(), source })
     }
 
     /// One vector for media of any length: the mean over its parts (at most 32, evenly spread over longer media), at unit
@@ -341,10 +355,15 @@ impl Space {
         self.references.paired
     }
 
-    /// The view by which media of a modality are embedded: its own; that of pictures for videos where they have none.
+    /// The view by which media of a modality are embedded: its own; that of pictures for videos and shapes where they have none.
     pub(crate) fn find_view(&self, modality: Modality) -> Option<usize> {
         let own = |modality| self.views.iter().position(|v| v.modality == modality);
-        own(modality).or_else(|| if modality == Modality::Video { own(Modality::Image) } else { None })
+        own(modality).or_else(|| if BY_PICTURES.contains(&modality) { own(Modality::Image) } else { None })
+    }
+
+    /// Whether media of a kind are embedded by pictures of them.
+    pub(crate) fn looks_at_pictures_of(&self, modality: Modality) -> bool {
+        self.find_view(modality).is_some_and(|view| self.views[view].modality == Modality::Image)
     }
 
     pub(crate) fn view_of(&self, modality: Modality) -> Result<usize> {

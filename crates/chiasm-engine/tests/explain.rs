@@ -39,8 +39,8 @@ fn far_from_it(x: usize, _y: usize) -> bool {
 
 /// Mean size of the drops of the cells of a grid that are so, whichever way.
 fn spread(heat: &Heat, cells: impl Fn(usize, usize) -> bool) -> f32 {
-    let Heat::Grid { columns, rows, drop, at_s } = heat.clone() else { panic!("{heat:?}") };
-    mean(&Heat::Grid { columns, rows, drop: drop.iter().map(|d| d.abs()).collect(), at_s }, cells)
+    let Heat::Grid { columns, rows, drop, at_s, view } = heat.clone() else { panic!("{heat:?}") };
+    mean(&Heat::Grid { columns, rows, drop: drop.iter().map(|d| d.abs()).collect(), at_s, view }, cells)
 }
 
 #[test]

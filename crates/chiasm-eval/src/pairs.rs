@@ -297,7 +297,7 @@ fn columns_of<'a>(names: impl Iterator<Item = &'a str>) -> Result<Vec<Column>, P
     if columns.iter().filter(|c| c.role != Role::Other).count() < 2 {
         let names: Vec<&str> = columns.iter().map(|c| c.name.as_str()).collect();
         return Err(PairsError::Header(format!(
-            "the columns are `{}`: expected at least two of image, text (or caption), audio, series, video, file",
+            "the columns are `{}`: expected at least two of image, text (or caption), audio, series, video, shape, file",
             names.join("`, `")
         )));
     }
@@ -313,6 +313,7 @@ fn role_of(name: &str) -> Role {
         "audio" | "sound" | "recording" => Role::Media(Modality::Audio),
         "series" | "signal" | "motion" | "touch" => Role::Media(Modality::Series),
         "video" | "clip" | "film" => Role::Media(Modality::Video),
+        "shape" | "mesh" | "model" => Role::Media(Modality::Shape),
         "text" | "caption" | "captions" | "sentence" | "description" => Role::Text,
         "file" | "filename" | "path" => Role::File,
         _ => Role::Other,

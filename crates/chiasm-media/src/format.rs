@@ -5,7 +5,7 @@ use std::path::Path;
 use chiasm_core::Modality;
 
 use crate::error::{MediaError, first_bytes};
-use crate::{Decoded, Limits, picture, series, sound, text, video};
+use crate::{Decoded, Limits, picture, series, shape, sound, text, video};
 
 /// Every extension a folder walk looks at, lower case. Formats that are known but not decoded (HEIC, Opus, WMA) stand here too:
 /// their files are then listed as refused, with the cure, instead of being passed over in silence.
@@ -24,6 +24,7 @@ const EXTENSIONS: &[(Modality, &[&str])] = &[
             "apng",
         ],
     ),
+    (Modality::Shape, &["stl", "obj", "ply", "off"]),
 ];
 
 /// The modality a file's extension announces, whatever its case: which files a walk considers at all. `None` for any other.
@@ -57,13 +58,16 @@ fn dispatch(path: &Path, bytes: &[u8], limits: &Limits) -> Result<Decoded, Media
     if let Some(container) = video::sniff(path, bytes) {
         return video::decode(container, path, bytes, limits);
     }
+    let extension = extension(path);
+    if let Some(format) = shape::sniff(extension.as_deref(), bytes) {
+        return shape::decode(format, bytes, limits);
+    }
     if let Some(refusal) = known_but_not_decoded(bytes) {
         return Err(refusal);
     }
     if sound::sniff(bytes) {
         return sound::decode(path, bytes, limits);
     }
-    let extension = extension(path);
     let expected = match (modality_of(path), extension.as_deref()) {
         (Some(Modality::Series), Some("csv" | "tsv")) => {
             return series::decode_table(extension.as_deref() == Some("tsv"), bytes, limits);
@@ -76,7 +80,10 @@ fn dispatch(path: &Path, bytes: &[u8], limits: &Limits) -> Result<Decoded, Media
         (Some(Modality::Video), _) => "MP4, QuickTime, Matroska, WebM, AVI, MPEG, FLV, Ogg Theora or an animated picture",
         (Some(Modality::Image), _) => "PNG, JPEG, WebP, GIF, BMP or TIFF",
         (Some(Modality::Series), _) => "a NumPy array, which begins with 93 4e 55 4d 50 59",
-        (None, _) => "a picture, a sound, a video, a NumPy array, or a name ending in .txt, .md, .jsonl, .csv or .tsv",
+        (Some(Modality::Shape), _) => "STL, OBJ, PLY or OFF",
+        (None, _) => {
+            "a picture, a sound, a video, a NumPy array, or a name ending in .txt, .md, .jsonl, .csv, .tsv, .stl, .obj, .ply or .off"
+        }
     };
     Err(MediaError::Unrecognised { begins: first_bytes(bytes), expected })
 }

@@ -2,7 +2,7 @@
 //!
 //! [`read`] takes a file's bytes, [`decode`] turns them into [`Media`] and [`Metadata`], [`segments`] cuts long media into the
 //! parts that are embedded one by one; [`resize`], [`resample`], [`spectrum`] and [`filterbank`] are what encoders build their input from;
-//! [`peaks`] and [`sparkline`] are what pages draw. All
+//! [`peaks`], [`sparkline`] and [`shape_views`] are what pages draw. All
 //! are pure functions but `read`, and `decode` where it asks another program (see the table). What cannot be decoded is refused by a [`MediaError`] that names the cause and the cure;
 //! a file that merely ends early is decoded as far as it goes where its format allows, with a note.
 //!
@@ -13,6 +13,7 @@
 //! | text | TXT, Markdown, JSON lines; UTF-8, UTF-16, GB18030, Shift JIS, Windows-1252 |
 //! | series | CSV, TSV, NumPy arrays |
 //! | video | GIF, WebP and PNG of several frames; MP4, QuickTime, Matroska, WebM, AVI, MPEG, FLV, Ogg Theora, Windows Media by the program `ffmpeg` |
+//! | shape | STL (text and binary), OBJ, PLY (text and binary), OFF |
 //!
 //! # Against Pillow
 //! Decoded JPEG is not the same to the last bit as libjpeg-turbo's (inverse cosine transform, chroma enlargement): over the 800
@@ -34,6 +35,7 @@ mod resample;
 mod resize;
 mod segment;
 mod series;
+mod shape;
 mod sound;
 pub mod spectrum;
 mod text;
@@ -52,6 +54,7 @@ pub use resample::resample;
 pub use resize::{Filter, resize, resize_with, shrink};
 pub use segment::{Cut, Spans, part, segments, spans};
 pub use series::{read_npy_f32, write_npy_f32};
+pub use shape::{N_VIEWS, shape_view, shape_views};
 pub use text::RECORD_SEPARATOR;
 
 /// How much one file may ask for. Everything is checked before the memory is taken, or while it is filled.
@@ -82,6 +85,8 @@ pub struct Limits {
     pub max_video_bytes: u64,
     /// Seconds of a video that are read. Default 14,400: four hours.
     pub max_video_s: u64,
+    /// Triangles of a shape, each 12 bytes and at most 36 for its corners. Default 4 million.
+    pub max_triangles: u64,
     /// Seconds that the program `ffmpeg` may take for a file; at 0 it is never started. Default 600.
     pub max_ffmpeg_s: u64,
 }
@@ -98,6 +103,7 @@ impl Default for Limits {
             max_video_frames: 4_096,
             max_video_bytes: 512 << 20,
             max_video_s: 4 * 3_600,
+            max_triangles: 4_000_000,
             max_ffmpeg_s: 600,
         }
     }

@@ -53,7 +53,7 @@ pub struct Spans {
 }
 
 /// Cuts media into parts: sounds and videos into windows, texts into passages at paragraph and sentence ends (JSON lines: one part per
-/// line, longer lines into passages); pictures and series stay whole. Short media give one [`Span::Whole`].
+/// line, longer lines into passages); pictures, series and shapes stay whole. Short media give one [`Span::Whole`].
 ///
 /// Copies every part. To save memory on long sounds, or to learn how many parts `cut.max_segments` left out, take [`spans`]
 /// and [`part`] instead: this is the two together.
@@ -68,7 +68,7 @@ pub fn spans(media: &Media, cut: &Cut) -> Spans {
         Media::Audio(wave) => windows(wave, cut, max_spans),
         Media::Text(text) => passages(text, cut.text_max_chars.max(1), max_spans),
         Media::Video(video) => clips(video, cut, max_spans),
-        Media::Image(_) | Media::Series(_) => Spans::whole(),
+        Media::Image(_) | Media::Series(_) | Media::Shape(_) => Spans::whole(),
     }
 }
 

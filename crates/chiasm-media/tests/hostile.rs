@@ -6,7 +6,7 @@ mod common;
 use std::path::Path;
 
 use chiasm_core::Media;
-use chiasm_media::{Cut, Limits, MediaError, decode, read_npy_f32, segments};
+use chiasm_media::{Cut, Limits, MediaError, decode, read_npy_f32, segments, shape_view};
 use common::{golden, golden_names};
 use proptest::prelude::*;
 
@@ -21,6 +21,7 @@ const LIMITS: Limits = Limits {
     max_video_frames: 64,
     max_video_bytes: 1 << 22,
     max_video_s: 600,
+    max_triangles: 1 << 14,
     max_ffmpeg_s: 0,
 };
 
@@ -52,6 +53,14 @@ fn check(name: &str, bytes: &[u8]) {
                     assert!(series.values.iter().all(|v| v.is_finite()));
                     assert!(series.names.is_empty() || series.names.len() == series.n_channels);
                 }
+                Media::Shape(mesh) => {
+                    assert!(!mesh.triangles.is_empty() && mesh.triangles.len() as u64 <= LIMITS.max_triangles);
+                    assert!(mesh.vertices.iter().flatten().all(|v| v.is_finite()));
+                    assert!(mesh.triangles.iter().flatten().all(|corner| (*corner as usize) < mesh.vertices.len()));
+                }
+            }
+            if let Media::Shape(mesh) = &decoded.media {
+                assert!(shape_view(mesh, 1, 8).rgb.len() == 192);
             }
             assert!(
                 !segments(
@@ -79,10 +88,11 @@ fn check(name: &str, bytes: &[u8]) {
 }
 
 /// Names that lead to every decoder.
-const NAMES: [&str; 9] = ["a.png", "a.wav", "a.mp3", "a.aac", "a.txt", "a.jsonl", "a.csv", "a.tsv", "a.npy"];
+const NAMES: [&str; 13] =
+    ["a.png", "a.wav", "a.mp3", "a.aac", "a.txt", "a.jsonl", "a.csv", "a.tsv", "a.npy", "a.stl", "a.obj", "a.ply", "a.off"];
 
 /// Beginnings that lead random bytes into a decoder.
-const HEADS: [&[u8]; 22] = [
+const HEADS: [&[u8]; 26] = [
     b"",
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR",
     b"\xff\xd8\xff\xe0",
@@ -105,6 +115,10 @@ const HEADS: [&[u8]; 22] = [
     b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x02\0\0\0\x02\x08\x02\0\0\0\xfd\xd4\x9a\x73\0\0\0\x08acTL\0\0\0\x02\0\0\0\0",
     b"FORM\0\0\0\x40AIFFCOMM",
     b"\x93NUMPY\x01\0\x40\0{'descr': '<f4', 'shape': (",
+    b"ply\nformat binary_big_endian 1.0\nelement vertex 3\nproperty char x\nproperty char y\nproperty char z\nelement face 2\nproperty list uchar uchar vertex_index\nend_header\n",
+    b"OFF 3 1 0\n0 0 1\n0 1 0\n1 0 0\n3 ",
+    b"solid x\nfacet normal 0 0 1\nouter loop\nvertex 0 0 0\nvertex 1 0 0\nvertex ",
+    b"v 0 0 0\nv 1 0 0\nv 0 1 0\nf 1 2 ",
 ];
 
 proptest! {
@@ -117,6 +131,11 @@ proptest! {
 
     #[test]
     fn tables_and_lines_of_random_characters(name in 4usize..8, text in "[0-9a-z\"{}:,;.\\t\\n eE+-]{0,300}") {
+        check(NAMES[name], text.as_bytes());
+    }
+
+    #[test]
+    fn shapes_of_random_words(name in 9usize..13, text in "(ply\\n|OFF|solid x|format ascii 1.0\\n|element (vertex|face) [0-9]{1,3}\\n|property (list uchar )?(float|int) (x|y|z|vertex_index)\\n|end_header\\n|[vf] |endloop|facet normal |vertex |[0-9/.-]{1,6}[ \\n]){0,60}") {
         check(NAMES[name], text.as_bytes());
     }
 

@@ -16,7 +16,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use chiasm_core::{Image, Media, Modality};
 use chiasm_engine::{Item, Library};
-use chiasm_media::Limits;
+use chiasm_media::{Limits, N_VIEWS};
 use image::ExtendedColorType;
 use image::codecs::jpeg::JpegEncoder;
 use serde::{Deserialize, Serialize};
@@ -272,9 +272,12 @@ pub(crate) struct ThumbnailParams {
     side: Option<u32>,
     /// Seconds into a video; its middle when absent
     at: Option<f64>,
+    /// Of a shape, from which of twelve sides around it, 0 to 11; 0 is the front
+    #[param(maximum = 11)]
+    view: Option<usize>,
 }
 
-/// A small JPEG of a picture or of a video's frame, made anew from the pixels
+/// A small JPEG of a picture, of a video's frame or of a shape, made anew from the pixels
 #[utoipa::path(get, path = "/items/{item}/thumbnail", tag = "items", params(("item" = i64, Path, description = "Its number"), ThumbnailParams), responses(
     (status = 200, description = "A JPEG", body = String, content_type = "image/jpeg")
 ))]
@@ -291,17 +294,29 @@ pub(crate) async fn thumbnail(
     if params.at.is_some_and(|at| !(0.0..=1e6).contains(&at)) {
         return Err(ApiError::bad_request("`at` is no time within a video, expected seconds from 0 on"));
     }
+    if let Some(view) = params.view.filter(|view| *view >= N_VIEWS) {
+        return Err(ApiError::bad_request(format!("view is {view}, expected 0 to {}", N_VIEWS - 1)));
+    }
     let library = app.library()?;
     let item = {
         let library = Arc::clone(&library);
         app.run(Work::Quick, move |_| Ok(library.item(id)?)).await?
     };
-    if !matches!(item.kind, Modality::Image | Modality::Video) {
-        let message = format!("item {id} is {}, thumbnails are of pictures and videos", item.kind);
+    if !matches!(item.kind, Modality::Image | Modality::Video | Modality::Shape) {
+        let message = format!("item {id} is {}, thumbnails are of pictures, videos and shapes", item.kind);
         return Err(ApiError::not_found("no_thumbnail", message));
     }
-    let at = params.at.filter(|_| item.kind == Modality::Video);
-    let key = format!("{}-{side}{}", item.hash, at.map_or_else(String::new, |at| format!("-{at:.1}")));
+    let at = match item.kind {
+        Modality::Video => params.at.map_or(Shown::Usual, Shown::At),
+        Modality::Shape => params.view.map_or(Shown::Usual, Shown::View),
+        Modality::Image | Modality::Text | Modality::Audio | Modality::Series => Shown::Usual,
+    };
+    let what = match at {
+        Shown::Usual => String::new(),
+        Shown::At(at) => format!("-{at:.1}"),
+        Shown::View(view) => format!("-view{view}"),
+    };
+    let key = format!("{}-{side}{what}", item.hash);
     let mut out = HeaderMap::new();
     let etag = format!("\"{key}\"");
     remember(&mut out, &etag);
@@ -316,14 +331,18 @@ pub(crate) async fn thumbnail(
     Ok((out, jpeg).into_response())
 }
 
-fn make_thumbnail(
-    app: &App,
-    library: &Library,
-    item: &Item,
-    side: u32,
-    at: Option<f64>,
-    key: String,
-) -> Result<Bytes, ApiError> {
+/// What of an item a thumbnail shows.
+#[derive(Clone, Copy)]
+enum Shown {
+    /// A picture, the middle of a video, a shape from the front
+    Usual,
+    /// Seconds into a video
+    At(f64),
+    /// A shape from this side
+    View(usize),
+}
+
+fn make_thumbnail(app: &App, library: &Library, item: &Item, side: u32, shown: Shown, key: String) -> Result<Bytes, ApiError> {
     // Another request may have made it while this one waited.
     if let Some(kept) = app.thumbnails.get(&key) {
         return Ok(kept);
@@ -333,12 +352,16 @@ fn make_thumbnail(
         Some(bytes) if bytes.starts_with(&[0xFF, 0xD8]) => Bytes::from(bytes),
         _ => {
             let started = Instant::now();
+            let at = if let Shown::At(at) = shown { Some(at) } else { None };
             let limits = Limits { max_video_s: at.map_or(VIDEO_S, |at| at as u64 + VIDEO_S), ..Limits::default() };
             let jpeg = match decode(app, library, item, &limits)? {
                 Media::Image(image) => jpeg(image, side),
                 Media::Video(video) => {
                     let frame = at.map_or_else(|| video.spread(1)[0], |at| video.frame_at(at));
                     jpeg(video.frames[frame].as_ref().clone(), side)
+                }
+                Media::Shape(mesh) => {
+                    jpeg(chiasm_media::shape_view(&mesh, if let Shown::View(view) = shown { view } else { 0 }, side), side)
                 }
                 Media::Text(_) | Media::Audio(_) | Media::Series(_) => {
                     return Err(ApiError::not_found("no_thumbnail", format!("item {} is no picture any more", item.id)));
@@ -381,7 +404,7 @@ pub(crate) async fn waveform(State(app): State<Arc<App>>, Named(item): Named<i64
         let item = library.item(item)?;
         match decode(app, &library, &item, &Limits::default())? {
             Media::Audio(sound) => Ok(Json(bars(&sound))),
-            other @ (Media::Image(_) | Media::Text(_) | Media::Series(_) | Media::Video(_)) => {
+            other @ (Media::Image(_) | Media::Text(_) | Media::Series(_) | Media::Video(_) | Media::Shape(_)) => {
                 Err(ApiError::not_found("no_waveform", format!("item {} is {}, expected a sound", item.id, other.modality())))
             }
         }
@@ -420,7 +443,7 @@ pub(crate) async fn series(State(app): State<Arc<App>>, Named(item): Named<i64>)
                 let channels = chiasm_media::sparkline(&series, READINGS);
                 Ok(Json(Curves { channels, n_readings: series.n_steps(), names: series.names.clone() }))
             }
-            other @ (Media::Image(_) | Media::Text(_) | Media::Audio(_) | Media::Video(_)) => {
+            other @ (Media::Image(_) | Media::Text(_) | Media::Audio(_) | Media::Video(_) | Media::Shape(_)) => {
                 Err(ApiError::not_found("no_series", format!("item {} is {}, expected a series", item.id, other.modality())))
             }
         }

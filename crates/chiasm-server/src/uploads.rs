@@ -184,6 +184,7 @@ fn make(app: &App, library: &chiasm_engine::Library, file: &Sent) -> Result<Uplo
     let (thumbnail, peaks) = match decoded.media {
         Media::Image(image) => (jpeg(image, SIDE).ok(), None),
         Media::Video(video) => (jpeg(video.frames[video.spread(1)[0]].as_ref().clone(), SIDE).ok(), None),
+        Media::Shape(mesh) => (jpeg(chiasm_media::shape_view(&mesh, 0, SIDE), SIDE).ok(), None),
         Media::Audio(sound) => (None, Some(bars(&sound).peaks)),
         Media::Text(_) | Media::Series(_) => (None, None),
     };

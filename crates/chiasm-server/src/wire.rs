@@ -39,6 +39,7 @@ pub(crate) enum Kind {
     Audio,
     Series,
     Video,
+    Shape,
 }
 
 impl From<Modality> for Kind {
@@ -49,6 +50,7 @@ impl From<Modality> for Kind {
             Modality::Audio => Kind::Audio,
             Modality::Series => Kind::Series,
             Modality::Video => Kind::Video,
+            Modality::Shape => Kind::Shape,
         }
     }
 }
@@ -61,6 +63,7 @@ impl From<Kind> for Modality {
             Kind::Audio => Modality::Audio,
             Kind::Series => Modality::Series,
             Kind::Video => Modality::Video,
+            Kind::Shape => Modality::Shape,
         }
     }
 }
@@ -71,7 +74,7 @@ pub(crate) fn kinds(given: Option<&str>) -> Result<Vec<Modality>, ApiError> {
     named
         .map(|name| {
             name.parse().map_err(|_| {
-                ApiError::bad_request(format!("`{name}` is no kind: expected image, text, audio, series or video"))
+                ApiError::bad_request(format!("`{name}` is no kind: expected image, text, audio, series, video or shape"))
             })
         })
         .collect()

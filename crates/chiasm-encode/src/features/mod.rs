@@ -5,6 +5,7 @@
 //! | `colour-layout` | picture | 899 | colours by place, edge directions by place, regions and their outlines |
 //! | `mel-contour` | sound | 655 | spectrum by time, pitch and its movement, timbre, rhythm |
 //! | `char-ngrams` | text | 4096 | counts of hashed character sequences, for any script |
+//! | `shape-distribution` | shape | 212 | distances, angles, heights, proportions and directions of the surface, whatever its size and the side it is seen from |
 //! | `series-spectrum` | series | 485 | statistics, spectrum, tempo, form of the path, over any number of channels |
 //!
 //! They are stateless: nothing is fitted, so a row depends on its medium alone, and any valid medium (a single pixel, silence, a
@@ -15,6 +16,7 @@ mod char_ngrams;
 mod colour_layout;
 mod mel_contour;
 mod series_spectrum;
+mod shape_distribution;
 
 use chiasm_core::{EncodeError, Encoder, Media, Modality, Vectors};
 use rayon::prelude::*;
@@ -48,7 +50,7 @@ impl Descriptor {
 pub(crate) fn colour_layout() -> Box<dyn Encoder> {
     Box::new(Descriptor::new("colour-layout", 1, Modality::Image, COLOUR_LAYOUT_DIM, |media| match media {
         Media::Image(image) => colour_layout::describe(image),
-        Media::Text(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) => Err(not_mine()),
+        Media::Text(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) | Media::Shape(_) => Err(not_mine()),
     }))
 }
 
@@ -56,7 +58,7 @@ pub(crate) fn colour_layout() -> Box<dyn Encoder> {
 pub(crate) fn mel_contour() -> Box<dyn Encoder> {
     Box::new(Descriptor::new("mel-contour", 1, Modality::Audio, MEL_CONTOUR_DIM, |media| match media {
         Media::Audio(wave) => mel_contour::describe(wave),
-        Media::Image(_) | Media::Text(_) | Media::Series(_) | Media::Video(_) => Err(not_mine()),
+        Media::Image(_) | Media::Text(_) | Media::Series(_) | Media::Video(_) | Media::Shape(_) => Err(not_mine()),
     }))
 }
 
@@ -64,7 +66,7 @@ pub(crate) fn mel_contour() -> Box<dyn Encoder> {
 pub(crate) fn char_ngrams() -> Box<dyn Encoder> {
     Box::new(Descriptor::new("char-ngrams", 1, Modality::Text, CHAR_NGRAMS_DIM, |media| match media {
         Media::Text(text) => char_ngrams::describe(text),
-        Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) => Err(not_mine()),
+        Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) | Media::Shape(_) => Err(not_mine()),
     }))
 }
 
@@ -72,7 +74,15 @@ pub(crate) fn char_ngrams() -> Box<dyn Encoder> {
 pub(crate) fn series_spectrum() -> Box<dyn Encoder> {
     Box::new(Descriptor::new("series-spectrum", 1, Modality::Series, SERIES_SPECTRUM_DIM, |media| match media {
         Media::Series(series) => series_spectrum::describe(series),
-        Media::Image(_) | Media::Text(_) | Media::Audio(_) | Media::Video(_) => Err(not_mine()),
+        Media::Image(_) | Media::Text(_) | Media::Audio(_) | Media::Video(_) | Media::Shape(_) => Err(not_mine()),
+    }))
+}
+
+/// See the table above.
+pub(crate) fn shape_distribution() -> Box<dyn Encoder> {
+    Box::new(Descriptor::new("shape-distribution", 1, Modality::Shape, SHAPE_DISTRIBUTION_DIM, |media| match media {
+        Media::Shape(mesh) => shape_distribution::describe(mesh),
+        Media::Image(_) | Media::Text(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) => Err(not_mine()),
     }))
 }
 
@@ -85,6 +95,7 @@ pub(crate) const COLOUR_LAYOUT_DIM: usize = colour_layout::DIM;
 pub(crate) const MEL_CONTOUR_DIM: usize = mel_contour::DIM;
 pub(crate) const CHAR_NGRAMS_DIM: usize = char_ngrams::DIM;
 pub(crate) const SERIES_SPECTRUM_DIM: usize = series_spectrum::DIM;
+pub(crate) const SHAPE_DISTRIBUTION_DIM: usize = shape_distribution::DIM;
 
 impl Encoder for Descriptor {
     fn name(&self) -> &str {

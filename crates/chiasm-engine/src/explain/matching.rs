@@ -92,7 +92,7 @@ impl<'a> Match<'a> {
     fn embed_each(&self, media: &[Media]) -> Result<Vec<Option<Vec<f32>>>> {
         let is_something = |media: &&Media| match media {
             Media::Text(text) => text.chars().any(char::is_alphanumeric),
-            Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) => true,
+            Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) | Media::Shape(_) => true,
         };
         let unencodable = |error: &EngineError| matches!(error, EngineError::Encode(EncodeError::Unencodable { .. }));
         if media.iter().all(|media| is_something(&media)) {

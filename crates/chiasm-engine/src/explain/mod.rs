@@ -162,6 +162,9 @@ pub enum Heat {
         /// Of a video: when the frame is shown that comes closest.
         #[serde(skip_serializing_if = "Option::is_none")]
         at_s: Option<f64>,
+        /// Of a shape: the side from which it comes closest, 0 to 11.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        view: Option<usize>,
     },
     /// Of a sound.
     Time {
@@ -331,7 +334,9 @@ impl Library {
         remarks: &mut Vec<String>,
     ) -> Result<Option<Heat>> {
         // Of the item itself: a caption is explained by the words that are asked for.
-        let able = |m: &&&Match<'_>| m.own.is_some() && m.space().can_embed(kind);
+        // What a descriptor of surfaces makes of a shape has no place on a picture of it.
+        let is_seen = |m: &&&Match<'_>| kind != Modality::Shape || m.space().looks_at_pictures_of(kind);
+        let able = |m: &&&Match<'_>| m.own.is_some() && m.space().can_embed(kind) && is_seen(m);
         let able: Vec<&Match<'_>> = matches.iter().filter(able).copied().collect();
         let Some((first, own)) = able.first().and_then(|m| Some((*m, m.own?))) else {
             remarks.push(format!("no lane can embed {kind}, so that its parts cannot be told apart"));
@@ -340,7 +345,7 @@ impl Library {
         let segment = first.live.index().id(own) as i64;
         let pieces = match kind {
             Modality::Text => self.text_pieces(request.item, segment)?,
-            Modality::Image | Modality::Audio | Modality::Series | Modality::Video => {
+            Modality::Image | Modality::Audio | Modality::Series | Modality::Video | Modality::Shape => {
                 let media = self.load_item(request.item, &request.limits)?;
                 pieces(media, self.span_of(segment)?, first, cancel)?
             }

@@ -21,6 +21,8 @@ const GREY: u8 = 120;
 const MAX_PIXELS: u32 = 512;
 /// Seconds of a window of a sound, where 4 to 32 of them are enough.
 const WINDOW_S: f64 = 0.25;
+/// Pixels of a picture of a shape.
+const VIEW_SIDE: u32 = 384;
 /// Frames of a video of which the best is looked at.
 const FRAMES: usize = 8;
 
@@ -31,7 +33,7 @@ pub(super) struct Pieces {
 }
 
 pub(super) enum What {
-    Grid { picture: Image, at_s: Option<f64> },
+    Grid { picture: Image, at_s: Option<f64>, view: Option<usize> },
     Time { windows: Vec<Range<usize>>, before_s: f64 },
     Steps { windows: Vec<Range<usize>> },
     Text { units: Vec<Unit>, before: usize, text: String },
@@ -50,7 +52,7 @@ pub(super) fn pieces(media: Media, span: Span, lane: &Match<'_>, cancel: &Cancel
     Ok(match part {
         Media::Image(image) => {
             let picture = chiasm_media::shrink(image, MAX_PIXELS);
-            Pieces { whole: Media::Image(picture.clone()), what: What::Grid { picture, at_s: None } }
+            Pieces { whole: Media::Image(picture.clone()), what: What::Grid { picture, at_s: None, view: None } }
         }
         Media::Video(video) => {
             let mut frames = video.spread(FRAMES);
@@ -62,7 +64,17 @@ pub(super) fn pieces(media: Media, span: Span, lane: &Match<'_>, cancel: &Cancel
             let best = (0..frames.len()).reduce(|a, b| if values[b] > values[a] { b } else { a }).unwrap_or(0);
             let picture = shown(frames[best]);
             let at_s = Some(before_s + video.times_s[frames[best]]);
-            Pieces { whole: still(&picture), what: What::Grid { picture, at_s } }
+            Pieces { whole: still(&picture), what: What::Grid { picture, at_s, view: None } }
+        }
+        // As it is embedded: by pictures of it, of which the one that fits best is looked at.
+        Media::Shape(mesh) => {
+            let views = chiasm_media::shape_views(&mesh, VIEW_SIDE);
+            let stills: Vec<Media> = views.iter().cloned().map(Media::Image).collect();
+            cancel.check()?;
+            let values = lane.of_items(Modality::Shape, &stills)?;
+            let best = (0..views.len()).reduce(|a, b| if values[b] > values[a] { b } else { a }).unwrap_or(0);
+            let picture = views[best].clone();
+            Pieces { whole: Media::Image(picture.clone()), what: What::Grid { picture, at_s: None, view: Some(best) } }
         }
         Media::Audio(wave) => {
             let n = (wave.duration_s() / WINDOW_S).ceil().clamp(4.0, MAX_UNITS as f64) as usize;
@@ -121,11 +133,13 @@ impl Pieces {
     pub(super) fn told(&self, drops: &[f64]) -> Heat {
         let drops: Vec<f32> = drops.iter().map(|drop| *drop as f32).collect();
         match &self.what {
-            What::Grid { at_s, .. } => Heat::Grid { columns: SIDE, rows: SIDE, drop: by_cell(&drops), at_s: *at_s },
+            What::Grid { at_s, view, .. } => {
+                Heat::Grid { columns: SIDE, rows: SIDE, drop: by_cell(&drops), at_s: *at_s, view: *view }
+            }
             What::Time { windows, before_s } => {
                 let rate = match &self.whole {
                     Media::Audio(wave) => f64::from(wave.sample_rate_hz),
-                    Media::Image(_) | Media::Text(_) | Media::Series(_) | Media::Video(_) => 1.0,
+                    Media::Image(_) | Media::Text(_) | Media::Series(_) | Media::Video(_) | Media::Shape(_) => 1.0,
                 };
                 let at = |sample: usize| before_s + sample as f64 / rate;
                 let one = |(w, drop): (&Range<usize>, f32)| WindowDrop { start_s: at(w.start), end_s: at(w.end), drop };

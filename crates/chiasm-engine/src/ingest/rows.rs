@@ -80,9 +80,9 @@ fn part_text(media: &Media, span: Span) -> Option<String> {
     match media {
         Media::Text(_) => match part(media, span) {
             Media::Text(text) => Some(text),
-            Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) => None,
+            Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) | Media::Shape(_) => None,
         },
-        Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) => None,
+        Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) | Media::Shape(_) => None,
     }
 }
 

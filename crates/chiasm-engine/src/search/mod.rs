@@ -372,7 +372,7 @@ impl Library {
         }
         let text = match media {
             Media::Text(text) => Some(text.clone()),
-            Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) => None,
+            Media::Image(_) | Media::Audio(_) | Media::Series(_) | Media::Video(_) | Media::Shape(_) => None,
         };
         match refused {
             // Words can be looked for without a model.
