@@ -1,7 +1,8 @@
 // The side panel: one item, why it was found, what is near, its tags.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { test } from 'node:test';
-import { answer, ask, cells, onPage, useBrowser } from './page.mjs';
+import { answer, ask, cells, onPage, URL_, useBrowser, violations } from './page.mjs';
 
 useBrowser();
 const { library, scopes } = await ask('/status');
@@ -37,6 +38,7 @@ for (const kind of kinds) {
         audio: '.sound.big .wave-all',
         series: '.series-row .spark',
         text: '.text-whole',
+        shape: '.picture img.loaded',
       }[kind];
       await page.waitForSelector(`.panel ${inside}`);
       if (kind === 'text') assert.ok((await page.textContent('.text-whole')).trim().length > 0);
@@ -54,6 +56,33 @@ for (const kind of kinds) {
     });
   });
 }
+
+test('a shape is drawn, turns, and shows which side the words found', { skip: !scopes.includes('write') && 'reading only' }, async () => {
+  const body = readFileSync(new URL('../../testdata/goldens/media/shape.stl', import.meta.url));
+  const headers = { 'content-type': 'application/octet-stream', 'x-filename': 'part.stl' };
+  const { item } = await ask('/items', { method: 'POST', headers, body });
+  try {
+    await onPage(`/?kind=shape&item=${item}`, async (page) => {
+      await page.waitForSelector('.cell.shape img.loaded');
+      const img = page.locator('.panel .picture img');
+      await page.waitForSelector('.panel .picture img.loaded');
+      assert.ok((await img.evaluate((el) => el.naturalWidth)) > 300);
+      const turn = page.getByRole('slider', { name: 'Turn it' });
+      await turn.focus();
+      await page.keyboard.press('ArrowRight');
+      await page.waitForFunction(() => /view=1$/.test(document.querySelector('.panel .picture img').src));
+      assert.deepEqual(await violations(page, '.panel'), []);
+    });
+    await onPage(`/?q=a+red+square&kind=shape&item=${item}`, async (page) => {
+      await page.waitForSelector('.panel .details');
+      await page.click('.why-button');
+      await page.waitForSelector('.panel canvas.heat:not([hidden])');
+      assert.match(await page.locator('.panel .picture img').getAttribute('src'), /view=\d+$/);
+    });
+  } finally {
+    await fetch(`${URL_}/api/v1/items/${item}`, { method: 'DELETE' });
+  }
+});
 
 test('a sound plays', { skip: !kinds.includes('audio') && 'no sounds here' }, async () => {
   const item = await firstOf('audio');
