@@ -12,7 +12,7 @@ writes testdata/goldens/align/deep.json. All in f64. `y0`, `y1` [n, k] are outpu
 `siglip`  -1/n sum log sigma(z (e^t U V' + b)).
 `vse`, `vse_hardest`, `triplet`  hinges of margin .2, all, the greatest, the greatest of those below the right answer; means over the batch.
 `dcca`  minus the sum of singular values of T = S11^-1/2 S12 S22^-1/2 by `torch.linalg.svdvals`, roots by `eigh`.
-`dscmr`, `dcmh`, `djsrh`  as the heads of their Rust files say.
+`dscmr`, `dcmh`, `djsrh`, `npair`, `dccae`, `acmr`  as the heads of their Rust files say; the value of `acmr` is E - l A.
 
 `adamw`  parameters after 7 steps of `torch.optim.AdamW(betas=(.9, .98), eps=1e-8, weight_decay=.1)` with given gradients and a given rate
     for each step; one parameter decays, one does not.
@@ -122,14 +122,68 @@ def djsrh(a, b, beta=0.5, eta=0.4, mu=1.5, lam=0.1, done=0.3):
     return sum(w * (s - wanted).pow(2).mean() for w, s in parts)
 
 
+def npair(a, b, lengths=0.02):
+    s = a @ b.T
+    total = 0
+    for m, r in ((s, by_group), (s.T, by_group.T)):
+        away = (m - m.diag()[:, None]).masked_fill(r > 0, -math.inf)
+        total = total + torch.cat([torch.zeros(N, 1), away], 1).logsumexp(1).mean() / 2
+    return total + lengths / 4 * (a.pow(2).sum(1).mean() + b.pow(2).sum(1).mean())
+
+
+def dccae(a, b, *own, weight=1.0):
+    total = dcca(a, b)
+    for x, z, w, shift in ((inputs[0], a, *own[:2]), (inputs[1], b, *own[2:])):
+        total = total + weight * (x - z @ w - shift).pow(2).sum() / x.pow(2).sum()
+    return total
+
+
+class Reversal(torch.autograd.Function):
+    """Nothing forwards, gradients times -factor backwards (Ganin and Lempitsky)."""
+
+    @staticmethod
+    def forward(context, x, factor):
+        context.factor = factor
+        return x.clone()
+
+    @staticmethod
+    def backward(context, d):
+        return -context.factor * d, None
+
+
+def acmr(a, b, p, w1, b1, w2, b2, margin=0.4, alpha=1.0, adversary=0.1, done=0.3):
+    reversal = adversary * (2 / (1 + math.exp(-10 * done)) - 1)
+    target = hot / hot.sum(1, keepdim=True)
+    value = -sum((target * (z @ p).log_softmax(1)).sum(1).mean() for z in (a, b))
+    u, v = unit(a), unit(b)
+    for x, anchor, answer in ((inputs[0], u, v), (inputs[1], v, u)):
+        alike = (unit(x) @ unit(x).T).masked_fill(by_class > 0, -math.inf)
+        for i in range(N):
+            if torch.isfinite(alike[i].max()):
+                k = alike[i].argmax()
+                hinge = margin + (anchor[i] - answer[i]).pow(2).sum() - (anchor[i] - answer[k]).pow(2).sum()
+                value = value + alpha / N * hinge.clamp(min=0)
+
+    def judge(z):
+        return torch.relu(z @ w1 + b1) @ w2 + b2
+
+    told = (F.softplus(-judge(Reversal.apply(u, reversal))).mean() + F.softplus(judge(Reversal.apply(v, reversal))).mean()) / 2
+    # The gradients are those of the sum with the reversal in it; the value is that of the saddle.
+    return value + told, (value - reversal * told).item()
+
+
 def graded(loss, *own):
     leaves = [t.clone().requires_grad_() for t in (*y, *own)]
     value = loss(*leaves)
+    value, told = value if isinstance(value, tuple) else (value, value.item())
     grads = torch.autograd.grad(value, leaves)
-    out = {"value": value.item(), "d0": grads[0].numpy(), "d1": grads[1].numpy()}
-    if own:
-        out |= {"own": own[0].numpy(), "d_own": grads[2].numpy()}
-    return out
+    return {
+        "value": told,
+        "d0": grads[0].numpy(),
+        "d1": grads[1].numpy(),
+        "own": [t.numpy() for t in own],
+        "d_own": [g.numpy() for g in grads[2:]],
+    }
 
 
 t = torch.tensor([[math.log(1 / 0.07)]])
@@ -199,6 +253,12 @@ for step in range(STEPS):
     optimiser.step()
 assert curve[-1] < 0.8 * curve[0], curve
 descent = {"towers": [[p.numpy() for p in tower] for tower in towers], "losses": curve}
+
+losses |= {
+    "npair": graded(npair),
+    "dccae": graded(dccae, *(normal(*s) / 4 for s in ((K, 7), (1, 7), (K, 6), (1, 6)))),
+    "acmr": graded(acmr, normal(K, C) / 4, normal(K, 8), normal(1, 8) / 4, normal(8, 1), normal(1, 1) / 4),
+}
 
 write(
     "deep",

@@ -2,11 +2,14 @@
 
 use crate::cv::{self, Chosen};
 use crate::deep::TowerConfig;
+use crate::deep::acmr::AcmrConfig;
 use crate::deep::dcca::DccaConfig;
+use crate::deep::dccae::DccaeConfig;
 use crate::deep::dcmh::DcmhConfig;
 use crate::deep::djsrh::DjsrhConfig;
 use crate::deep::dscmr::DscmrConfig;
 use crate::deep::infonce::{InfoNce, InfoNceConfig};
+use crate::deep::npair::NPairConfig;
 use crate::deep::sigmoid::SigmoidConfig;
 use crate::deep::triplet::{Negatives, Triplet, TripletConfig};
 use crate::fit::{FitError, Pairs, Run};
@@ -83,10 +86,16 @@ pub enum MethodConfig {
     Sigmoid(SigmoidConfig),
     /// Metric learning by triplets.
     Triplet(TripletConfig),
+    /// Metric learning by N-pairs.
+    NPair(NPairConfig),
     /// Deep canonical correlation analysis.
     Dcca(DccaConfig),
+    /// Deep canonically correlated autoencoders.
+    Dccae(DccaeConfig),
     /// Deep supervised cross-modal retrieval.
     Dscmr(DscmrConfig),
+    /// Adversarial cross-modal retrieval.
+    Acmr(AcmrConfig),
     /// Deep cross-modal hashing by classes.
     Dcmh(DcmhConfig),
     /// Deep joint-semantics reconstructing hashing.
@@ -132,8 +141,11 @@ impl MethodConfig {
             "vse",
             "vse++",
             "triplet",
+            "npair",
             "dcca",
+            "dccae",
             "dscmr",
+            "acmr",
             "dcmh",
             "djsrh",
         ]
@@ -183,8 +195,11 @@ impl MethodConfig {
             "vse" => Ok(MethodConfig::Triplet(TripletConfig::default())),
             "vse++" => Ok(MethodConfig::Triplet(triplet(Negatives::Hardest))),
             "triplet" => Ok(MethodConfig::Triplet(triplet(Negatives::SemiHard))),
+            "npair" => Ok(MethodConfig::NPair(NPairConfig::default())),
             "dcca" => Ok(MethodConfig::Dcca(DccaConfig::default())),
+            "dccae" => Ok(MethodConfig::Dccae(DccaeConfig::default())),
             "dscmr" => Ok(MethodConfig::Dscmr(DscmrConfig::default())),
+            "acmr" => Ok(MethodConfig::Acmr(AcmrConfig::default())),
             "dcmh" => Ok(MethodConfig::Dcmh(DcmhConfig::default())),
             "djsrh" => Ok(MethodConfig::Djsrh(DjsrhConfig::default())),
             _ => Err(FitError::UnknownMethod { got: name.to_owned() }),
@@ -296,8 +311,11 @@ impl MethodConfig {
             MethodConfig::InfoNce(_)
             | MethodConfig::Sigmoid(_)
             | MethodConfig::Triplet(_)
+            | MethodConfig::NPair(_)
             | MethodConfig::Dcca(_)
+            | MethodConfig::Dccae(_)
             | MethodConfig::Dscmr(_)
+            | MethodConfig::Acmr(_)
             | MethodConfig::Dcmh(_)
             | MethodConfig::Djsrh(_) => {
                 if let Some(towers) = self.towers_mut() {
@@ -315,8 +333,11 @@ impl MethodConfig {
             MethodConfig::InfoNce(config) => Some(&mut config.towers),
             MethodConfig::Sigmoid(config) => Some(&mut config.towers),
             MethodConfig::Triplet(config) => Some(&mut config.towers),
+            MethodConfig::NPair(config) => Some(&mut config.towers),
             MethodConfig::Dcca(config) => Some(&mut config.towers),
+            MethodConfig::Dccae(config) => Some(&mut config.towers),
             MethodConfig::Dscmr(config) => Some(&mut config.towers),
+            MethodConfig::Acmr(config) => Some(&mut config.towers),
             MethodConfig::Dcmh(config) => Some(&mut config.towers),
             MethodConfig::Djsrh(config) => Some(&mut config.towers),
             _ => None,
@@ -355,8 +376,11 @@ impl MethodConfig {
             MethodConfig::InfoNce(config) => config,
             MethodConfig::Sigmoid(config) => config,
             MethodConfig::Triplet(config) => config,
+            MethodConfig::NPair(config) => config,
             MethodConfig::Dcca(config) => config,
+            MethodConfig::Dccae(config) => config,
             MethodConfig::Dscmr(config) => config,
+            MethodConfig::Acmr(config) => config,
             MethodConfig::Dcmh(config) => config,
             MethodConfig::Djsrh(config) => config,
         }

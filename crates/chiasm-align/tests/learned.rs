@@ -5,7 +5,7 @@
 use chiasm_align::deep::TowerConfig;
 use chiasm_align::deep::triplet::{Triplet, TripletConfig};
 use chiasm_align::{Direction, MethodConfig, Pairs, Run, evaluate};
-use chiasm_core::{Cancel, MatrixView, NoProgress};
+use chiasm_core::{Cancel, Labels, MatrixView, NoProgress};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -50,10 +50,39 @@ fn learned_towers_find_what_does_not_correlate() {
     let linear = r10("cca");
     // Chance is .033.
     assert!(linear < 0.1, "cca {linear}");
-    for name in ["infonce", "siglip", "vse", "dcca"] {
+    for name in ["infonce", "siglip", "vse", "npair", "dcca", "dccae"] {
         let learned = r10(name);
         println!("{name} {learned:.3}, cca {linear:.3}");
         assert!(learned > 0.4, "{name} {learned}, cca {linear}");
+    }
+}
+
+#[test]
+fn learned_towers_find_classes_that_no_line_tells() {
+    // Of the hidden numbers' products, which one view shows and the other does not.
+    let n = N_FIT / 2 + N_TRIED;
+    let [x, y] = views(2, n);
+    let classes: Vec<u32> = y.chunks_exact(6).map(|y| u32::from(y[1] > 0.0) + 2 * u32::from(y[4] > 0.0)).collect();
+    let part = |from: usize, to: usize| {
+        let labels = Labels::single(&classes[from..to]);
+        ([x[from * 10..to * 10].to_vec(), y[from * 6..to * 6].to_vec()], labels)
+    };
+    let ((fitted, of_fitted), (tried, of_tried)) = (part(0, N_FIT / 2), part(N_FIT / 2, n));
+    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
+    let map = |name: &str| -> f64 {
+        let space =
+            MethodConfig::from_name(name).unwrap().fit(&Pairs { labels: Some(&of_fitted), ..pairs(&fitted) }, &run).unwrap();
+        let of = |d: &Direction| d.map.unwrap();
+        evaluate(&space, &Pairs { labels: Some(&of_tried), ..pairs(&tried) }).unwrap().directions.iter().map(of).sum::<f64>()
+            / 2.0
+    };
+    let linear = map("sm");
+    // Chance is about .25.
+    assert!(linear < 0.5, "sm {linear}");
+    for name in ["dscmr", "acmr"] {
+        let learned = map(name);
+        println!("{name} {learned:.3}, sm {linear:.3}");
+        assert!(learned > 0.6, "{name} {learned}, sm {linear}");
     }
 }
 

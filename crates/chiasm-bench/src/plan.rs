@@ -54,7 +54,7 @@ pub fn plan(task: &Task) -> Vec<Entry> {
         add(from_name("cca"), "", true);
         let pls = PlsConfig { max_components: k + 3, ..PlsConfig::default() };
         add(Recipe::Stated(MethodConfig::Pls(pls)), &format!("{} coordinates", k + 3), true);
-        for name in ["pls", "ridge", "procrustes", "dcca", "infonce", "siglip", "vse", "vse++"] {
+        for name in ["pls", "ridge", "procrustes", "dcca", "dccae", "infonce", "siglip", "vse", "vse++", "npair"] {
             add(from_name(name), "", true);
         }
         if task.labels() {
@@ -89,7 +89,7 @@ pub fn plan(task: &Task) -> Vec<Entry> {
         add(Recipe::Stated(MethodConfig::Scm(stated)), &format!("{k} coordinates, C = 1, {word}"), true);
         add(Recipe::CrossValidated(MethodConfig::Scm(scm)), word, true);
     }
-    for name in ["gmlda", "gmmfa", "unicl", "dscmr"] {
+    for name in ["gmlda", "gmmfa", "unicl", "dscmr", "acmr"] {
         add(from_name(name), "", true);
     }
     add(from_name("mvda"), "", false);

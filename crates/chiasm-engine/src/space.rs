@@ -247,7 +247,8 @@ impl Space {
     /// Videos and shapes by the view for pictures.
     fn embed_pictures_of(&self, view: usize, encoder: &dyn Encoder, batch: &[Media]) -> Result<Vectors> {
         // Each picture once, however long it is shown, and the places of those that stand for each item.
-        let (mut pictures, mut of_items): (Vec<(usize, Arc<Image>)>, Vec<Vec<usize>>) = (Vec::new(), Vec::new());
+        let mut pictures: Vec<(usize, Arc<Image>)> = Vec::new();
+        let mut of_items: Vec<Vec<usize>> = Vec::new();
         for (item, media) in batch.iter().enumerate() {
             let first = pictures.len();
             match media {

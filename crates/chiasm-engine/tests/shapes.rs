@@ -82,7 +82,8 @@ fn words_find_shapes_and_shapes_find_words() {
     }
     std::fs::write(unseen.join("broken.stl"), "solid x\nfacet").unwrap();
     let library = Library::create(&dir.path().join("library"), &space).unwrap();
-    let report = library.index(&[unseen.clone()], &IndexOptions::default(), &NoProgress, &Cancel::default()).unwrap();
+    let report =
+        library.index(std::slice::from_ref(&unseen), &IndexOptions::default(), &NoProgress, &Cancel::default()).unwrap();
     assert_eq!((report.n_new, report.refused.len()), (48, 1), "{report:?}");
     assert!(report.refused[0].reason.contains("damaged STL"), "{:?}", report.refused);
     let best = |query: Query, kind| {

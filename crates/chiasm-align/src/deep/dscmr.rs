@@ -64,7 +64,7 @@ impl Objective for Dscmr {
         at_least_zero("beta", self.beta)
     }
 
-    fn own(&self, dim: usize, n_classes: usize) -> Vec<Mat> {
+    fn own(&self, dim: usize, n_classes: usize, _widths: [usize; 2]) -> Vec<Mat> {
         vec![Mat::zeros(dim, n_classes)]
     }
 

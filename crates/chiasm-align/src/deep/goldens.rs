@@ -3,12 +3,15 @@
 use chiasm_core::Labels;
 use serde_json::Value;
 
+use super::acmr::Acmr;
 use super::dcca::Dcca;
+use super::dccae::Dccae;
 use super::dcmh::Dcmh;
 use super::descent::{Descent, Pace};
 use super::djsrh::Djsrh;
 use super::dscmr::Dscmr;
 use super::infonce::InfoNce;
+use super::npair::NPair;
 use super::sigmoid::Sigmoid;
 use super::tower::Tower;
 use super::triplet::{Negatives, Triplet};
@@ -60,11 +63,14 @@ fn batch(golden: &Value, related: &str, done: f64) -> Batch {
 fn check<O: Objective>(golden: &Value, name: &str, objective: &O, batch: &Batch) {
     let expected = &golden["losses"][name];
     let y = [matrix(&golden["y0"]), matrix(&golden["y1"])];
-    let own: Vec<Mat> = expected.get("own").map(matrix).into_iter().collect();
+    let matrices = |name: &str| -> Vec<Mat> { list(&expected[name]).iter().map(matrix).collect() };
+    let own = matrices("own");
     let loss = objective.loss([&y[0], &y[1]], &own, batch).unwrap();
     let off = (loss.value - number(&expected["value"])).abs();
     let off = off.max(apart(&loss.outputs[0], &matrix(&expected["d0"]))).max(apart(&loss.outputs[1], &matrix(&expected["d1"])));
-    let off = loss.own.iter().fold(off, |off, d| off.max(apart(d, &matrix(&expected["d_own"]))));
+    let d_own = matrices("d_own");
+    assert_eq!(loss.own.len(), d_own.len(), "{name}");
+    let off = loss.own.iter().zip(&d_own).fold(off, |off, (d, expected)| off.max(apart(d, expected)));
     assert!(off < TOLERANCE, "{name}: off by {off:e}");
 }
 
@@ -79,7 +85,10 @@ fn losses_and_gradients_are_torchs() {
     for (name, negatives) in [("vse", Negatives::All), ("vse_hardest", Negatives::Hardest), ("triplet", Negatives::SemiHard)] {
         check(&golden, name, &Triplet { negatives, ..Triplet::default() }, &by_group);
     }
+    check(&golden, "npair", &NPair::default(), &by_group);
     check(&golden, "dcca", &Dcca::default(), &by_group);
+    check(&golden, "dccae", &Dccae::default(), &by_group);
+    check(&golden, "acmr", &Acmr::default(), &by_class);
     check(&golden, "dscmr", &Dscmr::default(), &by_class);
     check(&golden, "dcmh", &Dcmh::default(), &by_class);
     check(&golden, "djsrh", &Djsrh::default(), &by_group);
@@ -110,7 +119,7 @@ fn fifty_steps_of_training_are_torchs() {
     let objective = InfoNce::default();
     let mut parameters: Vec<Mat> = towers.iter().flat_map(|tower| tower.parameters.clone()).collect();
     let decays = (0..10).map(|at| Tower::decays(at % 5)).chain([false]).collect();
-    parameters.extend(objective.own(5, 0));
+    parameters.extend(objective.own(5, 0, [7, 6]));
     let losses: Vec<f64> = list(&golden["descent"]["losses"]).iter().map(number).collect();
     let pace = Pace { rate: 1e-3, decay: 0.1, max_norm: 2.0, of_steps: losses.len() };
     let mut descent = Descent::new(parameters, decays, pace);

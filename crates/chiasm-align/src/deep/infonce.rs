@@ -82,7 +82,7 @@ impl Objective for InfoNce {
         Ok(())
     }
 
-    fn own(&self, _dim: usize, _n_classes: usize) -> Vec<Mat> {
+    fn own(&self, _dim: usize, _n_classes: usize, _widths: [usize; 2]) -> Vec<Mat> {
         vec![Mat::from_fn(1, 1, |_, _| (1.0 / self.temperature).ln())]
     }
 

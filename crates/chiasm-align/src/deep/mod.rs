@@ -17,7 +17,9 @@
 //! # Determinism
 //! The seed decides everything: the same seed and pairs give the same space, whatever the count of threads.
 
+pub mod acmr;
 pub mod dcca;
+pub mod dccae;
 pub mod dcmh;
 mod descent;
 pub mod djsrh;
@@ -25,6 +27,7 @@ pub mod dscmr;
 #[cfg(test)]
 mod goldens;
 pub mod infonce;
+pub mod npair;
 pub mod sigmoid;
 mod tower;
 mod train;
@@ -161,8 +164,8 @@ pub(crate) trait Objective: Clone + PartialEq + std::fmt::Debug + Sync {
     fn batch(&self, config: &TowerConfig, _dim: usize) -> usize {
         config.batch
     }
-    /// Parameters of its own at the start, for `dim` outputs and `n_classes` classes.
-    fn own(&self, _dim: usize, _n_classes: usize) -> Vec<Mat> {
+    /// Parameters of its own at the start, for `dim` outputs, `n_classes` classes and rows of these widths in the axes of the views.
+    fn own(&self, _dim: usize, _n_classes: usize, _widths: [usize; 2]) -> Vec<Mat> {
         Vec::new()
     }
     /// Keeps them within their bounds after a step.

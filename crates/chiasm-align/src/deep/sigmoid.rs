@@ -46,7 +46,7 @@ impl Objective for Sigmoid {
         crate::hashing::above_zero("scale", self.scale)
     }
 
-    fn own(&self, _dim: usize, _n_classes: usize) -> Vec<Mat> {
+    fn own(&self, _dim: usize, _n_classes: usize, _widths: [usize; 2]) -> Vec<Mat> {
         vec![Mat::from_fn(1, 2, |_, j| if j == 0 { self.scale.ln() } else { self.bias })]
     }
 

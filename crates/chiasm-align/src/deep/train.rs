@@ -188,7 +188,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
             parameters.extend(Tower::new(straight, n_hidden, squares / rows.len() as f64, &mut rng).parameters);
         }
         let decays = (0..parameters.len()).map(|at| Tower::decays(at % tower::N_PARAMETERS));
-        let own = objective.own(dim, set.labels.map_or(0, Labels::n_classes));
+        let own = objective.own(dim, set.labels.map_or(0, Labels::n_classes), [0, 1].map(|v: usize| inputs[v].ncols()));
         let decays = decays.chain(own.iter().map(|_| false)).collect();
         parameters.extend(own);
         let batch = objective.batch(config, dim).min(rows.len());
