@@ -9,7 +9,7 @@
 //!
 //! # Model
 //! E = 1/n sum over both views and i of CE(softmax(y_i P), classes of i), + a/n sum over both directions and i of [m + |u_i - v_i|^2 - |u_i - v_k|^2]_+, where
-//! u, v are outputs at unit length and k is, of the rows that share no class with i, the one most like i by what goes in.
+//! u, v are outputs at unit length and k is, of the rows that have classes and none of i's, the one most like i by what goes in.
 //! A = -1/2n sum_i (log D(u_i) + log(1 - D(v_i))) with D(z) = s(relu(z W1 + b1) W2 + b2). The towers and P descend E - l A, the discriminator descends A; l =
 //! b (2 / (1 + e^(-10 p)) - 1) after a share p of the epochs.
 //!
@@ -27,6 +27,7 @@
 //! # Errors
 //! Those of [`crate::CcaConfig`]; [`FitError::NoLabels`]; [`FitError::Config`].
 
+use chiasm_core::Labels;
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 
@@ -56,7 +57,7 @@ pub struct Acmr {
 
 impl Default for Acmr {
     fn default() -> Self {
-        Self { margin: 0.4, alpha: 1.0, adversary: 0.1 }
+        Self { margin: 1.0, alpha: 1.0, adversary: 0.01 }
     }
 }
 
@@ -67,12 +68,12 @@ impl Acmr {
     }
 }
 
-/// For each row, the row most like it by what goes in, of those that share no class with it.
-fn confusing(inputs: &Mat, batch: &Batch) -> Vec<Option<usize>> {
+/// For each row that has a class, the row most like it by what goes in, of those that have others.
+fn confusing(inputs: &Mat, batch: &Batch, labels: &Labels) -> Vec<Option<usize>> {
     let x = UnitRows::new(inputs).u;
     let alike = product(x.as_ref(), x.transpose());
     let best = |i: usize| {
-        let others = (0..batch.n()).filter(|j| !batch.related(i, *j));
+        let others = (0..batch.n()).filter(|j| !batch.related(i, *j) && !labels.of(i).is_empty() && !labels.of(*j).is_empty());
         others.max_by(|a, b| alike[(i, *a)].total_cmp(&alike[(i, *b)]).then(b.cmp(a)))
     };
     (0..batch.n()).map(best).collect()
@@ -115,7 +116,7 @@ impl Objective for Acmr {
     }
 
     fn towers() -> TowerConfig {
-        TowerConfig { correlation_power: 0.5, max_epochs: 60, ..TowerConfig::default() }
+        TowerConfig { correlation_power: 0.5, max_epochs: 60, learning_rate: 5e-3, ..TowerConfig::default() }
     }
 
     fn needs_labels(&self) -> bool {
@@ -166,7 +167,7 @@ impl Objective for Acmr {
             let (anchors, answers) = (&units[v].u, &units[1 - v].u);
             let distance =
                 |i: usize, j: usize| -> f64 { (0..anchors.ncols()).map(|c| (anchors[(i, c)] - answers[(j, c)]).powi(2)).sum() };
-            for (i, wrong) in confusing(&batch.inputs[v], batch).into_iter().enumerate() {
+            for (i, wrong) in confusing(&batch.inputs[v], batch, labels).into_iter().enumerate() {
                 let Some(k) = wrong else { continue };
                 let hinge = self.margin + distance(i, i) - distance(i, k);
                 if hinge <= 0.0 {
@@ -200,7 +201,7 @@ impl Objective for Acmr {
 
     fn neighbours(&self) -> Vec<Vec<Self>> {
         vec![
-            [0.0, 1.0].map(|adversary| Acmr { adversary, ..self.clone() }).to_vec(),
+            [0.0, 0.1].map(|adversary| Acmr { adversary, ..self.clone() }).to_vec(),
             [0.1, 10.0].map(|alpha| Acmr { alpha, ..self.clone() }).to_vec(),
         ]
     }
