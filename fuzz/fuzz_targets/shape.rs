@@ -1,26 +1,14 @@
 //! Shapes of every format, and pictures of what was read.
 #![no_main]
 
+mod common;
+
 use std::path::Path;
 
 use chiasm_core::Media;
-use chiasm_media::{Limits, decode, shape_view};
+use chiasm_media::{decode, shape_view};
+use common::LIMITS;
 use libfuzzer_sys::fuzz_target;
-
-/// Small, so that a run spends its time on parsing and memory beyond a limit shows.
-const LIMITS: Limits = Limits {
-    max_file_bytes: 1 << 20,
-    max_pixels: 1 << 18,
-    max_audio_samples: 1 << 20,
-    max_text_bytes: 1 << 20,
-    max_series_values: 1 << 18,
-    max_animation_pixels: 1 << 22,
-    max_video_frames: 64,
-    max_video_bytes: 1 << 22,
-    max_video_s: 600,
-    max_triangles: 1 << 14,
-    max_ffmpeg_s: 0,
-};
 
 fuzz_target!(|bytes: &[u8]| {
     for name in ["a.stl", "a.obj", "a.ply", "a.off"] {
