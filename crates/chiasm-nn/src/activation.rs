@@ -4,7 +4,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use pulp::NullaryFnOnce;
 
-use crate::simd::{map, map_with, sum, widest};
+use crate::simd::{largest, map, map_with, sum, widest};
 
 /// A function applied to every output of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +137,7 @@ pub(crate) fn tanh(x: f32) -> f32 {
 /// The coefficients are a minimax fit, made by `reference/encode_erf.py`; rounded to `f32` the first is
 /// 2 / sqrt(pi), the slope at 0, as it must be.
 #[inline(always)]
-fn erf(x: f32) -> f32 {
+pub(crate) fn erf(x: f32) -> f32 {
     const P: [f32; 7] =
         [FRAC_2_SQRT_PI, 0.184_710_47, 0.054_332_58, 0.003_839_530_3, 0.000_382_690_95, 4.780_500_6e-6, -1.366_658_5e-8];
     const Q: [f32; 6] = [1.0, 0.497_028_95, 0.113_826_34, 0.015_453_514, 0.001_309_577_6, 6.400_890_6e-5];
@@ -190,25 +190,12 @@ impl NullaryFnOnce for Softmax<'_> {
     fn call(self) {
         for row in self.x.chunks_exact_mut(self.stride) {
             let row = &mut row[..self.dim];
-            let max = max(row);
+            let max = largest(row, f32::NEG_INFINITY);
             map(row, |v| exp_of_negative(v - max));
             let inverse = 1.0 / sum(row);
             map(row, |v| v * inverse);
         }
     }
-}
-
-/// The largest number of `x`, in sixteen lanes so that it vectorises.
-#[inline(always)]
-fn max(x: &[f32]) -> f32 {
-    let (chunks, rest) = x.as_chunks::<16>();
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    for chunk in chunks {
-        for (lane, v) in lanes.iter_mut().zip(chunk) {
-            *lane = if *v > *lane { *v } else { *lane };
-        }
-    }
-    lanes.iter().chain(rest).fold(f32::NEG_INFINITY, |max, v| max.max(*v))
 }
 
 /// `1 / (1 + e^-x)` for every number, in place.

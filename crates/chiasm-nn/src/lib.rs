@@ -14,6 +14,7 @@ mod conv;
 mod conv3d;
 pub mod cuda;
 mod depthwise;
+pub mod grad;
 mod kernel;
 mod linear;
 #[cfg(test)]

@@ -16,7 +16,7 @@ pub(crate) fn widest<L: pulp::NullaryFnOnce>(loops: L) -> L::Output {
 ///
 /// A plain loop is unrolled so far that rows of a few dozen numbers, as heads and panels have, would be left to its scalar rest.
 #[inline(always)]
-pub(crate) fn map(x: &mut [f32], f: impl Fn(f32) -> f32) {
+pub(crate) fn map<T: Copy>(x: &mut [T], f: impl Fn(T) -> T) {
     let (chunks, rest) = x.as_chunks_mut::<LANES>();
     for chunk in chunks {
         for v in chunk {
@@ -28,7 +28,7 @@ pub(crate) fn map(x: &mut [f32], f: impl Fn(f32) -> f32) {
 
 /// Likewise by `f` of it and of the number in its place in `with`, which is as long.
 #[inline(always)]
-pub(crate) fn map_with(x: &mut [f32], with: &[f32], f: impl Fn(f32, f32) -> f32) {
+pub(crate) fn map_with<T: Copy>(x: &mut [T], with: &[T], f: impl Fn(T, T) -> T) {
     let (chunks, rest) = x.as_chunks_mut::<LANES>();
     let (with, with_rest) = with.as_chunks::<LANES>();
     for (chunk, with) in chunks.iter_mut().zip(with) {
@@ -41,25 +41,62 @@ pub(crate) fn map_with(x: &mut [f32], with: &[f32], f: impl Fn(f32, f32) -> f32)
 
 /// The sum of `x` in sixteen interleaved partial sums.
 #[inline(always)]
-pub(crate) fn sum(x: &[f32]) -> f32 {
+pub(crate) fn sum<T: Number>(x: &[T]) -> T {
     sum_of(x, |v| v)
 }
 
 /// The sum of the squares of `x`, likewise.
 #[inline(always)]
-pub(crate) fn sum_of_squares(x: &[f32]) -> f32 {
+pub(crate) fn sum_of_squares<T: Number>(x: &[T]) -> T {
     sum_of(x, |v| v * v)
 }
 
 /// The sum of a function of each number of `x`, likewise.
 #[inline(always)]
-pub(crate) fn sum_of(x: &[f32], term: impl Fn(f32) -> f32) -> f32 {
+pub(crate) fn sum_of<T: Number>(x: &[T], term: impl Fn(T) -> T) -> T {
     let (chunks, rest) = x.as_chunks::<LANES>();
-    let mut lanes = [0.0f32; LANES];
+    let mut lanes = [T::default(); LANES];
     for chunk in chunks {
         for (lane, v) in lanes.iter_mut().zip(chunk) {
             *lane += term(*v);
         }
     }
-    lanes.iter().sum::<f32>() + rest.iter().map(|v| term(*v)).sum::<f32>()
+    lanes.into_iter().sum::<T>() + rest.iter().map(|v| term(*v)).sum::<T>()
+}
+
+/// The sum of the products of numbers in the same places of `x` and `y`, which are of one length, likewise.
+#[inline(always)]
+pub(crate) fn sum_of_products<T: Number>(x: &[T], y: &[T]) -> T {
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    let mut lanes = [T::default(); LANES];
+    for (x, y) in x.iter().zip(y) {
+        for ((lane, x), y) in lanes.iter_mut().zip(x).zip(y) {
+            *lane += *x * *y;
+        }
+    }
+    lanes.into_iter().sum::<T>() + x_rest.iter().zip(y_rest).map(|(x, y)| *x * *y).sum::<T>()
+}
+
+/// The largest number of `x`; `least` where there is none larger.
+#[inline(always)]
+pub(crate) fn largest<T: Number>(x: &[T], least: T) -> T {
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    let mut lanes = [least; LANES];
+    for chunk in chunks {
+        for (lane, v) in lanes.iter_mut().zip(chunk) {
+            *lane = if *v > *lane { *v } else { *lane };
+        }
+    }
+    lanes.iter().chain(rest).fold(least, |most, v| if *v > most { *v } else { most })
+}
+
+/// What can be summed: `f32` and `f64`.
+pub(crate) trait Number:
+    Copy + Default + PartialOrd + std::ops::AddAssign + std::ops::Add<Output = Self> + std::ops::Mul<Output = Self> + std::iter::Sum
+{
+}
+
+impl<T> Number for T where
+    T: Copy + Default + PartialOrd + std::ops::AddAssign + std::ops::Add<Output = T> + std::ops::Mul<Output = T> + std::iter::Sum
+{
 }

@@ -1,0 +1,265 @@
+//! Matrices by rows, and their products.
+
+use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
+
+use super::real::Real;
+use crate::simd::{self, widest};
+
+/// Multiplications below which threads cost more than they bring.
+const SMALL: usize = 1 << 18;
+/// Numbers below which a loop stays on its thread; above, each task takes as many.
+pub(super) const CHUNK: usize = 1 << 15;
+
+/// A matrix of numbers, row after row.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Array<T> {
+    n_rows: usize,
+    n_cols: usize,
+    data: Vec<T>,
+}
+
+/// A matrix as it enters a product: as it is, or turned.
+#[derive(Clone, Copy)]
+pub(super) enum Side<'a, T> {
+    Plain(&'a Array<T>),
+    Turned(&'a Array<T>),
+}
+
+impl<T: Real> Side<'_, T> {
+    fn view(&self) -> MatRef<'_, T> {
+        match self {
+            Side::Plain(a) => MatRef::from_row_major_slice(&a.data, a.n_rows, a.n_cols),
+            Side::Turned(a) => MatRef::from_row_major_slice(&a.data, a.n_rows, a.n_cols).transpose(),
+        }
+    }
+}
+
+impl<T: Real> Array<T> {
+    /// A matrix of these rows, `n_rows * n_cols` numbers row by row.
+    ///
+    /// # Panics
+    /// If there are not as many numbers.
+    pub fn new(n_rows: usize, n_cols: usize, data: Vec<T>) -> Self {
+        assert_eq!(data.len(), n_rows * n_cols, "numbers of a matrix of {n_rows} rows and {n_cols} columns");
+        Self { n_rows, n_cols, data }
+    }
+
+    /// A matrix of zeros.
+    pub fn zeros(n_rows: usize, n_cols: usize) -> Self {
+        Self::full(n_rows, n_cols, T::default())
+    }
+
+    /// A matrix of one number.
+    pub fn full(n_rows: usize, n_cols: usize, value: T) -> Self {
+        Self { n_rows, n_cols, data: vec![value; n_rows * n_cols] }
+    }
+
+    /// A matrix of what `of` says for each row and column.
+    pub fn from_fn(n_rows: usize, n_cols: usize, mut of: impl FnMut(usize, usize) -> T) -> Self {
+        let data = (0..n_rows).flat_map(|i| (0..n_cols).map(move |j| (i, j))).map(|(i, j)| of(i, j)).collect();
+        Self { n_rows, n_cols, data }
+    }
+
+    /// One number, as a matrix of one row and one column.
+    pub fn scalar(value: T) -> Self {
+        Self { n_rows: 1, n_cols: 1, data: vec![value] }
+    }
+
+    /// How many rows.
+    pub fn n_rows(&self) -> usize {
+        self.n_rows
+    }
+
+    /// How many columns.
+    pub fn n_cols(&self) -> usize {
+        self.n_cols
+    }
+
+    /// Rows and columns.
+    pub fn shape(&self) -> [usize; 2] {
+        [self.n_rows, self.n_cols]
+    }
+
+    /// All numbers, row by row.
+    pub fn data(&self) -> &[T] {
+        &self.data
+    }
+
+    /// Likewise, to be changed.
+    pub fn data_mut(&mut self) -> &mut [T] {
+        &mut self.data
+    }
+
+    /// The numbers themselves, row by row.
+    pub fn into_data(self) -> Vec<T> {
+        self.data
+    }
+
+    /// One row.
+    pub fn row(&self, i: usize) -> &[T] {
+        &self.data[i * self.n_cols..(i + 1) * self.n_cols]
+    }
+
+    /// One row, to be changed.
+    pub fn row_mut(&mut self, i: usize) -> &mut [T] {
+        &mut self.data[i * self.n_cols..(i + 1) * self.n_cols]
+    }
+
+    /// One number.
+    pub fn at(&self, i: usize, j: usize) -> T {
+        self.data[i * self.n_cols + j]
+    }
+
+    /// The only number of a matrix of one.
+    ///
+    /// # Panics
+    /// If it has another size.
+    pub fn only(&self) -> T {
+        assert_eq!(self.shape(), [1, 1], "a single number");
+        self.data[0]
+    }
+
+    /// Rows and columns exchanged.
+    pub fn transposed(&self) -> Self {
+        Self::from_fn(self.n_cols, self.n_rows, |i, j| self.at(j, i))
+    }
+
+    /// Some rows, in the order given; a row may come more than once.
+    pub fn pick(&self, rows: &[usize]) -> Self {
+        let data = rows.iter().flat_map(|i| self.row(*i)).copied().collect();
+        Self { n_rows: rows.len(), n_cols: self.n_cols, data }
+    }
+
+    /// The same numbers in another shape.
+    ///
+    /// # Panics
+    /// If it holds another count of numbers.
+    pub fn reshaped(self, n_rows: usize, n_cols: usize) -> Self {
+        Self::new(n_rows, n_cols, self.data)
+    }
+
+    /// The sum of squares of all numbers.
+    pub fn sum_of_squares(&self) -> f64 {
+        self.data.iter().map(|x| x.wide() * x.wide()).sum()
+    }
+
+    /// Whether every number is one.
+    pub fn is_finite(&self) -> bool {
+        self.data.iter().all(|x| x.is_a_number())
+    }
+
+    /// Adds `other`, number by number.
+    ///
+    /// # Panics
+    /// If it has another shape.
+    pub fn add(&mut self, other: &Self) {
+        self.change_with(other, |a, b| a + b);
+    }
+
+    /// Replaces every number by a function of it.
+    pub fn change(&mut self, f: impl Fn(T) -> T + Sync) {
+        self.data.par_chunks_mut(CHUNK).for_each(|part| widest(Each { part, f: &f }));
+    }
+
+    /// Replaces every number by a function of it and of the number in its place in `other`.
+    ///
+    /// # Panics
+    /// If `other` has another shape.
+    pub fn change_with(&mut self, other: &Self, f: impl Fn(T, T) -> T + Sync) {
+        assert_eq!(self.shape(), other.shape(), "shapes of two matrices taken number by number");
+        let parts = self.data.par_chunks_mut(CHUNK).zip(other.data.par_chunks(CHUNK));
+        parts.for_each(|(part, with)| widest(EachWith { part, with, f: &f }));
+    }
+
+    /// Runs `f` on each row, with the row's number.
+    pub(super) fn for_rows(&mut self, f: impl Fn(usize, &mut [T]) + Sync) {
+        if self.data.is_empty() {
+            return;
+        }
+        let (cols, rows) = (self.n_cols, (CHUNK / self.n_cols.max(1)).max(1));
+        self.data.par_chunks_mut(rows * cols).enumerate().for_each(|(t, part)| widest(EachRow { first: t * rows, cols, part, f: &f }));
+    }
+}
+
+/// `a b`, on all threads. Rows of the product are cut into parts whose size depends on the shapes alone, so the numbers do not depend on how many
+/// threads there are.
+pub(super) fn product<T: Real>(a: Side<'_, T>, b: Side<'_, T>) -> Array<T> {
+    let (a, b) = (a.view(), b.view());
+    let (m, k, n) = (a.nrows(), a.ncols(), b.ncols());
+    assert_eq!(k, b.nrows(), "columns of the left side of a product and rows of the right");
+    let mut out = Array::zeros(m, n);
+    if m == 0 || n == 0 || k == 0 {
+        return out;
+    }
+    let multiply = |part: &mut [T], first: usize| {
+        let rows = part.len() / n;
+        let to = MatMut::from_row_major_slice_mut(part, rows, n);
+        faer::linalg::matmul::matmul(to, Accum::Replace, a.subrows(first, rows), b, T::of(1.0), Par::Seq);
+        settle();
+    };
+    if m * n * k < SMALL {
+        multiply(&mut out.data, 0);
+        return out;
+    }
+    // Eight parts where each is worth a packed right side, which every part packs for itself.
+    let rows = m.div_ceil(8).next_multiple_of(8).clamp(8, 512).max(m.div_ceil(64));
+    out.data.par_chunks_mut(rows * n).enumerate().for_each(|(t, part)| multiply(part, t * rows));
+    out
+}
+
+/// Clears the upper halves of the vector registers, which the kernels of matrix products leave in use: on some processors each instruction
+/// of the older kind is then many times as slow. The compiler ends a function that uses the whole registers by clearing them.
+pub(super) fn settle() {
+    pulp::Arch::new().dispatch(|| {
+        let numbers = std::hint::black_box([0.0_f64; 8]);
+        std::hint::black_box(numbers.map(|x| x + 1.0));
+    });
+}
+
+struct Each<'a, T, F> {
+    part: &'a mut [T],
+    f: &'a F,
+}
+
+impl<T: Real, F: Fn(T) -> T> pulp::NullaryFnOnce for Each<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        simd::map(self.part, self.f);
+    }
+}
+
+struct EachWith<'a, T, F> {
+    part: &'a mut [T],
+    with: &'a [T],
+    f: &'a F,
+}
+
+impl<T: Real, F: Fn(T, T) -> T> pulp::NullaryFnOnce for EachWith<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        simd::map_with(self.part, self.with, self.f);
+    }
+}
+
+struct EachRow<'a, T, F> {
+    first: usize,
+    cols: usize,
+    part: &'a mut [T],
+    f: &'a F,
+}
+
+impl<T: Real, F: Fn(usize, &mut [T])> pulp::NullaryFnOnce for EachRow<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        for (i, row) in self.part.chunks_exact_mut(self.cols).enumerate() {
+            (self.f)(self.first + i, row);
+        }
+    }
+}
