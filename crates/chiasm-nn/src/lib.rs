@@ -16,6 +16,7 @@ pub mod cuda;
 mod depthwise;
 pub mod grad;
 mod kernel;
+pub mod learn;
 mod linear;
 #[cfg(test)]
 mod made_up;

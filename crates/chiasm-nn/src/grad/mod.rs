@@ -24,7 +24,7 @@
 //! The same operations give the same bits whatever the count of threads: sums are cut into parts by their sizes alone.
 //!
 //! # Checked
-//! Each operation is compared with differences of its values, and with torch (`reference/grad_goldens.py`).
+//! Each operation is compared with differences of its values, and with torch (`reference/nn_learn_goldens.py`).
 
 mod array;
 mod attention;
