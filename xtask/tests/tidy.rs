@@ -13,14 +13,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("nn", &["core"]),
     ("index", &["core"]),
     ("eval", &["core"]),
-    ("align", &["core"]),
+    ("align", &["core", "nn"]),
     ("world", &["core"]),
     ("encode", &["core", "media", "nn"]),
+    ("train", &["core", "media", "nn", "encode", "world"]),
     ("hub", &["core", "encode"]),
     ("engine", &["core", "media", "encode", "align", "index"]),
     ("server", &["core", "media", "encode", "engine"]),
-    ("bench", &["core", "media", "encode", "align", "index", "eval"]),
-    ("cli", &["bench", "server", "core", "media", "encode", "hub", "align", "index", "eval", "engine", "world"]),
+    ("bench", &["core", "media", "encode", "align", "index", "eval", "train"]),
+    ("cli", &["bench", "server", "core", "media", "encode", "hub", "align", "index", "eval", "engine", "world", "train"]),
 ];
 
 /// Crates that a room must never draw in, whoever asks for them.

@@ -2,7 +2,8 @@
 //!
 //! A [`Task`] is a set with its split; [`plan`](plan::plan) says which methods run on it; [`run`](protocol::run) fits one method
 //! on the training part and judges it on the rest; [`markdown`] and [`plot`] show the outcome. `align` times fits beside
-//! reference implementations, [`encode`] encoders beside other runtimes, [`index`] whole folders beside other programs.
+//! reference implementations, [`encode`] encoders beside other runtimes, [`index`] whole folders beside other programs, [`train`]
+//! trainings beside PyTorch.
 //!
 //! # Protocol
 //! Hyper-parameters are either those a paper states, and then named, or chosen by cross-validation on the training part. The test
@@ -26,6 +27,7 @@ pub mod published;
 pub mod rivals;
 pub mod stream;
 pub mod task;
+pub mod train;
 
 pub use error::BenchError;
 pub use protocol::{Database, Outcome};

@@ -30,6 +30,8 @@ pub(crate) enum BenchCommand {
     Index(IndexArgs),
     /// How fast nearest neighbours are found at which recall, beside faiss, hnswlib, usearch, ScaNN and SVS
     Ann(AnnArgs),
+    /// How fast towers are trained beside PyTorch
+    Train(TrainArgs),
     /// What a served library costs above the search itself, under a crowd, while it is filled, and when it is killed
     Serve(crate::bench_serve::ServeArgs),
     /// A contestant of `bench encode`, which starts it
@@ -38,6 +40,23 @@ pub(crate) enum BenchCommand {
     /// A contestant of `bench ann`, which starts it
     #[command(hide = true)]
     AnnWorker(AnnWorkerArgs),
+}
+
+/// Arguments of `chiasm bench train`.
+#[derive(Args)]
+pub(crate) struct TrainArgs {
+    /// Python that has torch [default: ours alone]; `reference/bench_train_rivals.py` says which
+    #[arg(long, value_name = "PYTHON")]
+    python: Option<PathBuf>,
+    /// Threads of both
+    #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,2")]
+    threads: Vec<usize>,
+    /// Turns of each; the best is shown
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    turns: usize,
+    /// File to write [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
 }
 
 /// Arguments of `chiasm bench ann`.
@@ -225,6 +244,7 @@ pub(crate) fn run(command: &BenchCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
         BenchCommand::Encode(args) => encode(args, ui),
         BenchCommand::Index(args) => index(args, ui),
         BenchCommand::Ann(args) => ann(args, ui),
+        BenchCommand::Train(args) => train(args, ui),
         BenchCommand::Serve(args) => crate::bench_serve::run(args, ui),
         BenchCommand::AnnWorker(args) => {
             use chiasm_bench::ann::Files;
@@ -273,6 +293,22 @@ fn index(args: &IndexArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         "chiasm bench index --photos DIR --python PYTHON --files {}{sizes} --turns {} --output FILE",
         args.files, args.turns
     );
+    give(document(&timings, &plan, &command), args.output.as_deref(), ui)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn train(args: &TrainArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    use chiasm_bench::train::{Plan, document, run};
+
+    if args.turns == 0 || args.threads.contains(&0) {
+        return Err(usage("turns and threads begin at 1".to_owned()));
+    }
+    let plan = Plan { threads: args.threads.clone(), turns: args.turns, python: args.python.clone() };
+    let timings = in_scratch(None, "train", |folder| run(&plan, folder, ui, &ui.cancel))??;
+    if ui.json {
+        ui.print_json(&timings)?;
+    }
+    let command = format!("chiasm bench train --python PYTHON --turns {} --output FILE", args.turns);
     give(document(&timings, &plan, &command), args.output.as_deref(), ui)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -12,7 +12,7 @@ use chiasm_engine::{
 };
 use chiasm_eval::EvalConfig;
 use chiasm_eval::cross::{CrossTable, Side, judge};
-use chiasm_world::{Item, World, WorldConfig};
+use chiasm_world::{Item, Swap, World, WorldConfig};
 use clap::Args;
 
 use crate::contact_sheet::{Card, Section, Sheet, relative_href};
@@ -92,6 +92,26 @@ pub(crate) fn run(args: &DemoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         ),
     )?;
 
+    let nano = Space::of_model(chiasm_encode::NANO, &models)?;
+    let of_nano = heldout_figures(&world, &nano, ui)?;
+    let nano_table = of_nano.to_string();
+    say(
+        ui,
+        &format!(
+            "\nThe same by {}, this project's own trained model, which was never shown these scenes, nor {}:\n\n{nano_table}",
+            chiasm_encode::NANO,
+            if config.seed == WorldConfig::default().seed {
+                "any with the unseen combinations"
+            } else {
+                "which combinations this world holds back (it may have met some)"
+            }
+        ),
+    )?;
+    let spaces = [("descriptors", &fitted.space), (chiasm_encode::NANO, &nano)];
+    let exchanged =
+        spaces.iter().map(|(name, space)| Ok((*name, told_apart(&world, space, ui)?))).collect::<anyhow::Result<Vec<_>>>()?;
+    say(ui, &describe_exchanged(&exchanged))?;
+
     let page = args.dir.join("demo.html");
     let sheet = Sheet {
         title: "chiasm: anything finds anything".to_owned(),
@@ -99,14 +119,19 @@ pub(crate) fn run(args: &DemoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
                 answered, best first; a tick marks the scene the question was taken from, which was never learnt from."
             .to_owned(),
         sections: tour,
-        tables: vec![("Held-out retrieval, every direction, beside chance".to_owned(), table)],
+        tables: vec![
+            ("Held-out retrieval, every direction, beside chance".to_owned(), table),
+            (format!("The same by {}, a trained model", chiasm_encode::NANO), nano_table),
+            ("Right words in the wrong places".to_owned(), describe_exchanged(&exchanged)),
+        ],
     };
     std::fs::write(&page, sheet.to_html()).with_context(|| format!("cannot write {}", shown(&page)))?;
 
     if ui.json {
         ui.print_json(&serde_json::json!({
             "world": args.dir, "library": library.dir(), "page": page, "wall_s": began.elapsed().as_secs_f64(),
-            "heldout": figures,
+            "heldout": figures, "heldout_nano": of_nano,
+            "told_apart": exchanged.iter().map(|(name, of)| serde_json::json!({ "space": name, "exchanged": of })).collect::<Vec<_>>(),
         }))?;
     }
     farewell(args, &world, &library, &page, began, ui)?;
@@ -274,6 +299,58 @@ fn heldout_figures(world: &World, space: &Space, ui: &Ui) -> anyhow::Result<Cros
         }
     }
     Ok(CrossTable { reports })
+}
+
+/// How well captions are told from captions that are wrong by one exchange: the same words, about another picture.
+#[derive(Clone, Debug, serde::Serialize)]
+struct ToldApart {
+    /// What is exchanged.
+    what: Swap,
+    /// Whether the scenes hold a combination of colour and shape never shown in training.
+    unseen: bool,
+    /// Share of the pictures that are closer to the right caption; .5 is chance.
+    right: f64,
+    n: usize,
+}
+
+fn told_apart(world: &World, space: &Space, ui: &Ui) -> anyhow::Result<Vec<ToldApart>> {
+    let mut all = Vec::new();
+    for (what, unseen) in Swap::ALL.iter().flat_map(|swap| [(*swap, false), (*swap, true)]) {
+        ui.cancel.check()?;
+        let items = world.heldout().filter(|item| item.unseen_combination == unseen);
+        let (mut pictures, mut right, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+        for (item, exchanged) in items.filter_map(|item| Some((item, item.scene.swapped(what)?))) {
+            pictures.push(from_file(world, &item.image)?.0);
+            right.push(Media::Text(item.text.clone()));
+            let [text, _] = chiasm_world::captions(&exchanged, world.config.seed, item.number);
+            wrong.push(Media::Text(text));
+        }
+        let n = pictures.len();
+        let pictures = space.as_query(Modality::Image, &space.embed(&pictures)?)?;
+        let [right, wrong] =
+            [right, wrong].map(|texts| Ok::<_, anyhow::Error>(space.as_gallery(Modality::Text, &space.embed(&texts)?)?));
+        let (right, wrong) = (right?, wrong?);
+        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+        let closer = (0..n).filter(|i| dot(pictures.row(*i), right.row(*i)) > dot(pictures.row(*i), wrong.row(*i))).count();
+        all.push(ToldApart { what, unseen, right: closer as f64 / n.max(1) as f64, n });
+    }
+    Ok(all)
+}
+
+fn describe_exchanged(spaces: &[(&str, Vec<ToldApart>)]) -> String {
+    let mut text = "Right words in the wrong places: how often a picture is closer to its own caption than to one with something exchanged,\n\
+                    as \"a red star above a blue heart\" for \"a blue star above a red heart\" (chance is 50):\n\n"
+        .to_owned();
+    let first = spaces.first().map_or(&[][..], |(_, all)| all);
+    text += &format!("{:<42}", "");
+    spaces.iter().for_each(|(name, _)| text += &format!("{name:>14}"));
+    for (at, row) in first.iter().enumerate() {
+        let unseen = if row.unseen { ", unseen combinations" } else { "" };
+        let what = format!("{:?}{unseen}", row.what).to_lowercase();
+        text += &format!("\n{:<42}", format!("{what} ({} scenes)", row.n));
+        spaces.iter().for_each(|(_, all)| text += &format!("{:>14.1}", 100.0 * all[at].right));
+    }
+    text
 }
 
 fn check_floor(floor: Option<f64>, figures: &CrossTable) -> anyhow::Result<ExitCode> {

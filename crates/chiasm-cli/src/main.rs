@@ -24,6 +24,7 @@ mod search;
 mod serve;
 mod space;
 mod thumbs;
+mod train;
 mod ui;
 mod verify;
 
@@ -64,6 +65,8 @@ enum Command {
     /// Learn a space in which several kinds of media meet, or look at one
     #[command(subcommand)]
     Space(space::SpaceCommand),
+    /// Train towers of one's own from raw files, by a description: towers that meet in one space
+    Train(train::TrainArgs),
     /// Take folders into a library; a second run takes in what changed
     Index(index::IndexArgs),
     /// Find by words, picture, sound, series, or any mixture of them
@@ -116,6 +119,7 @@ fn main() -> ExitCode {
     let outcome = match &cli.command {
         Command::Demo(args) => demo::run(args, &ui),
         Command::Space(command) => space::run(command, &ui),
+        Command::Train(args) => train::run(args, &ui),
         Command::Index(args) => index::run(args, &ui),
         Command::Search(args) => search::search(args, &ui),
         Command::Similar(args) => search::similar(args, &ui),

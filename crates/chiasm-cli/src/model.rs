@@ -175,6 +175,14 @@ fn others(models: &ModelDirs) -> Vec<Row> {
     };
     let is_listed = |name: &ModelName| name.published().is_some_and(|known| known.name == name.to_string());
     let mut rows = Vec::new();
+    let own = chiasm_encode::NANO;
+    if let (Some(Place::BuiltIn), Ok(towers)) =
+        (chiasm_encode::locate(own, models).map(|found| found.place), chiasm_encode::towers(own, models))
+    {
+        let kind = kinds(towers.iter().map(|kind| kind.as_str()));
+        let about = "this project's own, of generated scenes and emoji: models/chiasm-nano/MODEL_CARD.md".to_owned();
+        rows.push(row(own.to_owned(), kind, None, Place::BuiltIn.as_str(), about));
+    }
     for entry in Store::of(models).map(|store| store.entries()).unwrap_or_default() {
         if is_listed(&entry.name) {
             continue;
@@ -304,6 +312,7 @@ fn info(args: &InfoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         text += &format!("weights      about {}\n", about_size(n));
     }
     match &located {
+        Some(found) if found.place == Place::BuiltIn => text += "stands in    this program itself\n",
         Some(found) if found.place != Place::Path => text += &format!("stands in    {}\n", shown(&found.path)),
         _ => {}
     }

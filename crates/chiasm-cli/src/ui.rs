@@ -68,6 +68,8 @@ struct Stage {
     began: Instant,
     spoke: Instant,
     bar: Option<ProgressBar>,
+    /// How it goes, as [`Progress::tell`] said last.
+    told: String,
 }
 
 /// Tells progress whose steps are bytes.
@@ -202,7 +204,8 @@ impl Ui {
             bar
         });
         let now = Instant::now();
-        let stage = Stage { name: stage.to_owned(), n_steps, in_bytes, done: 0, began: now, spoke: now, bar };
+        let stage =
+            Stage { name: stage.to_owned(), n_steps, in_bytes, done: 0, began: now, spoke: now, bar, told: String::new() };
         self.event(&stage, false);
         *self.stage() = Some(stage);
     }
@@ -216,7 +219,7 @@ impl Ui {
         if self.progress == ProgressMode::Json {
             let seconds = stage.began.elapsed().as_secs_f64();
             let event = serde_json::json!({
-                "stage": stage.name, "done": stage.done, "of": stage.n_steps, "seconds": seconds, "finished": finished,
+                "stage": stage.name, "told": stage.told, "done": stage.done, "of": stage.n_steps, "seconds": seconds, "finished": finished,
             });
             let _ = writeln!(io::stderr(), "{event}");
         }
@@ -267,6 +270,15 @@ impl Progress for Ui {
         }
     }
 
+    fn tell(&self, words: &str) {
+        if let Some(stage) = self.stage().as_mut() {
+            stage.told = escape(words);
+            if let Some(bar) = &stage.bar {
+                bar.set_message(format!("{} · {}", escape(&stage.name), stage.told));
+            }
+        }
+    }
+
     fn note(&self, line: &str) {
         // Notes are refused files and warnings, which `--quiet` must not hide.
         let line = escape(line);
@@ -292,7 +304,8 @@ impl Stage {
         let took = self.began.elapsed().as_secs_f64().max(1e-3);
         let rate = self.done as f64 / took;
         let amount = |n: u64| if self.in_bytes { size(n) } else { n.to_string() };
-        let mut line = format!("{}: {}", escape(&self.name), amount(self.done));
+        let told = if self.told.is_empty() { String::new() } else { format!(" · {}", self.told) };
+        let mut line = format!("{}{told}: {}", escape(&self.name), amount(self.done));
         if let Some(n) = self.n_steps {
             let _ = write!(line, " of {}", amount(n));
         }

@@ -1,6 +1,6 @@
 //! What every encoder does with a batch before and after its own work.
 
-use chiasm_core::{EncodeError, Encoder, Image, Media, Modality, Vectors, Video, Waveform};
+use chiasm_core::{EncodeError, Encoder, Image, Media, Modality, Series, Vectors, Video, Waveform};
 
 /// The pictures of a batch, or the error that names the first item that is none.
 pub(crate) fn images<'a>(encoder: &dyn Encoder, batch: &'a [Media]) -> Result<Vec<&'a Image>, EncodeError> {
@@ -15,6 +15,11 @@ pub(crate) fn texts<'a>(encoder: &dyn Encoder, batch: &'a [Media]) -> Result<Vec
 /// Likewise the sounds.
 pub(crate) fn sounds<'a>(encoder: &dyn Encoder, batch: &'a [Media]) -> Result<Vec<&'a Waveform>, EncodeError> {
     each(encoder, batch, |media| if let Media::Audio(wave) = media { Some(wave) } else { None })
+}
+
+/// Likewise the series.
+pub(crate) fn series<'a>(encoder: &dyn Encoder, batch: &'a [Media]) -> Result<Vec<&'a Series>, EncodeError> {
+    each(encoder, batch, |media| if let Media::Series(series) = media { Some(series) } else { None })
 }
 
 /// Likewise the videos.

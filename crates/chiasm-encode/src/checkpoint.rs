@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 
 use crate::error::OpenError;
 use crate::registry::Manner;
-use crate::{digests, model};
+use crate::{built_in, digests, model};
 
 /// A model's folder in the layout of Hugging Face or open_clip, read file by file.
 ///
@@ -37,13 +37,16 @@ impl Checkpoint {
 
     /// Whether it has the file.
     pub(crate) fn has(&self, file: &str) -> bool {
-        self.path(file).is_file()
+        built_in::file(&self.folder, file).is_some() || self.path(file).is_file()
     }
 
     /// The bytes of a description, and where it stands.
     pub(crate) fn read(&mut self, file: &str) -> Result<(PathBuf, Vec<u8>), OpenError> {
         let path = self.path(file);
-        let bytes = model::read(&path)?;
+        let bytes = match built_in::file(&self.folder, file) {
+            Some(bytes) => bytes.to_vec(),
+            None => model::read(&path)?,
+        };
         self.descriptions.push(bytes.clone());
         Ok((path, bytes))
     }
@@ -57,7 +60,11 @@ impl Checkpoint {
 
     /// The weights, in whichever layout they are.
     pub(crate) fn weights(&mut self) -> Result<Weights, OpenError> {
-        let weights = Weights::open(&self.folder)?;
+        const FILE: &str = "model.safetensors";
+        let weights = match built_in::file(&self.folder, FILE) {
+            Some(bytes) => Weights::from_bytes(&self.path(FILE), bytes.to_vec())?,
+            None => Weights::open(&self.folder)?,
+        };
         Ok(self.noted(weights))
     }
 

@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod built_in;
 mod checkpoint;
 mod cross;
 mod digests;
@@ -29,6 +30,7 @@ mod registry;
 mod store;
 mod temperature;
 
+pub use built_in::NANO;
 pub use chiasm_nn::{Precision, instructions};
 pub use cross::{RegionsFileError, open_cross_encoder, read_regions};
 pub use dirs::ModelDirs;
@@ -36,6 +38,7 @@ pub use error::{OpenError, StoreError};
 pub use files::{in_two_layouts, is_index, is_inside, is_known, select, shards};
 pub use locate::{Location, Place, hub_cache, locate, published_as};
 pub use names::{ModelName, NameError};
+pub use nets::chiasm::{AudioTower, EPS, ImageTower, Inputs, JointConfig, MODEL_TYPE, Prepared, SeriesTower, Sizes, TextTower};
 pub use published::{Figure, Published, published};
 pub use registry::{ModelInfo, bare, catalogue, class_names, open, temperature, tower_name, towers, towers_of};
 pub use store::{Entry, MANIFEST, Manifest, Problem, Removed, Stage, Store, StoredFile, TowerInfo, towers_at};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::built_in::NANO;
 use crate::dirs::ModelDirs;
 use crate::error::OpenError;
 use crate::names::ModelName;
@@ -26,6 +27,8 @@ pub enum Place {
     Models,
     /// The cache that Hugging Face's own tools share.
     HubCache,
+    /// Within the program itself.
+    BuiltIn,
 }
 
 impl Place {
@@ -35,6 +38,7 @@ impl Place {
             Place::Path => "path",
             Place::Models => "models",
             Place::HubCache => "Hugging Face's cache",
+            Place::BuiltIn => "built in",
         }
     }
 }
@@ -45,7 +49,9 @@ pub fn locate(name: &str, models: &ModelDirs) -> Option<Location> {
     if Path::new(name).exists() {
         return Some(Location { path: PathBuf::from(name), place: Place::Path });
     }
-    by_name(&ModelName::parse(name).ok()?, models)
+    let found = ModelName::parse(name).ok().and_then(|name| by_name(&name, models));
+    let built_in = || (name == NANO).then(|| Location { path: PathBuf::from(NANO), place: Place::BuiltIn });
+    found.or_else(built_in)
 }
 
 /// What the list of published models says of a name that [`crate::open`] takes; nothing where it is a path.

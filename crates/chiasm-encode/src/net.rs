@@ -6,7 +6,7 @@ use chiasm_nn::{Block, BlockScratch, FeatureMap, Mask};
 use rayon::prelude::*;
 
 use crate::batch;
-use crate::input::{Clip, ClipProcessor, ImageProcessor, SoundProcessor, TextTokenizer};
+use crate::input::{Clip, ClipProcessor, ImageProcessor, SeriesProcessor, SoundProcessor, TextTokenizer};
 use crate::model::Output;
 
 /// Rows (tokens, patches) that one thread computes at once: enough to make the most of the weights while they are in the
@@ -72,13 +72,15 @@ pub(crate) enum Tower {
     Video(ClipProcessor, Box<dyn Net<Clip>>),
     /// Takes sounds; their spectra are `[frames, bands, channels]`.
     Audio(SoundProcessor, Box<dyn Net<FeatureMap>>),
+    /// Takes readings over time, in windows `[windows, 1, numbers]`.
+    Series(SeriesProcessor, Box<dyn Net<FeatureMap>>),
 }
 
 impl Tower {
     /// See [`Net::move_to`].
     pub(crate) fn move_to(&mut self, device: &Device) -> Result<bool, DeviceError> {
         match self {
-            Tower::Image(_, net) | Tower::Audio(_, net) => net.move_to(device),
+            Tower::Image(_, net) | Tower::Audio(_, net) | Tower::Series(_, net) => net.move_to(device),
             Tower::Text(_, net) => net.move_to(device),
             Tower::Video(_, net) => net.move_to(device),
         }
@@ -150,12 +152,13 @@ impl Encoder for TowerEncoder {
             Tower::Text(..) => Modality::Text,
             Tower::Video(..) => Modality::Video,
             Tower::Audio(..) => Modality::Audio,
+            Tower::Series(..) => Modality::Series,
         }
     }
 
     fn dim(&self) -> usize {
         match &self.tower {
-            Tower::Image(_, net) | Tower::Audio(_, net) => net.dim(),
+            Tower::Image(_, net) | Tower::Audio(_, net) | Tower::Series(_, net) => net.dim(),
             Tower::Text(_, net) => net.dim(),
             Tower::Video(_, net) => net.dim(),
         }
@@ -193,6 +196,15 @@ impl Encoder for TowerEncoder {
                     .map(|(item, wave)| processor.spectrum(wave).map_err(|reason| batch::unencodable(self, item, &reason)))
                     .collect::<Result<_, EncodeError>>()?;
                 net.embed_all(&spectra)
+            }
+            Tower::Series(processor, net) => {
+                let series = batch::series(self, batch)?;
+                let windows: Vec<FeatureMap> = series
+                    .par_iter()
+                    .enumerate()
+                    .map(|(item, series)| processor.windows(series).map_err(|reason| batch::unencodable(self, item, &reason)))
+                    .collect::<Result<_, EncodeError>>()?;
+                net.embed_all(&windows)
             }
         }
         .map_err(|e| EncodeError::Device { encoder: self.name.clone(), reason: e.to_string() })?;

@@ -97,7 +97,9 @@ fn compare(json: &Path) -> f32 {
     };
     let opened = opened.unwrap_or_else(|e| panic!("{}: {e}", json.display()));
     let off = match &opened.tower {
-        Tower::Image(_, net) | Tower::Audio(_, net) => run(net.as_ref(), &pictures(&expected, "input"), &expected),
+        Tower::Image(_, net) | Tower::Audio(_, net) | Tower::Series(_, net) => {
+            run(net.as_ref(), &pictures(&expected, "input"), &expected)
+        }
         Tower::Text(_, net) => run(net.as_ref(), &texts(&expected), &expected),
         Tower::Video(_, net) => run(net.as_ref(), &clips(&expected), &expected),
     };

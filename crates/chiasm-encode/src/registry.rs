@@ -6,6 +6,7 @@ use chiasm_core::{Encoder, Modality};
 use chiasm_nn::Precision;
 use chiasm_nn::cuda::Device;
 
+use crate::built_in;
 use crate::checkpoint::Checkpoint;
 use crate::dirs::ModelDirs;
 use crate::error::OpenError;
@@ -184,11 +185,11 @@ pub fn open(name: &str, models: &ModelDirs) -> Result<Box<dyn Encoder>, OpenErro
     let (path, part) = find_path(bare, models)?;
     let path = path.as_path();
     let architecture = by_path(path)?;
-    let towers = architecture.towers();
+    let towers = architecture.towers(path)?;
     let fits = |modality: Modality| towers.is_empty() || towers.contains(&modality);
     match part {
-        Part::Tower(modality) if !fits(modality) => Err(no_tower(name, towers)),
-        Part::Whole if towers.len() > 1 => Err(no_tower(name, towers)),
+        Part::Tower(modality) if !fits(modality) => Err(no_tower(name, &towers)),
+        Part::Whole if towers.len() > 1 => Err(no_tower(name, &towers)),
         Part::Whole => architecture.open(path, name, towers.first().copied(), Output::Embedding),
         Part::Classes => architecture.open(path, name, towers.first().copied(), Output::Classes),
         Part::Tower(modality) => architecture.open(path, name, Some(modality), Output::Embedding),
@@ -209,7 +210,7 @@ pub fn towers(name: &str, models: &ModelDirs) -> Result<Vec<Modality>, OpenError
     let architecture = by_path(&path)?;
     Ok(match (part, architecture) {
         (Part::Tower(modality), _) => vec![modality],
-        (_, Architecture::Family(family)) => family.modalities.to_vec(),
+        (_, Architecture::Family(family)) => family.towers(&path)?,
         // Those whose description does not say it are quick to open.
         (_, _) => vec![open(name, models)?.modality()],
     })
@@ -251,10 +252,10 @@ pub fn temperature(name: &str, models: &ModelDirs) -> Result<Option<Temperature>
 
 impl Architecture {
     /// What the towers of a checkpoint take; empty where the architecture has but one.
-    fn towers(self) -> &'static [Modality] {
+    fn towers(self, folder: &Path) -> Result<Vec<Modality>, OpenError> {
         match self {
-            Architecture::Family(family) => family.modalities,
-            Architecture::MobileNetV2 | Architecture::Yamnet | Architecture::SentenceBert => &[],
+            Architecture::Family(family) => family.towers(folder),
+            Architecture::MobileNetV2 | Architecture::Yamnet | Architecture::SentenceBert => Ok(Vec::new()),
         }
     }
 
@@ -401,12 +402,12 @@ fn files_of(info: &ModelInfo, models: &ModelDirs) -> Result<PathBuf, OpenError> 
 ///
 /// # Errors
 /// [`OpenError::NoModel`] and [`OpenError::Config`] when it holds no architecture of ours.
-pub fn towers_of(folder: &Path) -> Result<&'static [Modality], OpenError> {
+pub fn towers_of(folder: &Path) -> Result<Vec<Modality>, OpenError> {
     Ok(match by_path(folder)? {
-        Architecture::SentenceBert => &[Modality::Text],
-        Architecture::MobileNetV2 => &[Modality::Image],
-        Architecture::Yamnet => &[Modality::Audio],
-        Architecture::Family(family) => family.modalities,
+        Architecture::SentenceBert => vec![Modality::Text],
+        Architecture::MobileNetV2 => vec![Modality::Image],
+        Architecture::Yamnet => vec![Modality::Audio],
+        Architecture::Family(family) => family.towers(folder)?,
     })
 }
 
@@ -418,6 +419,9 @@ pub(crate) fn architecture_at(folder: &Path) -> Result<(), OpenError> {
 /// The architecture of the model at a path.
 fn by_path(path: &Path) -> Result<Architecture, OpenError> {
     let no_model = |reason: &str| OpenError::NoModel { path: path.to_owned(), reason: reason.to_owned() };
+    if built_in::files(path).is_some() {
+        return Ok(Architecture::Family(families::own()));
+    }
     if path.is_dir() {
         return if path.join("modules.json").is_file() {
             Ok(Architecture::SentenceBert)

@@ -236,6 +236,7 @@ impl Store {
             }
             let elsewhere = locate::by_name(name, models).map(|found| match found.place {
                 Place::HubCache => format!("{}, which is Hugging Face's cache", found.path.display()),
+                Place::BuiltIn => "the program itself".to_owned(),
                 Place::Path | Place::Models => found.path.display().to_string(),
             });
             return Err(StoreError::NotInStore { name: name.to_string(), root: self.root.clone(), elsewhere });

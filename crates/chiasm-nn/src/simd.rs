@@ -97,6 +97,12 @@ pub(crate) trait Number:
 }
 
 impl<T> Number for T where
-    T: Copy + Default + PartialOrd + std::ops::AddAssign + std::ops::Add<Output = T> + std::ops::Mul<Output = T> + std::iter::Sum
+    T: Copy
+        + Default
+        + PartialOrd
+        + std::ops::AddAssign
+        + std::ops::Add<Output = T>
+        + std::ops::Mul<Output = T>
+        + std::iter::Sum
 {
 }

@@ -51,7 +51,7 @@ use std::path::{Path, PathBuf};
 use chiasm_core::{Cancel, Cancelled, Image, Progress, Series, Waveform};
 use serde::{Deserialize, Serialize};
 
-pub use scene::{Colour, Relation, Scene, Shape, Size, Split, Thing};
+pub use scene::{Colour, Relation, Scene, Shape, Size, Split, Swap, Thing};
 
 use dice::Dice;
 use scene::Dealt;
@@ -254,27 +254,58 @@ pub struct Rendered {
 /// Renders any scene, also one that no deck deals (two things of one colour, say), as scene `number` of the world of `seed`
 /// would look: for probing what a space has learnt. Modalities draw from separate streams, four per scene.
 pub fn render(scene: &Scene, seed: u64, number: usize) -> Rendered {
-    let stream = |modality: u64| Dice::new(seed, number as u64 * 4 + modality);
-    let mut words = stream(0);
-    Rendered {
-        text: caption::english(scene, &mut words),
-        text_zh: caption::chinese(scene, &mut words),
-        image: picture::draw(scene, &mut stream(1)),
-        audio: sound::play(scene, &mut stream(2)),
-        series: motion::trace(scene, &mut stream(3)),
+    let [text, text_zh] = captions(scene, seed, number);
+    let (image, audio, series) = (picture(scene, seed, number), sound(scene, seed, number), motion(scene, seed, number));
+    Rendered { text, text_zh, image, audio, series }
+}
+
+/// Its captions alone, in English and in Chinese.
+pub fn captions(scene: &Scene, seed: u64, number: usize) -> [String; 2] {
+    let mut words = stream(seed, number, 0);
+    [caption::english(scene, &mut words), caption::chinese(scene, &mut words)]
+}
+
+/// Its picture alone, 128 x 128.
+pub fn picture(scene: &Scene, seed: u64, number: usize) -> Image {
+    picture::draw(scene, &mut stream(seed, number, 1))
+}
+
+/// Its sound alone.
+pub fn sound(scene: &Scene, seed: u64, number: usize) -> Waveform {
+    sound::play(scene, &mut stream(seed, number, 2))
+}
+
+/// Its motion alone.
+pub fn motion(scene: &Scene, seed: u64, number: usize) -> Series {
+    motion::trace(scene, &mut stream(seed, number, 3))
+}
+
+fn stream(seed: u64, number: usize, modality: u64) -> Dice {
+    Dice::new(seed, number as u64 * 4 + modality)
+}
+
+/// The scenes of a world without any file: those to learn from first, all different; see [`generate`].
+///
+/// # Errors
+/// [`WorldError::Count`].
+pub fn deck(config: &WorldConfig) -> Result<Vec<Scene>, WorldError> {
+    let n_scenes = config.n_train.saturating_add(config.n_heldout);
+    if n_scenes == 0 || n_scenes > scene::SCENES_MAX {
+        return Err(WorldError::Count { n_train: config.n_train, n_heldout: config.n_heldout });
     }
+    Ok(scene::deal(config).into_iter().map(|dealt| dealt.scene).collect())
 }
 
 /// The entry of a dealt scene, without rendering what is not text.
 pub(crate) fn item(dealt: Dealt, seed: u64, number: usize) -> Item {
-    let mut words = Dice::new(seed, number as u64 * 4);
+    let [text, text_zh] = captions(&dealt.scene, seed, number);
     let name = format!("{number:04}");
     Item {
         number,
         split: dealt.split,
         unseen_combination: dealt.unseen_combination,
-        text: caption::english(&dealt.scene, &mut words),
-        text_zh: caption::chinese(&dealt.scene, &mut words),
+        text,
+        text_zh,
         scene: dealt.scene,
         image: PathBuf::from(format!("pictures/{name}.png")),
         text_file: PathBuf::from(format!("texts/{name}.en.txt")),

@@ -119,10 +119,49 @@ pub struct Scene {
     pub other: Option<(Relation, Thing)>,
 }
 
+attribute! {
+    /// What is exchanged to make a scene that is wrong though every word of it is right.
+    Swap {
+        /// The colours of the two things.
+        Colours,
+        /// Their shapes.
+        Shapes,
+        /// The relation, for its contrary.
+        Relation,
+    }
+}
+
 impl Scene {
+    /// The scene with one thing exchanged, which looks otherwise; none where nothing would: a scene of one kind of thing, shapes of two things of one shape, the
+    /// relation of something inside another.
+    pub fn swapped(&self, swap: Swap) -> Option<Scene> {
+        let (relation, other) = self.other?;
+        let (mut subject, mut other, mut contrary) = (self.subject, other, relation);
+        match swap {
+            Swap::Colours => std::mem::swap(&mut subject.colour, &mut other.colour),
+            Swap::Shapes => std::mem::swap(&mut subject.shape, &mut other.shape),
+            Swap::Relation => contrary = opposite(relation),
+        }
+        let swapped = Scene { subject, other: Some((contrary, other)) };
+        // Told from the other thing, a scene is the same scene.
+        let told = Scene { subject: other, other: Some((opposite(contrary), subject)) };
+        (swapped != *self && (told != *self || contrary == Relation::Inside)).then_some(swapped)
+    }
+
     /// The things in it, subject first.
     pub fn things(&self) -> impl Iterator<Item = Thing> {
         [Some(self.subject), self.other.map(|(_, thing)| thing)].into_iter().flatten()
+    }
+}
+
+/// The same relation, told from the other thing.
+fn opposite(relation: Relation) -> Relation {
+    match relation {
+        Relation::LeftOf => Relation::RightOf,
+        Relation::RightOf => Relation::LeftOf,
+        Relation::Above => Relation::Below,
+        Relation::Below => Relation::Above,
+        Relation::Inside => Relation::Inside,
     }
 }
 
@@ -192,6 +231,33 @@ fn draw(dice: &mut Dice) -> Scene {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_swap_says_something_else_with_the_same_words() {
+        let config = WorldConfig { seed: 5, n_train: 300, n_heldout: 10 };
+        let mut n = [0; 3];
+        for dealt in deal(&config) {
+            for (at, swap) in Swap::ALL.iter().enumerate() {
+                let Some(wrong) = dealt.scene.swapped(*swap) else { continue };
+                n[at] += 1;
+                assert_ne!(wrong, dealt.scene);
+                let sorted = |scene: &Scene, of: fn(Thing) -> usize| {
+                    let mut all: Vec<usize> = scene.things().map(of).collect();
+                    all.sort_unstable();
+                    all
+                };
+                let numbers: [fn(Thing) -> usize; 3] = [|t| t.colour as usize, |t| t.shape as usize, |t| t.size as usize];
+                for of in numbers {
+                    assert_eq!(sorted(&wrong, of), sorted(&dealt.scene, of), "{wrong:?}");
+                }
+                let told = wrong
+                    .other
+                    .map(|(relation, other)| Scene { subject: other, other: Some((opposite(relation), wrong.subject)) });
+                assert!(told.as_ref() != Some(&dealt.scene) || wrong.other.is_some_and(|(r, _)| r == Relation::Inside));
+            }
+        }
+        assert!(n.iter().all(|n| *n > 100), "{n:?}");
+    }
 
     #[test]
     fn training_never_shows_the_unseen_pairs() {

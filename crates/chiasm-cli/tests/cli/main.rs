@@ -11,3 +11,4 @@ mod feature_files;
 mod lanes;
 mod models;
 mod rerank;
+mod train;

@@ -11,8 +11,8 @@ use crate::error::OpenError;
 use crate::model;
 use crate::net::{Opened, Wanted};
 use crate::nets::{
-    align, ast, bert, blip, brivl, chinese_clip, clap, clip, cnn14, dinov2, efficientnet, open_clip, r3d, recurrent, resnet,
-    siglip, swin, timesformer, unicl, vit, xclip, xlnet,
+    align, ast, bert, blip, brivl, chiasm, chinese_clip, clap, clip, cnn14, dinov2, efficientnet, open_clip, r3d, recurrent,
+    resnet, siglip, swin, timesformer, unicl, vit, xclip, xlnet,
 };
 
 /// An architecture of checkpoints that describe themselves.
@@ -49,6 +49,11 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "cnn14", modalities: &[Modality::Audio], open: cnn14::open },
     Family { model_type: "clap", modalities: &[Modality::Audio, Modality::Text], open: clap::open },
     Family { model_type: "xlnet", modalities: xlnet::MODALITIES, open: xlnet::open },
+    Family {
+        model_type: chiasm::MODEL_TYPE,
+        modalities: &[Modality::Image, Modality::Text, Modality::Audio, Modality::Series],
+        open: chiasm::open,
+    },
     Family { model_type: "lstm", modalities: recurrent::MODALITIES, open: recurrent::open },
     Family { model_type: "gru", modalities: recurrent::MODALITIES, open: recurrent::open },
 ];
@@ -60,6 +65,11 @@ const NAFLEX: &str = "siglip2";
 const CLASSIFIERS: &[&str] = &["vit", "dinov2", "resnet", "efficientnet", "audio-spectrogram-transformer", "cnn14"];
 
 impl Family {
+    /// What the towers of its checkpoint in a folder take: of the one architecture whose checkpoints need not have them all, as its description says.
+    pub(crate) fn towers(&self, folder: &Path) -> Result<Vec<Modality>, OpenError> {
+        if self.model_type == chiasm::MODEL_TYPE { chiasm::modalities(folder) } else { Ok(self.modalities.to_vec()) }
+    }
+
     /// Whether its checkpoints may name classes.
     pub(crate) fn has_classes(&self) -> bool {
         CLASSIFIERS.contains(&self.model_type)
@@ -78,6 +88,11 @@ const OPEN_CLIP: Family =
 /// What the towers of an architecture take, if it is one of the list.
 pub(crate) fn modalities(model_type: &str) -> Option<&'static [Modality]> {
     FAMILIES.iter().chain([&OPEN_CLIP]).find(|family| family.model_type == model_type).map(|family| family.modalities)
+}
+
+/// This project's own.
+pub(crate) fn own() -> &'static Family {
+    FAMILIES.iter().find(|family| family.model_type == chiasm::MODEL_TYPE).expect("it stands in the list")
 }
 
 /// The family of the checkpoint in a folder. Many folders hold one model in both layouts: Hugging Face's is taken where its weights are

@@ -5,6 +5,7 @@ pub(crate) mod ast;
 pub(crate) mod bert;
 pub(crate) mod blip;
 pub(crate) mod brivl;
+pub(crate) mod chiasm;
 pub(crate) mod chinese_clip;
 pub(crate) mod clap;
 pub(crate) mod class_token;

@@ -62,19 +62,24 @@ impl Patches {
 
     /// `[n patches of all pictures, dim]`, in rows from the top.
     pub(crate) fn forward(&self, pictures: &[FeatureMap], out: &mut Vec<f32>) {
-        let run = self.side * self.channels;
         let mut unfolded = Vec::new();
         for picture in pictures {
             assert_eq!(picture.channels, self.channels, "channels of a picture");
-            for y in 0..picture.height / self.side {
-                for x in 0..picture.width / self.side {
-                    for line in 0..self.side {
-                        let at = ((y * self.side + line) * picture.width + x * self.side) * self.channels;
-                        unfolded.extend_from_slice(&picture.data[at..at + run]);
-                    }
-                }
-            }
+            unfold(picture, [self.side; 2], &mut unfolded);
         }
         self.product.forward(&unfolded, out);
+    }
+}
+
+/// Appends the patches of a picture, in rows from the top, each line by line, pixel by pixel, channel by channel; a patch is so high and so wide. What does
+/// not fill one at the right and the bottom is left out.
+pub(crate) fn unfold(map: &FeatureMap, [height, width]: [usize; 2], out: &mut Vec<f32>) {
+    for y in 0..map.height / height {
+        for x in 0..map.width / width {
+            for line in 0..height {
+                let at = ((y * height + line) * map.width + x * width) * map.channels;
+                out.extend_from_slice(&map.data[at..at + width * map.channels]);
+            }
+        }
     }
 }

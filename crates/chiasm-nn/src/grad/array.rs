@@ -178,7 +178,10 @@ impl<T: Real> Array<T> {
             return;
         }
         let (cols, rows) = (self.n_cols, (CHUNK / self.n_cols.max(1)).max(1));
-        self.data.par_chunks_mut(rows * cols).enumerate().for_each(|(t, part)| widest(EachRow { first: t * rows, cols, part, f: &f }));
+        self.data
+            .par_chunks_mut(rows * cols)
+            .enumerate()
+            .for_each(|(t, part)| widest(EachRow { first: t * rows, cols, part, f: &f }));
     }
 }
 

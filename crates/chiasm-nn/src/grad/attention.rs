@@ -48,7 +48,11 @@ impl<'t, T: Real> Var<'t, T> {
         assert_eq!([k.n_cols(), v.n_cols()], [dim, dim], "columns of keys and values");
         assert_eq!(lengths.len(), key_lengths.len(), "sequences of queries and of keys");
         assert_eq!(lengths.iter().sum::<usize>(), q.n_rows(), "rows of all sequences of queries");
-        assert_eq!([key_lengths.iter().sum::<usize>(); 2], [k.n_rows(), v.n_rows()], "rows of all sequences of keys and of values");
+        assert_eq!(
+            [key_lengths.iter().sum::<usize>(); 2],
+            [k.n_rows(), v.n_rows()],
+            "rows of all sequences of keys and of values"
+        );
         assert!(sees == Sees::All || lengths == key_lengths, "the past is that of the sequence itself");
         let (mut query, mut key) = (0, 0);
         let mut runs = Vec::with_capacity(lengths.len());
@@ -99,7 +103,13 @@ impl<T: Real> Heads<T> {
                 for h in 0..self.n() {
                     let scores = &mut weights.data_mut()[h * n * m..(h + 1) * n * m];
                     let to = MatMut::from_row_major_slice_mut(&mut *scores, n, m);
-                    multiply(to, Accum::Replace, self.part(q, run.query, n, h), self.part(k, run.key, m, h).transpose(), self.scale);
+                    multiply(
+                        to,
+                        Accum::Replace,
+                        self.part(q, run.query, n, h),
+                        self.part(k, run.key, m, h).transpose(),
+                        self.scale,
+                    );
                     for (i, row) in scores.chunks_exact_mut(m).enumerate() {
                         let seen = if self.sees == Sees::Past { i + 1 } else { m };
                         row[seen..].fill(T::default());

@@ -51,7 +51,15 @@ impl<'t, T: Real> Var<'t, T> {
         let zero = T::of(0.0);
         self.each(
             move |x| if x < zero { -x } else { x },
-            move |x, _| if x > zero { T::of(1.0) } else if x < zero { T::of(-1.0) } else { zero },
+            move |x, _| {
+                if x > zero {
+                    T::of(1.0)
+                } else if x < zero {
+                    T::of(-1.0)
+                } else {
+                    zero
+                }
+            },
         )
     }
 
@@ -119,7 +127,15 @@ impl<'t, T: Real> Var<'t, T> {
     /// `x` within two bounds; outside of them no gradient passes.
     pub fn clamped(self, least: T, most: T) -> Var<'t, T> {
         self.each(
-            move |x| if x < least { least } else if x > most { most } else { x },
+            move |x| {
+                if x < least {
+                    least
+                } else if x > most {
+                    most
+                } else {
+                    x
+                }
+            },
             move |x, _| T::of(if x < least || x > most { 0.0 } else { 1.0 }),
         )
     }
@@ -208,12 +224,7 @@ impl<'t, T: Real> Var<'t, T> {
     }
 
     /// An operation of two matrices of one shape: its value, and its derivatives by either, as functions of both.
-    fn both(
-        self,
-        other: Var<'t, T>,
-        f: impl Fn(T, T) -> T + Sync,
-        slopes: [fn(T, T) -> T; 2],
-    ) -> Var<'t, T> {
+    fn both(self, other: Var<'t, T>, f: impl Fn(T, T) -> T + Sync, slopes: [fn(T, T) -> T; 2]) -> Var<'t, T> {
         let (a, b) = (self.value(), other.value());
         let mut y = Array::clone(&a);
         y.change_with(&b, f);

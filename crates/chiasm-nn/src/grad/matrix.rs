@@ -126,7 +126,11 @@ impl<'t, T: Real> Var<'t, T> {
 pub(super) fn beside<'t, T: Real>(tape: &'t Tape<T>, parts: &[Var<'t, T>]) -> Var<'t, T> {
     let values: Vec<Arc<Array<T>>> = parts.iter().map(Var::value).collect();
     let n = values.first().expect("something to put side by side").n_rows();
-    assert!(values.iter().all(|x| x.n_rows() == n), "rows of what stands side by side: {:?}", parts.iter().map(Var::shape).collect::<Vec<_>>());
+    assert!(
+        values.iter().all(|x| x.n_rows() == n),
+        "rows of what stands side by side: {:?}",
+        parts.iter().map(Var::shape).collect::<Vec<_>>()
+    );
     let widths: Vec<usize> = values.iter().map(|x| x.n_cols()).collect();
     let data = (0..n).flat_map(|i| values.iter().flat_map(move |x| x.row(i))).copied().collect();
     let places: Vec<_> = parts.iter().map(|var| var.place()).collect();
@@ -143,7 +147,11 @@ pub(super) fn beside<'t, T: Real>(tape: &'t Tape<T>, parts: &[Var<'t, T>]) -> Va
 pub(super) fn under<'t, T: Real>(tape: &'t Tape<T>, parts: &[Var<'t, T>]) -> Var<'t, T> {
     let values: Vec<Arc<Array<T>>> = parts.iter().map(Var::value).collect();
     let m = values.first().expect("something to put one under the other").n_cols();
-    assert!(values.iter().all(|x| x.n_cols() == m), "columns of what stands one under the other: {:?}", parts.iter().map(Var::shape).collect::<Vec<_>>());
+    assert!(
+        values.iter().all(|x| x.n_cols() == m),
+        "columns of what stands one under the other: {:?}",
+        parts.iter().map(Var::shape).collect::<Vec<_>>()
+    );
     let heights: Vec<usize> = values.iter().map(|x| x.n_rows()).collect();
     let data = values.iter().flat_map(|x| x.data()).copied().collect();
     let places: Vec<_> = parts.iter().map(|var| var.place()).collect();

@@ -198,10 +198,14 @@ impl<'t, T: Real> Var<'t, T> {
     pub fn cross_entropy_of(self, classes: &[usize]) -> Var<'t, T> {
         let [n, m] = self.shape();
         assert_eq!(classes.len(), n, "classes of {n} rows");
-        let from: Vec<u32> = classes.iter().enumerate().map(|(i, c)| {
-            assert!(*c < m, "class {c} of {m}");
-            (i * m + c) as u32
-        }).collect();
+        let from: Vec<u32> = classes
+            .iter()
+            .enumerate()
+            .map(|(i, c)| {
+                assert!(*c < m, "class {c} of {m}");
+                (i * m + c) as u32
+            })
+            .collect();
         self.log_softmax().gathered(from, n, 1).mean().scaled(T::of(-1.0))
     }
 }

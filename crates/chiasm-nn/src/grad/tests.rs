@@ -44,7 +44,10 @@ fn check(name: &str, shapes: &[[usize; 2]], shift: f64, made: Made) {
             };
             let want = (moved(step) - moved(-step)) / (2.0 * step);
             let got = gradient.data()[at];
-            assert!((got - want).abs() < 1e-7 * (1.0 + want.abs()), "{name}: input {which}, number {at}: {got}, by differences {want}");
+            assert!(
+                (got - want).abs() < 1e-7 * (1.0 + want.abs()),
+                "{name}: input {which}, number {at}: {got}, by differences {want}"
+            );
         }
     }
 }
@@ -97,7 +100,9 @@ fn gradients_equal_differences() {
     check("layer norm", &[[3, 17], [1, 17], [1, 17]], 0.0, |x| x[0].layer_norm(x[1], x[2], 1e-5));
     check("batch norm", &[[7, 3], [1, 3], [1, 3]], 0.0, |x| x[0].batch_norm(x[1], x[2], 1e-5));
     check("attention", &[[5, 6], [5, 6], [5, 6]], 0.0, |x| x[0].attend(x[1], x[2], &[2, 3], &[2, 3], 2, Sees::All));
-    check("attention to the past", &[[5, 6], [5, 6], [5, 6]], 0.0, |x| x[0].attend(x[1], x[2], &[2, 3], &[2, 3], 3, Sees::Past));
+    check("attention to the past", &[[5, 6], [5, 6], [5, 6]], 0.0, |x| {
+        x[0].attend(x[1], x[2], &[2, 3], &[2, 3], 3, Sees::Past)
+    });
     check("attention across", &[[5, 6], [4, 6], [4, 6]], 0.0, |x| x[0].attend(x[1], x[2], &[2, 3], &[1, 3], 2, Sees::All));
     check("custom", &[[3, 4]], 0.0, |x| {
         let (value, to) = (x[0].value(), x[0].place());

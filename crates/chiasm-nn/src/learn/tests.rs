@@ -40,10 +40,8 @@ fn optimisers_are_torchs() {
     ];
     for (name, rule) in rules {
         let values = arrays(&golden["parameters"]).into_iter();
-        let mut parameters: Vec<_> = values
-            .enumerate()
-            .map(|(i, value)| Parameter { name: i.to_string(), value, decays: i == 0 })
-            .collect();
+        let mut parameters: Vec<_> =
+            values.enumerate().map(|(i, value)| Parameter { name: i.to_string(), value, decays: i == 0 }).collect();
         let mut optimiser = Optimiser::new(rule, 0.1, &parameters);
         let rates = numbers(&golden["rates"]);
         for (gradients, rate) in golden["gradients"].as_array().expect("a list").iter().zip(rates) {
@@ -111,12 +109,17 @@ fn fifty_steps_are_torchs() {
         .as_array()
         .expect("a list")
         .iter()
-        .map(|p| Parameter { name: p["name"].as_str().expect("a name").to_owned(), value: array(p), decays: p["decays"] == true })
+        .map(|p| Parameter {
+            name: p["name"].as_str().expect("a name").to_owned(),
+            value: array(p),
+            decays: p["decays"] == true,
+        })
         .collect();
     let n_of_tower = 17;
     let inputs = arrays(&golden["inputs"]);
     let words: Vec<usize> = numbers(&golden["words"]).into_iter().map(|x| x as usize).collect();
-    let lengths: Vec<Vec<usize>> = (0..2).map(|v| numbers(&golden["lengths"][v]).into_iter().map(|x| x as usize).collect()).collect();
+    let lengths: Vec<Vec<usize>> =
+        (0..2).map(|v| numbers(&golden["lengths"][v]).into_iter().map(|x| x as usize).collect()).collect();
     let schedule = Schedule { rate: 1e-2, warm_up: 5, n_steps: 50, decay: Decay::Cosine };
     let mut optimiser = Optimiser::new(Rule::ADAM_W, 0.1, &parameters);
     let expected = numbers(&golden["losses"]);

@@ -1,0 +1,526 @@
+//! What is trained, on what, and how: a TOML file.
+//!
+//! ```toml
+//! seed = 1
+//!
+//! [model]
+//! projection = 64
+//! image = { size = 32, patch = 8, width = 64, inner = 128, layers = 2, heads = 4 }
+//! text = { vocabulary = 512, tokens = 24, width = 64, inner = 128, layers = 2, heads = 4 }
+//!
+//! [[data]]
+//! kind = "folder"
+//! dir = "photos"
+//! captions = "captions.csv"
+//!
+//! [train]
+//! epochs = 20
+//! batch = 128
+//! ```
+//! Paths are taken from the folder of the file. What is not said has the default that stands here.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use chiasm_core::Modality;
+use chiasm_nn::learn::{Decay, Rule};
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Result, TrainError, io};
+
+/// The whole description.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Decides everything that is drawn: first weights, order, alternatives, validation part.
+    #[serde(default)]
+    pub seed: u64,
+    /// The towers.
+    pub model: Model,
+    /// What is learned from.
+    pub data: Vec<Source>,
+    /// How.
+    #[serde(default)]
+    pub train: Train,
+}
+
+/// The towers, and where they begin.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Model {
+    /// Numbers per embedding.
+    pub projection: usize,
+    /// For pictures.
+    pub image: Option<Image>,
+    /// For texts.
+    pub text: Option<Text>,
+    /// For sounds.
+    pub audio: Option<Audio>,
+    /// For readings over time.
+    pub series: Option<Series>,
+    /// Folder of a model that `chiasm train` made: towers that it has begin as they are there. They must have the same sizes, and the tokeniser is taken from it.
+    pub start: Option<PathBuf>,
+    /// Towers that are left as they are: a locked image tower (Zhai et al., CVPR 2022), or one through which another modality is bound
+    /// (Girdhar et al., CVPR 2023).
+    #[serde(default)]
+    pub freeze: Vec<String>,
+    /// Low-rank changes of towers whose weights are left as they are.
+    pub lora: Option<Lora>,
+}
+
+/// `W + (alpha / rank) B A` in place of each dense layer's `W` (Hu et al., ICLR 2022); merged into it in what is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lora {
+    /// Of the change.
+    pub rank: usize,
+    /// Its scale times `rank`.
+    #[serde(default = "lora_alpha")]
+    pub alpha: f64,
+    /// Towers that are changed so.
+    pub towers: Vec<String>,
+}
+
+fn lora_alpha() -> f64 {
+    16.0
+}
+
+macro_rules! tower {
+    ($(#[$doc:meta])* $name:ident { $($(#[$fdoc:meta])* $field:ident: $default:expr),* $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[serde(default, deny_unknown_fields)]
+        pub struct $name {
+            $($(#[$fdoc])* pub $field: usize,)*
+            /// Numbers per token.
+            pub width: usize,
+            /// Numbers per token between the two layers of the feed-forward part.
+            pub inner: usize,
+            /// Blocks.
+            pub layers: usize,
+            /// Attention heads, of which the width is a multiple.
+            pub heads: usize,
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($field: $default,)* width: 128, inner: 384, layers: 4, heads: 4 }
+            }
+        }
+
+        impl $name {
+            pub(crate) fn sizes(&self) -> chiasm_encode::Sizes {
+                chiasm_encode::Sizes { width: self.width, inner: self.inner, layers: self.layers, heads: self.heads }
+            }
+        }
+    };
+}
+
+tower! {
+    /// A tower for pictures.
+    Image {
+        /// Pixels along a side.
+        size: 64,
+        /// Pixels along a side of a patch.
+        patch: 8,
+    }
+}
+
+tower! {
+    /// A tower for texts.
+    Text {
+        /// Words of the tokeniser at most, which is learned from the texts.
+        vocabulary: 4096,
+        /// Words of a text at most.
+        tokens: 48,
+    }
+}
+
+tower! {
+    /// A tower for sounds.
+    Audio {
+        /// Samples per second.
+        rate_hz: 16_000,
+        /// Bands of the spectrum.
+        bands: 64,
+        /// Frames, 10 ms apart; of longer sounds the first.
+        frames: 192,
+        /// Frames that become one token.
+        patch: 8,
+    }
+}
+
+tower! {
+    /// A tower for readings over time.
+    Series {
+        /// Steps to which time is stretched.
+        steps: 192,
+        /// Channels that are looked at.
+        channels: 6,
+        /// Steps that become one token.
+        window: 8,
+    }
+}
+
+/// Where things that belong together stand.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Source {
+    /// Scenes of the small world, made while they are learned from (`docs/world.md`).
+    World {
+        /// Of the world.
+        world: u64,
+        /// Scenes that are passed over first, for another world of this seed may be judged by them.
+        #[serde(default)]
+        skip: usize,
+        /// Scenes to learn from.
+        scenes: usize,
+        /// Scenes beside them for validation.
+        #[serde(default)]
+        validation: usize,
+        /// Ways in which each scene is drawn, told and played.
+        #[serde(default = "one")]
+        variants: usize,
+        /// Whether a text that is wrong by one swap stands beside each right one, for pictures to be told from.
+        #[serde(default)]
+        swapped: bool,
+    },
+    /// A table with a header, CSV or (by its ending) JSON lines; a row is one thing.
+    Table {
+        /// The file.
+        file: PathBuf,
+        /// Columns of each kind of media: paths from the folder of the table, or texts themselves. What a row leaves empty it does not have.
+        columns: BTreeMap<String, Vec<String>>,
+        /// Share of the rows that is set aside.
+        #[serde(default = "tenth")]
+        validation: f64,
+    },
+    /// A folder of pictures (or sounds, or series) and a table of captions: file name, caption; a file may have several.
+    Folder {
+        /// The folder.
+        dir: PathBuf,
+        /// CSV with a header and two columns.
+        captions: PathBuf,
+        /// Share of the files that is set aside.
+        #[serde(default = "tenth")]
+        validation: f64,
+    },
+    /// Shards of the WebDataset layout: tar files whose members of one name but for the ending belong together. They are looked through once and then
+    /// read where they stand.
+    Shards {
+        /// The files.
+        files: Vec<PathBuf>,
+        /// Share of the things that is set aside.
+        #[serde(default = "tenth")]
+        validation: f64,
+    },
+}
+
+fn one() -> usize {
+    1
+}
+
+fn tenth() -> f64 {
+    0.1
+}
+
+/// By what the towers are brought together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Objective {
+    /// Symmetric cross-entropies with a learned temperature (Radford et al., ICML 2021); equal texts are right answers to one another (Yang et al., CVPR 2022).
+    Infonce,
+    /// Each pair by itself, with a learned temperature and bias (Zhai et al., ICCV 2023).
+    Siglip,
+    /// The hardest wrong answer of the batch, with a margin of .2 (Faghri et al., BMVC 2018).
+    Triplet,
+}
+
+/// How it is trained.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Train {
+    /// What is made small.
+    pub objective: Objective,
+    /// Which kinds are brought together; every two of the model where nothing is said.
+    pub pairs: Vec<[String; 2]>,
+    /// Times over all data at most.
+    pub epochs: usize,
+    /// Things of a step.
+    pub batch: usize,
+    /// Things that go through the towers at once; fewer than `batch` keeps memory small at the cost of a second pass, with the same gradients (Gao et al., RepL4NLP
+    /// 2021). 0: all.
+    pub chunk: usize,
+    /// Batches whose gradients are summed before a step.
+    pub accumulate: usize,
+    /// `adamw`, `adam`, `sgd` or `lamb`.
+    pub optimiser: String,
+    /// Greatest learning rate.
+    pub rate: f64,
+    /// Steps of the rise.
+    pub warm_up: usize,
+    /// `cosine`, `constant` or `step`.
+    pub schedule: String,
+    /// For `step`: epochs between two falls to a tenth.
+    pub every: usize,
+    /// Weight decay.
+    pub decay: f64,
+    /// Length of all gradients together at most.
+    pub clip: f64,
+    /// Share of the running mean of weights that a step keeps; 0 for none.
+    pub ema: f64,
+    /// Label smoothing of `infonce` (ALIGN: .1).
+    pub smoothing: f64,
+    /// Share of numbers left out behind each block.
+    pub dropout: f64,
+    /// First temperature of `infonce` and `siglip`, as what a cosine is multiplied with.
+    pub scale: f64,
+    /// Epochs without a better one after which it ends; 0: never.
+    pub patience: usize,
+    /// Seconds between two checkpoints within an epoch; after each epoch there is one in any case.
+    pub checkpoint_s: u64,
+    /// Bytes of prepared media that are kept in memory.
+    pub cache_bytes: usize,
+    /// `f32` or `f16`: how weights are written.
+    pub weights: String,
+}
+
+impl Default for Train {
+    fn default() -> Self {
+        Self {
+            objective: Objective::Infonce,
+            pairs: Vec::new(),
+            epochs: 30,
+            batch: 256,
+            chunk: 0,
+            accumulate: 1,
+            optimiser: "adamw".to_owned(),
+            rate: 1e-3,
+            warm_up: 100,
+            schedule: "cosine".to_owned(),
+            every: 10,
+            decay: 0.1,
+            clip: 1.0,
+            ema: 0.99,
+            smoothing: 0.0,
+            dropout: 0.0,
+            scale: 10.0,
+            patience: 0,
+            checkpoint_s: 120,
+            cache_bytes: 2 << 30,
+            weights: "f32".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and checks a description.
+    ///
+    /// # Errors
+    /// [`TrainError::Io`]; [`TrainError::Config`], naming the line or the field, what came and what was expected.
+    pub fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path).map_err(io("read", path))?;
+        let mut config: Config = toml::from_str(&text)
+            .map_err(|e| TrainError::Config { path: path.to_owned(), reason: e.to_string().trim_end().to_owned() })?;
+        config.check().map_err(|reason| TrainError::Config { path: path.to_owned(), reason })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        config.relative_to(folder);
+        Ok(config)
+    }
+
+    /// What its towers take, in the order of the tables.
+    pub fn modalities(&self) -> Vec<Modality> {
+        let m = &self.model;
+        let has = [m.image.is_some(), m.text.is_some(), m.audio.is_some(), m.series.is_some()];
+        [Modality::Image, Modality::Text, Modality::Audio, Modality::Series]
+            .into_iter()
+            .zip(has)
+            .filter_map(|(modality, has)| has.then_some(modality))
+            .collect()
+    }
+
+    /// The kinds that are brought together.
+    ///
+    /// # Errors
+    /// What is wrong with `pairs`.
+    pub fn pairs(&self) -> std::result::Result<Vec<[Modality; 2]>, String> {
+        let here = self.modalities();
+        if self.train.pairs.is_empty() {
+            return Ok((0..here.len())
+                .flat_map(|a| (a + 1..here.len()).map(move |b| [a, b]))
+                .map(|pair| pair.map(|i| here[i]))
+                .collect());
+        }
+        let pair = |[a, b]: &[String; 2]| {
+            let [a, b] = [tower(a, &here)?, tower(b, &here)?];
+            if a == b { Err(format!("train.pairs: {a} with itself, expected two kinds")) } else { Ok([a, b]) }
+        };
+        self.train.pairs.iter().map(pair).collect()
+    }
+
+    /// The towers that `freeze` names.
+    pub(crate) fn frozen(&self) -> std::result::Result<Vec<Modality>, String> {
+        self.model.freeze.iter().map(|word| tower(word, &self.modalities())).collect()
+    }
+
+    /// The towers that `lora` names.
+    pub(crate) fn low_rank(&self) -> std::result::Result<Vec<Modality>, String> {
+        self.model.lora.iter().flat_map(|lora| &lora.towers).map(|word| tower(word, &self.modalities())).collect()
+    }
+
+    /// The rule of the optimiser.
+    pub(crate) fn rule(&self) -> std::result::Result<Rule, String> {
+        Ok(match self.train.optimiser.as_str() {
+            "adamw" => Rule::ADAM_W,
+            "adam" => Rule::Adam { betas: [0.9, 0.999], eps: 1e-8 },
+            "sgd" => Rule::Sgd { momentum: 0.9 },
+            "lamb" => Rule::Lamb { betas: [0.9, 0.999], eps: 1e-6 },
+            other => return Err(format!("train.optimiser is `{other}`, expected adamw, adam, sgd or lamb")),
+        })
+    }
+
+    /// How the rate falls, for so many steps of an epoch.
+    pub(crate) fn decay(&self, steps_of_epoch: usize) -> std::result::Result<Decay, String> {
+        Ok(match self.train.schedule.as_str() {
+            "cosine" => Decay::Cosine,
+            "constant" => Decay::Constant,
+            "step" => Decay::Step { every: (self.train.every * steps_of_epoch).max(1), factor: 0.1 },
+            other => return Err(format!("train.schedule is `{other}`, expected cosine, constant or step")),
+        })
+    }
+
+    /// What is wrong with it.
+    fn check(&self) -> std::result::Result<(), String> {
+        let t = &self.train;
+        let here = self.modalities();
+        if here.len() < 2 {
+            return Err(format!("model: {} towers, expected two or more of image, text, audio, series", here.len()));
+        }
+        if self.data.is_empty() {
+            return Err("data: none, expected at least one [[data]]".to_owned());
+        }
+        if !(1..=4096).contains(&self.model.projection) {
+            return Err(format!("model.projection is {}, expected 1 to 4096", self.model.projection));
+        }
+        self.pairs()?;
+        self.rule()?;
+        self.decay(1)?;
+        let frozen = self.frozen()?;
+        if !frozen.is_empty() && self.model.start.is_none() {
+            return Err(
+                "model.freeze without model.start: towers that were never trained would stay as they were drawn".to_owned()
+            );
+        }
+        if frozen.len() == here.len() {
+            return Err("model.freeze: all towers, so nothing would be learned".to_owned());
+        }
+        let low_rank = self.low_rank()?;
+        if let Some(lora) = &self.model.lora {
+            if self.model.start.is_none() {
+                return Err("model.lora without model.start: there are no weights to be changed".to_owned());
+            }
+            if !(1..=1024).contains(&lora.rank) {
+                return Err(format!("model.lora.rank is {}, expected 1 to 1024", lora.rank));
+            }
+            if let Some(both) = low_rank.iter().find(|tower| frozen.contains(tower)) {
+                return Err(format!("{both} stands in model.freeze and in model.lora.towers, expected one of them"));
+            }
+        }
+        let sizes = [
+            ("image", self.model.image.map(|t| t.sizes())),
+            ("text", self.model.text.map(|t| t.sizes())),
+            ("audio", self.model.audio.map(|t| t.sizes())),
+            ("series", self.model.series.map(|t| t.sizes())),
+        ];
+        for (name, sizes) in sizes.into_iter().filter_map(|(name, sizes)| sizes.map(|sizes| (name, sizes))) {
+            let fits = sizes.heads > 0 && sizes.width > 0 && sizes.width.is_multiple_of(sizes.heads) && sizes.inner > 0;
+            if !fits || sizes.width > 8192 || sizes.inner > 32_768 || sizes.layers > 128 {
+                return Err(format!(
+                    "model.{name}: width {}, inner {}, layers {}, heads {}; expected a width of at most 8192 that is a multiple of the heads, an inner of at most 32768 and at most 128 layers",
+                    sizes.width, sizes.inner, sizes.layers, sizes.heads
+                ));
+            }
+        }
+        for (name, value, least, most) in
+            [("epochs", t.epochs, 1, 1_000_000), ("batch", t.batch, 2, 1 << 20), ("accumulate", t.accumulate, 1, 1 << 16)]
+        {
+            if !(least..=most).contains(&value) {
+                return Err(format!("train.{name} is {value}, expected {least} to {most}"));
+            }
+        }
+        for (name, value, holds, expected) in [
+            ("rate", t.rate, t.rate > 0.0 && t.rate.is_finite(), "above 0"),
+            ("decay", t.decay, t.decay >= 0.0 && t.decay.is_finite(), "at least 0"),
+            ("clip", t.clip, t.clip > 0.0, "above 0"),
+            ("ema", t.ema, (0.0..1.0).contains(&t.ema), "at least 0 and below 1"),
+            ("smoothing", t.smoothing, (0.0..1.0).contains(&t.smoothing), "at least 0 and below 1"),
+            ("dropout", t.dropout, (0.0..1.0).contains(&t.dropout), "at least 0 and below 1"),
+            ("scale", t.scale, t.scale > 0.0 && t.scale <= 100.0, "above 0 and at most 100"),
+        ] {
+            if !holds {
+                return Err(format!("train.{name} is {value}, expected {expected}"));
+            }
+        }
+        if !["f32", "f16"].contains(&t.weights.as_str()) {
+            return Err(format!("train.weights is `{}`, expected f32 or f16", t.weights));
+        }
+        for source in &self.data {
+            source.check()?;
+        }
+        Ok(())
+    }
+
+    fn relative_to(&mut self, folder: &Path) {
+        let onto = |path: &mut PathBuf| *path = folder.join(&*path);
+        self.model.start.iter_mut().for_each(onto);
+        for source in &mut self.data {
+            match source {
+                Source::World { .. } => {}
+                Source::Table { file, .. } => onto(file),
+                Source::Folder { dir, captions, .. } => {
+                    onto(dir);
+                    onto(captions);
+                }
+                Source::Shards { files, .. } => files.iter_mut().for_each(onto),
+            }
+        }
+    }
+}
+
+impl Source {
+    fn check(&self) -> std::result::Result<(), String> {
+        match self {
+            Source::World { scenes, variants, .. } => {
+                if *scenes < 2 || *variants == 0 {
+                    return Err(format!(
+                        "data: a world of {scenes} scenes in {variants} variants, expected two scenes or more in one or more"
+                    ));
+                }
+            }
+            Source::Table { columns, validation, .. } => {
+                share(*validation)?;
+                for word in columns.keys() {
+                    word.parse::<Modality>().map_err(|e| format!("data.columns: {e}"))?;
+                }
+            }
+            Source::Folder { validation, .. } | Source::Shards { validation, .. } => share(*validation)?,
+        }
+        Ok(())
+    }
+}
+
+fn share(validation: f64) -> std::result::Result<(), String> {
+    if (0.0..1.0).contains(&validation) {
+        Ok(())
+    } else {
+        Err(format!("data.validation is {validation}, expected at least 0 and below 1"))
+    }
+}
+
+fn tower(word: &str, here: &[Modality]) -> std::result::Result<Modality, String> {
+    let known = || here.iter().map(|m| m.as_str()).collect::<Vec<_>>().join(", ");
+    match word.parse::<Modality>() {
+        Ok(modality) if here.contains(&modality) => Ok(modality),
+        Ok(_) | Err(_) => Err(format!("`{word}` is no tower of this model, expected one of {}", known())),
+    }
+}

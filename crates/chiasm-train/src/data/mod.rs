@@ -1,0 +1,214 @@
+//! What is learned from: things of which several kinds of media are known.
+
+mod folder;
+mod shards;
+mod table;
+mod world;
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use chiasm_core::{Media, Modality};
+use chiasm_encode::{Inputs, Prepared};
+use chiasm_media::Limits;
+use chiasm_world::{Scene, Swap};
+use rand::SeedableRng;
+use rand::seq::SliceRandom;
+use rand_chacha::ChaCha8Rng;
+
+use crate::config::{Config, Source};
+use crate::error::Result;
+
+/// One piece of media, not yet decoded.
+#[derive(Clone, Debug)]
+pub(crate) enum Part {
+    /// It stands here.
+    Text(String),
+    /// It stands in a file.
+    File(PathBuf),
+    /// It stands within a file, under a name of its own.
+    Slice { file: Arc<PathBuf>, name: String, offset: u64, length: u64 },
+    /// It is made: scene `number` of the world of `seed`.
+    Drawn { scene: Arc<Scene>, seed: u64, number: usize },
+}
+
+/// One thing: for each kind of media the ways in which it is known, each as good as the others.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Row {
+    pub(crate) parts: BTreeMap<Modality, Vec<Part>>,
+    /// Texts that are wrong for it, though every word is right.
+    pub(crate) wrong: Vec<(Swap, String)>,
+}
+
+/// All things.
+#[derive(Debug, Default)]
+pub(crate) struct Data {
+    pub(crate) rows: Vec<Row>,
+    /// Those to learn from.
+    pub(crate) train: Vec<usize>,
+    /// Those to see by whether it is learned.
+    pub(crate) validation: Vec<usize>,
+    /// Of the latter: the source that each is from, and its number there, both from 0.
+    pub(crate) set_aside: Vec<[usize; 2]>,
+}
+
+impl Data {
+    /// All that a description names; of `kinds` alone.
+    pub(crate) fn open(config: &Config, kinds: &[Modality]) -> Result<Self> {
+        let mut data = Data::default();
+        for (at, source) in config.data.iter().enumerate() {
+            let (rows, n_aside) = match source {
+                Source::World { world, skip, scenes, validation, variants, swapped } => {
+                    (world::rows(*world, [*skip, *scenes, *validation], *variants, *swapped)?, Aside::Last(*validation))
+                }
+                Source::Table { file, columns, validation } => (table::rows(file, columns)?, Aside::Share(*validation)),
+                Source::Folder { dir, captions, validation } => (folder::rows(dir, captions)?, Aside::Share(*validation)),
+                Source::Shards { files, validation } => (shards::rows(files)?, Aside::Share(*validation)),
+            };
+            data.add(rows, n_aside, kinds, at, config.seed);
+        }
+        Ok(data)
+    }
+
+    /// Things of which fewer than two of the kinds are known teach nothing and are left out.
+    fn add(&mut self, rows: Vec<Row>, aside: Aside, kinds: &[Modality], source: usize, seed: u64) {
+        let (n, seed) = (rows.len(), seed ^ (source as u64 + 1));
+        let is_aside: Vec<bool> = match aside {
+            Aside::Last(k) => (0..n).map(|i| i + k >= n).collect(),
+            Aside::Share(share) => {
+                let mut order: Vec<usize> = (0..n).collect();
+                order.shuffle(&mut ChaCha8Rng::seed_from_u64(seed));
+                let k = (share * n as f64).round() as usize;
+                let mut is = vec![false; n];
+                order[..k].iter().for_each(|i| is[*i] = true);
+                is
+            }
+        };
+        for (number, (mut row, aside)) in rows.into_iter().zip(is_aside).enumerate() {
+            row.parts.retain(|kind, parts| kinds.contains(kind) && !parts.is_empty());
+            if row.parts.len() > 1 {
+                let part = if aside { &mut self.validation } else { &mut self.train };
+                part.push(self.rows.len());
+                self.set_aside.extend(aside.then_some([source, number]));
+                self.rows.push(row);
+            }
+        }
+    }
+
+    /// All texts to learn from, for a tokeniser.
+    pub(crate) fn texts(&self) -> impl Iterator<Item = &str> {
+        let of_row = |i: &usize| self.rows[*i].parts.get(&Modality::Text).into_iter().flatten();
+        self.train
+            .iter()
+            .flat_map(of_row)
+            .filter_map(|part| if let Part::Text(text) = part { Some(text.as_str()) } else { None })
+    }
+}
+
+/// Which things of a source are set aside.
+enum Aside {
+    /// So many at its end.
+    Last(usize),
+    /// A share, drawn.
+    Share(f64),
+}
+
+impl Part {
+    /// Decodes it.
+    ///
+    /// # Errors
+    /// What is wrong with it, with its name.
+    fn media(&self, modality: Modality) -> std::result::Result<Media, String> {
+        let decoded = |path: &Path, bytes: &[u8]| {
+            chiasm_media::decode(path, bytes, &Limits::default())
+                .map(|decoded| decoded.media)
+                .map_err(|e| format!("{}: {e}", path.display()))
+        };
+        match self {
+            Part::Text(text) => Ok(Media::Text(text.clone())),
+            Part::File(path) => {
+                let bytes = chiasm_media::read(path, &Limits::default()).map_err(|e| format!("{}: {e}", path.display()))?;
+                decoded(path, &bytes)
+            }
+            Part::Slice { file, name, offset, length } => {
+                let read = || {
+                    let mut file = File::open(file.as_path())?;
+                    file.seek(SeekFrom::Start(*offset))?;
+                    let mut bytes = Vec::new();
+                    file.take(*length).read_to_end(&mut bytes)?;
+                    Ok::<_, std::io::Error>(bytes)
+                };
+                let bytes = read().map_err(|e| format!("{} in {}: {e}", name, file.display()))?;
+                decoded(Path::new(name), &bytes)
+            }
+            Part::Drawn { scene, seed, number } => Ok(match modality {
+                Modality::Image => Media::Image(chiasm_world::picture(scene, *seed, *number)),
+                Modality::Audio => Media::Audio(chiasm_world::sound(scene, *seed, *number)),
+                Modality::Series => Media::Series(chiasm_world::motion(scene, *seed, *number)),
+                Modality::Text => Media::Text(chiasm_world::captions(scene, *seed, *number)[0].clone()),
+                Modality::Video | Modality::Shape => return Err(format!("a world has no {modality}")),
+            }),
+        }
+    }
+}
+
+/// Which piece of media of which thing: the row, its kind, and which of the ways in which it is known.
+type Key = (usize, Modality, usize);
+
+/// Media as towers take them, kept as far as memory is allowed.
+#[derive(Debug)]
+pub(crate) struct Prepare {
+    inputs: HashMap<Modality, Inputs>,
+    kept: Mutex<Kept>,
+    limit: usize,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    of: HashMap<Key, Arc<Prepared>>,
+    n_bytes: usize,
+}
+
+impl Prepare {
+    pub(crate) fn new(inputs: HashMap<Modality, Inputs>, limit: usize) -> Self {
+        Self { inputs, kept: Mutex::default(), limit }
+    }
+
+    /// One of the ways in which a thing is known, as its tower takes it.
+    ///
+    /// # Errors
+    /// Why it cannot be had.
+    pub(crate) fn of(&self, data: &Data, (row, modality, way): Key) -> std::result::Result<Arc<Prepared>, String> {
+        let key = (row, modality, way);
+        if let Some(kept) = self.kept().of.get(&key) {
+            return Ok(Arc::clone(kept));
+        }
+        let media = data.rows[row].parts[&modality][way].media(modality)?;
+        let prepared = Arc::new(self.media(&media)?);
+        let n_bytes = match &*prepared {
+            Prepared::Rows(rows) => 4 * rows.len(),
+            Prepared::Words(words) => 4 * words.len(),
+        };
+        let mut kept = self.kept();
+        if kept.n_bytes + n_bytes <= self.limit && kept.of.insert(key, Arc::clone(&prepared)).is_none() {
+            kept.n_bytes += n_bytes;
+        }
+        Ok(prepared)
+    }
+
+    /// Any media, as its tower takes it.
+    ///
+    /// # Errors
+    /// Why nothing can be made of it.
+    pub(crate) fn media(&self, media: &Media) -> std::result::Result<Prepared, String> {
+        self.inputs[&media.modality()].prepare(media)
+    }
+
+    fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
+        // What is kept is whole after every insertion, whatever became of the thread.
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,115 @@
+//! Steps of training on made-up numbers, for measuring how long they take.
+
+use std::sync::Arc;
+
+use chiasm_core::Modality;
+use chiasm_encode::{Prepared, Sizes};
+use chiasm_nn::grad::{Array, Tape, Var};
+use chiasm_nn::learn::{Optimiser, Parameter, Rule};
+use rand::RngExt;
+
+use crate::config::Objective;
+use crate::loss::{Learned, Pair, loss};
+use crate::tower::{Bound, Shape, stream};
+
+/// Two towers to be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Probed {
+    /// Dense layers of 512, 1024 and 256 numbers on either side.
+    Mlp,
+    /// The vision transformer of 192 numbers and 12 blocks (ViT-Ti/16 at 224 pixels) and a text transformer of the same size over 32 words.
+    VitTiny,
+}
+
+/// Towers with their optimiser and a batch.
+#[derive(Debug)]
+pub struct Probe {
+    probed: Probed,
+    shapes: Vec<Shape>,
+    inputs: Vec<Vec<Arc<Prepared>>>,
+    rows: Vec<Array<f32>>,
+    parameters: Vec<Parameter>,
+    optimiser: Optimiser,
+    n: usize,
+}
+
+/// Sizes of the dense towers.
+const DENSE: [usize; 3] = [512, 1024, 256];
+const TINY: Sizes = Sizes { width: 192, inner: 768, layers: 12, heads: 3 };
+/// Patches of 16 x 16 x 3 numbers, words, and words that there are.
+const PATCHES: [usize; 2] = [196, 768];
+const WORDS: usize = 32;
+const VOCABULARY: usize = 8192;
+const PROJECTION: usize = 256;
+
+impl Probe {
+    /// Towers that have learned nothing, and a batch of `n` pairs of random numbers.
+    pub fn new(probed: Probed, n: usize) -> Self {
+        let mut rng = stream(0, "probe", 0);
+        let mut row = |m: usize| (0..m).map(|_| rng.random::<f32>() - 0.5).collect::<Vec<f32>>();
+        let (mut shapes, mut inputs, mut rows, mut parameters) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        match probed {
+            Probed::Mlp => {
+                let [n_in, hidden, n_out] = DENSE;
+                for tower in 0..2 {
+                    rows.push(Array::new(n, n_in, row(n * n_in)));
+                    for (part, shape) in [("widen", [hidden, n_in]), ("narrow", [n_out, hidden])] {
+                        let value = Array::new(shape[0], shape[1], row(shape[0] * shape[1]).iter().map(|x| 0.1 * x).collect());
+                        parameters.push(Parameter::weight(format!("{tower}.{part}.weight"), value));
+                        parameters.push(Parameter::plain(format!("{tower}.{part}.bias"), Array::zeros(1, shape[0])));
+                    }
+                }
+            }
+            Probed::VitTiny => {
+                let [n_tokens, n_in] = PATCHES;
+                shapes.push(Shape { modality: Modality::Image, sizes: TINY, n_tokens, n_in, projection: PROJECTION });
+                shapes.push(Shape {
+                    modality: Modality::Text,
+                    sizes: TINY,
+                    n_tokens: WORDS,
+                    n_in: VOCABULARY,
+                    projection: PROJECTION,
+                });
+                inputs.push((0..n).map(|_| Arc::new(Prepared::Rows(row(n_tokens * n_in)))).collect());
+                let words = |i: usize| (0..WORDS).map(|j| ((i * 131 + j * 17) % VOCABULARY) as u32).collect();
+                inputs.push((0..n).map(|i| Arc::new(Prepared::Words(words(i)))).collect());
+                parameters.extend(shapes.iter().flat_map(|shape| shape.drawn(&mut stream(0, "probe", 1))));
+            }
+        }
+        parameters.push(Parameter::plain("logit_scale", Array::scalar(10.0_f32.ln())));
+        let optimiser = Optimiser::new(Rule::ADAM_W, 0.1, &parameters);
+        Self { probed, shapes, inputs, rows, parameters, optimiser, n }
+    }
+
+    /// One step of all towers; gives the loss before it.
+    pub fn step(&mut self) -> f32 {
+        let tape = Tape::new();
+        let leaves: Vec<Var<'_, f32>> = self.parameters.iter().map(|p| tape.leaf(p.value.clone())).collect();
+        let of = self.parameters.iter().zip(&leaves).map(|(p, leaf)| (p.name.clone(), *leaf)).collect();
+        let bound = Bound { tape: &tape, of, lora_scale: 0.0 };
+        let embedded: Vec<Var<'_, f32>> = match self.probed {
+            Probed::Mlp => {
+                let weight = |t: usize, part: &str, end: &str| bound.of[&format!("{t}.{part}.{end}")];
+                let tower = |(t, rows): (usize, &Array<f32>)| {
+                    let hidden = tape
+                        .constant(rows.clone())
+                        .linear(weight(t, "widen", "weight"), Some(weight(t, "widen", "bias")))
+                        .relu();
+                    hidden.linear(weight(t, "narrow", "weight"), Some(weight(t, "narrow", "bias"))).unit_rows()
+                };
+                self.rows.iter().enumerate().map(tower).collect()
+            }
+            Probed::VitTiny => {
+                self.shapes.iter().zip(&self.inputs).map(|(shape, inputs)| bound.embed(shape, inputs, None)).collect()
+            }
+        };
+        let pair = Pair { left: embedded[0], right: embedded[1], wrong: None, groups: (0..self.n as u64).collect() };
+        let learned = Learned { log_scale: bound.of["logit_scale"], bias: None };
+        let loss = loss(&tape, Objective::Infonce, 0.0, &pair, learned);
+        let value = loss.value().only();
+        let mut gradients = tape.backward(loss);
+        let gradients: Vec<Array<f32>> = leaves.into_iter().map(|leaf| gradients.take(leaf)).collect();
+        self.optimiser.step(&mut self.parameters, &gradients, 1e-4);
+        value
+    }
+}

@@ -1,0 +1,649 @@
+//! The loop.
+
+use std::collections::{HashMap, HashSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chiasm_core::{Cancel, Media, Modality, Progress};
+use chiasm_encode::Prepared;
+use chiasm_nn::grad::{Array, Tape, Var};
+use chiasm_nn::learn::{Optimiser, Parameter, Schedule, clip};
+use rand::RngExt;
+use rand::seq::SliceRandom;
+use rayon::prelude::*;
+
+use crate::config::Config;
+use crate::curves;
+use crate::data::{Data, Prepare};
+use crate::error::{Result, TrainError, io};
+use crate::files::{self, Stored};
+use crate::log::{Line, Log};
+use crate::loss::{self, Learned, Pair};
+use crate::model::{self, WEIGHTS};
+use crate::tower::{Bound, Dropout, Shape, merged, stream};
+use crate::validate::{Figures, Validator};
+
+const CHECKPOINT: &str = "checkpoint.safetensors";
+const LOG: &str = "log.jsonl";
+const PAGE: &str = "curves.html";
+const SET_ASIDE: &str = "set_aside.json";
+
+/// Greatest logarithm of what cosines are multiplied by: that of 100 (Radford et al. 2021).
+const MOST_LOG_SCALE: f32 = 4.605_17;
+
+/// How a run begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Begin {
+    /// In an empty folder.
+    New,
+    /// From the checkpoint in the folder, or new where there is none.
+    Resume,
+}
+
+/// What a run gave.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Outcome {
+    /// The folder of the model.
+    pub folder: PathBuf,
+    /// Steps in all.
+    pub n_steps: usize,
+    /// The epoch whose weights were kept, from 1; the last where nothing was set aside.
+    pub best_epoch: usize,
+    /// The validation of that epoch.
+    pub best: Option<Line>,
+    /// Things learned from, and things set aside.
+    pub n_things: [usize; 2],
+    /// Numbers that the model learned.
+    pub n_parameters: usize,
+    /// Pieces of media that could not be read, with the reason, each told when it was met.
+    pub refused: Vec<String>,
+}
+
+/// Trains what a description says into a folder.
+///
+/// # Errors
+/// Every variant of [`TrainError`].
+pub fn train(config: &Config, folder: &Path, begin: Begin, progress: &dyn Progress, cancel: &Cancel) -> Result<Outcome> {
+    std::fs::create_dir_all(folder).map_err(io("make the folder", folder))?;
+    let there = folder.join(CHECKPOINT).is_file() || folder.join(WEIGHTS).is_file();
+    if begin == Begin::New && there {
+        let reason = "holds a training: go on with --resume, or name another folder with --out".to_owned();
+        return Err(TrainError::Folder { path: folder.to_owned(), reason });
+    }
+    let data = Data::open(config, &config.modalities())?;
+    if data.train.len() < 2 {
+        let reason =
+            format!("{} things of which two kinds of media are known, expected two or more to learn from", data.train.len());
+        return Err(TrainError::Data { path: "data".into(), reason });
+    }
+    let joint = model::describe(config, &data, folder)?;
+    let set_aside = serde_json::to_string(&data.set_aside).expect("numbers");
+    files::replace(&folder.join(SET_ASIDE), set_aside.as_bytes())?;
+    let inputs = model::inputs(&joint, folder)?;
+    let shapes = model::shapes(&joint, &inputs);
+    let prepare = Prepare::new(inputs, config.train.cache_bytes);
+    let mut run = Run::new(config, folder, &data, &prepare, &shapes, progress, cancel)?;
+    run.all()
+}
+
+/// What changes from step to step; all of it stands in a checkpoint.
+#[derive(Clone)]
+struct State {
+    parameters: Vec<Parameter>,
+    /// Running means of the parameters.
+    mean: Vec<Array<f32>>,
+    optimiser: Optimiser,
+    n_steps: usize,
+    /// Epoch from 1, and figure, of the best validation.
+    best: Option<(usize, f64)>,
+}
+
+struct Run<'a> {
+    config: &'a Config,
+    folder: &'a Path,
+    data: &'a Data,
+    prepare: &'a Prepare,
+    shapes: &'a [Shape],
+    pairs: Vec<[Modality; 2]>,
+    learned: Vec<bool>,
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
+    schedule: Schedule,
+    steps_of_epoch: usize,
+    lora_scale: f32,
+    state: State,
+    log: Log,
+    refused: HashSet<(usize, Modality, usize)>,
+    reasons: Vec<String>,
+}
+
+/// A batch: for each kind the things that have it, and which way of each.
+struct Batch {
+    rows: Vec<usize>,
+    of: Vec<(Modality, Vec<Member>)>,
+    /// Texts that are wrong for a thing of the batch.
+    wrong: Vec<Arc<Prepared>>,
+    groups: Vec<u64>,
+}
+
+struct Member {
+    /// Place in `rows`.
+    row: usize,
+    input: Arc<Prepared>,
+}
+
+impl<'a> Run<'a> {
+    fn new(
+        config: &'a Config,
+        folder: &'a Path,
+        data: &'a Data,
+        prepare: &'a Prepare,
+        shapes: &'a [Shape],
+        progress: &'a dyn Progress,
+        cancel: &'a Cancel,
+    ) -> Result<Self> {
+        let wrong = |reason: String| TrainError::Config { path: "train".into(), reason };
+        let (parameters, learned) = model::parameters(config, shapes)?;
+        let n_batches = (data.train.len() / config.train.batch).max(1);
+        let steps_of_epoch = (n_batches / config.train.accumulate).max(1);
+        let schedule = Schedule {
+            rate: config.train.rate,
+            warm_up: config.train.warm_up,
+            n_steps: config.train.epochs * steps_of_epoch,
+            decay: config.decay(steps_of_epoch).map_err(wrong)?,
+        };
+        let trained: Vec<Parameter> =
+            parameters.iter().zip(&learned).filter(|(_, learned)| **learned).map(|(p, _)| p.clone()).collect();
+        let optimiser = Optimiser::new(config.rule().map_err(wrong)?, config.train.decay, &trained);
+        let mean = parameters.iter().map(|p| p.value.clone()).collect();
+        let state = State { parameters, mean, optimiser, n_steps: 0, best: None };
+        let lora_scale = config.model.lora.as_ref().map_or(0.0, |lora| (lora.alpha / lora.rank as f64) as f32);
+        let (state, log_bytes) = match read_state(config, folder, &state, &learned)? {
+            Some((state, log_bytes)) => (state, log_bytes),
+            None => (state, 0),
+        };
+        Ok(Self {
+            config,
+            folder,
+            data,
+            prepare,
+            shapes,
+            pairs: config.pairs().map_err(wrong)?,
+            learned,
+            progress,
+            cancel,
+            schedule,
+            steps_of_epoch,
+            lora_scale,
+            state,
+            log: Log::open(&folder.join(LOG), log_bytes)?,
+            refused: HashSet::new(),
+            reasons: Vec::new(),
+        })
+    }
+
+    /// Every epoch that is left.
+    fn all(&mut self) -> Result<Outcome> {
+        let n_epochs = self.config.train.epochs;
+        let mut saved = Instant::now();
+        while self.state.n_steps < n_epochs * self.steps_of_epoch && !self.is_settled() {
+            let epoch = self.state.n_steps / self.steps_of_epoch;
+            let order = self.order(epoch);
+            let at = self.state.n_steps % self.steps_of_epoch;
+            self.progress
+                .start(&format!("epoch {} of {}", epoch + 1, self.config.train.epochs), Some(self.steps_of_epoch as u64));
+            self.progress.advance(at as u64);
+            for step in at..self.steps_of_epoch {
+                let stopped = self.cancel.check().is_err();
+                if stopped || saved.elapsed() > Duration::from_secs(self.config.train.checkpoint_s) {
+                    self.save()?;
+                    saved = Instant::now();
+                }
+                self.cancel.check()?;
+                self.step(&order, step, epoch)?;
+                self.progress.tell(&self.told());
+                self.progress.advance(1);
+            }
+            self.progress.finish();
+            self.validate(epoch)?;
+            self.save()?;
+            saved = Instant::now();
+            files::replace(&self.folder.join(PAGE), curves::page("A training", &self.log.lines).as_bytes())?;
+        }
+        if self.state.best.is_none() {
+            // Nothing was set aside, so the last weights are those that are kept.
+            self.write_weights()?;
+        }
+        let best_epoch = self.state.best.map_or(n_epochs, |(epoch, _)| epoch);
+        let of_best = |line: &&Line| matches!(line, Line::Validation { epoch, .. } if *epoch == best_epoch);
+        Ok(Outcome {
+            folder: self.folder.to_owned(),
+            n_steps: self.state.n_steps,
+            best_epoch,
+            best: self.log.lines.iter().find(of_best).cloned(),
+            n_things: [self.data.train.len(), self.data.validation.len()],
+            n_parameters: self
+                .state
+                .parameters
+                .iter()
+                .zip(&self.learned)
+                .filter(|(_, l)| **l)
+                .map(|(p, _)| p.value.data().len())
+                .sum(),
+            refused: self.reasons.clone(),
+        })
+    }
+
+    /// Whether the last epochs brought nothing better.
+    fn is_settled(&self) -> bool {
+        let (patience, epoch) = (self.config.train.patience, self.state.n_steps / self.steps_of_epoch);
+        patience > 0 && self.state.best.is_some_and(|(best, _)| epoch >= best + patience)
+    }
+
+    /// The last step, and the last validation, in a few words.
+    fn told(&self) -> String {
+        let step = self.log.lines.iter().rev().find_map(|line| match line {
+            Line::Step { loss, rate, items_per_s, .. } => {
+                Some(format!("loss {loss:.3}, rate {rate:.1e}, {items_per_s:.0} things/s"))
+            }
+            Line::Validation { .. } => None,
+        });
+        let found = self.log.lines.iter().rev().find_map(|line| match line {
+            Line::Validation { directions, .. } => {
+                let mean = directions.iter().map(|d| d.recall[0]).sum::<f64>() / directions.len().max(1) as f64;
+                Some(format!(", R@1 {mean:.3}"))
+            }
+            Line::Step { .. } => None,
+        });
+        step.unwrap_or_default() + &found.unwrap_or_default()
+    }
+
+    /// The things of an epoch in their order.
+    fn order(&self, epoch: usize) -> Vec<usize> {
+        let mut order = self.data.train.clone();
+        order.shuffle(&mut stream(self.config.seed, "order", epoch as u64));
+        order
+    }
+
+    /// One step: gradients of as many batches as are accumulated, and what follows from them.
+    fn step(&mut self, order: &[usize], step: usize, epoch: usize) -> Result<()> {
+        let began = Instant::now();
+        let n_batches = self.config.train.accumulate;
+        let size = self.config.train.batch.min(order.len());
+        let mut sum: Option<(f64, Vec<Array<f32>>)> = None;
+        let mut n_things = 0;
+        for part in 0..n_batches {
+            let from = ((step * n_batches + part) * size) % order.len();
+            // An epoch that holds less than one step's batches goes round.
+            let rows: Vec<usize> = (0..size).map(|i| order[(from + i) % order.len()]).collect();
+            let number = (self.state.n_steps * n_batches + part) as u64;
+            let batch = self.batch(&rows, number);
+            n_things += rows.len();
+            let (loss, gradients) = self.gradients(&batch, number)?;
+            match &mut sum {
+                Some((total, all)) => {
+                    *total += loss;
+                    all.iter_mut().zip(&gradients).for_each(|(all, g)| all.add(g));
+                }
+                none => *none = Some((loss, gradients)),
+            }
+        }
+        let (loss, mut gradients) = sum.expect("at least one batch");
+        let loss = loss / n_batches as f64;
+        let share = 1.0 / n_batches as f32;
+        gradients.iter_mut().for_each(|g| g.change(|g| share * g));
+        let length = clip(&mut gradients, self.config.train.clip);
+        if !loss.is_finite() || !length.is_finite() {
+            return Err(TrainError::NotFinite { step: self.state.n_steps + 1 });
+        }
+        let rate = self.schedule.at(self.state.n_steps);
+        let State { parameters, mean, optimiser, n_steps, .. } = &mut self.state;
+        let mut trained: Vec<Parameter> = Vec::with_capacity(gradients.len());
+        let places: Vec<usize> = (0..parameters.len()).filter(|at| self.learned[*at]).collect();
+        trained.extend(places.iter().map(|at| parameters[*at].clone()));
+        optimiser.step(&mut trained, &gradients, rate);
+        for (at, p) in places.iter().zip(trained) {
+            parameters[*at] = p;
+        }
+        if let Some(scale) = parameters.iter_mut().find(|p| p.name == "logit_scale") {
+            scale.value.change(|x| x.clamp(0.0, MOST_LOG_SCALE));
+        }
+        *n_steps += 1;
+        // In the beginning the mean is of fewer steps, or the first weights would weigh for long.
+        let kept = self.config.train.ema.min(*n_steps as f64 / (*n_steps as f64 + 9.0)) as f32;
+        let kept = if self.config.train.ema == 0.0 { 0.0 } else { kept };
+        for at in places {
+            mean[at].change_with(&parameters[at].value, move |m, p| kept * m + (1.0 - kept) * p);
+        }
+        let scale =
+            self.state.parameters.iter().find(|p| p.name == "logit_scale").map_or(1.0, |p| f64::from(p.value.only()).exp());
+        self.log.add(Line::Step {
+            step: self.state.n_steps,
+            epoch: epoch + 1,
+            loss,
+            rate,
+            gradient: length,
+            scale,
+            items_per_s: n_things as f64 / began.elapsed().as_secs_f64().max(1e-9),
+        })
+    }
+
+    /// What the towers take of some things, ways drawn.
+    fn batch(&mut self, rows: &[usize], number: u64) -> Batch {
+        let mut rng = stream(self.config.seed, "ways", number);
+        let mut keys = Vec::new();
+        for shape in self.shapes {
+            for (place, row) in rows.iter().enumerate() {
+                if let Some(parts) = self.data.rows[*row].parts.get(&shape.modality) {
+                    keys.push((place, (*row, shape.modality, rng.random_range(0..parts.len()))));
+                }
+            }
+        }
+        keys.retain(|(_, key)| !self.refused.contains(key));
+        let prepared: Vec<_> = keys.par_iter().map(|(_, key)| self.prepare.of(self.data, *key)).collect();
+        let mut of: Vec<(Modality, Vec<Member>)> = self.shapes.iter().map(|shape| (shape.modality, Vec::new())).collect();
+        let mut groups: Vec<u64> = (0..rows.len() as u64).collect();
+        for ((place, key), prepared) in keys.into_iter().zip(prepared) {
+            match prepared {
+                Ok(input) => {
+                    if let Prepared::Words(words) = &*input {
+                        // Things of one text are right answers to one another.
+                        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+                        let digest = blake3::hash(&bytes);
+                        groups[place] = u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("eight of them")) | 1 << 63;
+                    }
+                    let members = of.iter_mut().find(|(modality, _)| *modality == key.1).map(|(_, members)| members);
+                    members.expect("a tower of the model").push(Member { row: place, input });
+                }
+                Err(reason) => {
+                    self.progress.note(&format!("left out: {reason}"));
+                    self.reasons.push(reason);
+                    self.refused.insert(key);
+                }
+            }
+        }
+        let mut wrong = Vec::new();
+        if self.shapes.iter().any(|shape| shape.modality == Modality::Text) {
+            for row in rows {
+                let texts = &self.data.rows[*row].wrong;
+                if !texts.is_empty() {
+                    let (_, text) = &texts[rng.random_range(0..texts.len())];
+                    wrong.extend(self.prepare.media(&Media::Text(text.clone())).ok().map(Arc::new));
+                }
+            }
+        }
+        Batch { rows: rows.to_vec(), of, wrong, groups }
+    }
+
+    /// The loss of a batch and its gradients by what is learned.
+    fn gradients(&self, batch: &Batch, number: u64) -> Result<(f64, Vec<Array<f32>>)> {
+        let chunk = if self.config.train.chunk == 0 { usize::MAX } else { self.config.train.chunk };
+        let largest = batch.of.iter().map(|(_, members)| members.len()).max().unwrap_or(0).max(batch.wrong.len());
+        if chunk >= largest {
+            let tape = Tape::new();
+            let (bound, leaves) = self.bound(&tape);
+            let embedded: Vec<Option<Var<'_, f32>>> = self
+                .parts(batch)
+                .into_iter()
+                .enumerate()
+                .map(|(at, (shape, inputs))| self.embed(&bound, shape, &inputs, number, at, 0))
+                .collect();
+            let loss = self.loss(&tape, &bound, batch, &embedded);
+            let mut gradients = tape.backward(loss);
+            return Ok((f64::from(loss.value().only()), leaves.into_iter().map(|leaf| gradients.take(leaf)).collect()));
+        }
+        // First the embeddings alone, then the loss of all of them, then each chunk again with the gradient that its embeddings got.
+        let parts = self.parts(batch);
+        let mut embedded: Vec<Option<Array<f32>>> = Vec::new();
+        for (at, (shape, inputs)) in parts.iter().enumerate() {
+            let mut data = Vec::new();
+            for (c, inputs) in inputs.chunks(chunk).enumerate() {
+                self.cancel.check()?;
+                let tape = Tape::new();
+                let of = self.state.parameters.iter().map(|p| (p.name.clone(), tape.constant(p.value.clone()))).collect();
+                let bound = Bound { tape: &tape, of, lora_scale: self.lora_scale };
+                let y = self.embed(&bound, shape, inputs, number, at, c).expect("a chunk is not empty");
+                data.extend_from_slice(y.value().data());
+            }
+            embedded.push((!inputs.is_empty()).then(|| Array::new(inputs.len(), shape.projection, data)));
+        }
+        let tape = Tape::new();
+        let (bound, leaves) = self.bound(&tape);
+        let at_loss: Vec<Option<Var<'_, f32>>> = embedded.into_iter().map(|e| e.map(|e| tape.leaf(e))).collect();
+        let loss = self.loss(&tape, &bound, batch, &at_loss);
+        let mut gradients = tape.backward(loss);
+        let mut sums: Vec<Array<f32>> = leaves.into_iter().map(|leaf| gradients.take(leaf)).collect();
+        for (at, (shape, inputs)) in parts.iter().enumerate() {
+            let Some(leaf) = at_loss[at] else { continue };
+            let of_embeddings = gradients.take(leaf);
+            for (c, inputs) in inputs.chunks(chunk).enumerate() {
+                self.cancel.check()?;
+                let tape = Tape::new();
+                let (bound, leaves) = self.bound(&tape);
+                let y = self.embed(&bound, shape, inputs, number, at, c).expect("a chunk is not empty");
+                let rows: Vec<usize> = (c * chunk..c * chunk + inputs.len()).collect();
+                let surrogate = (y * tape.constant(of_embeddings.pick(&rows))).sum();
+                let mut gradients = tape.backward(surrogate);
+                sums.iter_mut().zip(leaves).for_each(|(sum, leaf)| sum.add(&gradients.take(leaf)));
+            }
+        }
+        Ok((f64::from(loss.value().only()), sums))
+    }
+
+    /// All parameters on a tape, and those of them that are learned.
+    fn bound<'t>(&self, tape: &'t Tape<f32>) -> (Bound<'t>, Vec<Var<'t, f32>>) {
+        let (mut of, mut leaves) = (HashMap::new(), Vec::new());
+        for (p, learned) in self.state.parameters.iter().zip(&self.learned) {
+            let var = if *learned { tape.leaf(p.value.clone()) } else { tape.constant(p.value.clone()) };
+            if *learned {
+                leaves.push(var);
+            }
+            of.insert(p.name.clone(), var);
+        }
+        (Bound { tape, of, lora_scale: self.lora_scale }, leaves)
+    }
+
+    /// Everything of a batch that goes through a tower: each kind's members, then the wrong texts.
+    fn parts(&self, batch: &Batch) -> Vec<(&'a Shape, Vec<Arc<Prepared>>)> {
+        let of_kind = |modality: Modality| self.shapes.iter().find(|shape| shape.modality == modality);
+        let mut parts: Vec<(&Shape, Vec<Arc<Prepared>>)> = batch
+            .of
+            .iter()
+            .filter_map(|(modality, members)| {
+                Some((of_kind(*modality)?, members.iter().map(|m| Arc::clone(&m.input)).collect()))
+            })
+            .collect();
+        if let Some(texts) = of_kind(Modality::Text) {
+            parts.push((texts, batch.wrong.clone()));
+        }
+        parts
+    }
+
+    fn embed<'t>(
+        &self,
+        bound: &Bound<'t>,
+        shape: &Shape,
+        inputs: &[Arc<Prepared>],
+        number: u64,
+        part: usize,
+        chunk: usize,
+    ) -> Option<Var<'t, f32>> {
+        let share = self.config.train.dropout;
+        let dropout =
+            (share > 0.0).then(|| Dropout { share, rng: stream(self.config.seed, &format!("dropout {part} {chunk}"), number) });
+        (!inputs.is_empty()).then(|| bound.embed(shape, inputs, dropout))
+    }
+
+    /// The mean over the pairs of kinds of their losses.
+    fn loss<'t>(
+        &self,
+        tape: &'t Tape<f32>,
+        bound: &Bound<'t>,
+        batch: &Batch,
+        embedded: &[Option<Var<'t, f32>>],
+    ) -> Var<'t, f32> {
+        let zero = || tape.leaf(Array::scalar(0.0));
+        let learned = Learned {
+            log_scale: bound.of.get("logit_scale").copied().unwrap_or_else(zero),
+            bias: bound.of.get("logit_bias").copied(),
+        };
+        let place =
+            |modality: Modality| batch.of.iter().position(|(other, _)| *other == modality).expect("a tower of the model");
+        let mut losses = Vec::new();
+        for [a, b] in &self.pairs {
+            // Texts on the right, where the wrong ones stand beside them.
+            let [left, right] = if *a == Modality::Text { [place(*b), place(*a)] } else { [place(*a), place(*b)] };
+            let (Some(x), Some(y)) = (embedded[left], embedded[right]) else { continue };
+            let places =
+                |members: &[Member]| members.iter().enumerate().map(|(at, m)| (m.row, at)).collect::<HashMap<usize, usize>>();
+            let (of_left, of_right) = (places(&batch.of[left].1), places(&batch.of[right].1));
+            let both: Vec<usize> =
+                (0..batch.rows.len()).filter(|row| of_left.contains_key(row) && of_right.contains_key(row)).collect();
+            if both.len() < 2 {
+                continue;
+            }
+            let pick =
+                |var: Var<'t, f32>, of: &HashMap<usize, usize>| var.rows(both.iter().map(|row| of[row]).collect::<Vec<_>>());
+            let wrong =
+                if batch.of[right].0 == Modality::Text { embedded.get(batch.of.len()).copied().flatten() } else { None };
+            let pair = Pair {
+                left: pick(x, &of_left),
+                right: pick(y, &of_right),
+                wrong,
+                groups: both.iter().map(|row| batch.groups[*row]).collect(),
+            };
+            losses.push(loss::loss(tape, self.config.train.objective, self.config.train.smoothing, &pair, learned));
+        }
+        let n = losses.len().max(1) as f32;
+        losses.into_iter().reduce(|sum, loss| sum + loss).map_or_else(zero, |sum| sum.scaled(1.0 / n))
+    }
+
+    /// Looks for what was set aside, and keeps the weights if they are the best.
+    fn validate(&mut self, epoch: usize) -> Result<()> {
+        if self.data.validation.is_empty() {
+            return Ok(());
+        }
+        let weights = self
+            .state
+            .parameters
+            .iter()
+            .zip(&self.state.mean)
+            .map(|(p, mean)| (p.name.clone(), Arc::new(mean.clone())))
+            .collect();
+        let validator = Validator {
+            data: self.data,
+            prepare: self.prepare,
+            shapes: self.shapes,
+            pairs: &self.pairs,
+            lora_scale: self.lora_scale,
+            cancel: self.cancel,
+        };
+        let figures: Figures = validator.figures(&weights)?;
+        let figure = figures.mean();
+        let best = self.state.best.is_none_or(|(_, best)| figure > best);
+        if best {
+            self.state.best = Some((epoch + 1, figure));
+            self.write_weights()?;
+        }
+        self.log.add(Line::Validation {
+            step: self.state.n_steps,
+            epoch: epoch + 1,
+            figure,
+            best,
+            directions: figures.directions,
+            swaps: figures.swaps,
+        })
+    }
+
+    /// The running means as the model's weights.
+    fn write_weights(&self) -> Result<()> {
+        let means: Vec<Parameter> = self
+            .state
+            .parameters
+            .iter()
+            .zip(&self.state.mean)
+            .map(|(p, mean)| Parameter { value: mean.clone(), ..p.clone() })
+            .collect();
+        let stored = if self.config.train.weights == "f16" { Stored::Half } else { Stored::Single };
+        files::write_weights(&self.folder.join(WEIGHTS), &merged(&means, self.lora_scale), stored)
+    }
+
+    fn save(&self) -> Result<()> {
+        let State { parameters, mean, optimiser, n_steps, best } = &self.state;
+        let (n_optimised, moments) = optimiser.state();
+        let mut arrays: Vec<(String, &Array<f32>)> = Vec::new();
+        for (p, mean) in parameters.iter().zip(mean) {
+            arrays.push((format!("now.{}", p.name), &p.value));
+            arrays.push((format!("mean.{}", p.name), mean));
+        }
+        let trained = parameters.iter().zip(&self.learned).filter(|(_, learned)| **learned).map(|(p, _)| &p.name);
+        for (name, [first, second]) in trained.zip(moments) {
+            arrays.push((format!("first.{name}"), first));
+            arrays.push((format!("second.{name}"), second));
+        }
+        let words = HashMap::from([
+            ("config".to_owned(), digest(self.config)),
+            ("n_steps".to_owned(), n_steps.to_string()),
+            ("n_optimised".to_owned(), n_optimised.to_string()),
+            ("best".to_owned(), best.map_or_else(String::new, |(epoch, figure)| format!("{epoch} {:016x}", figure.to_bits()))),
+            ("log_bytes".to_owned(), self.log.n_bytes()?.to_string()),
+        ]);
+        files::write_checkpoint(&self.folder.join(CHECKPOINT), &arrays, words)
+    }
+}
+
+/// What decides a run: all of its description but how often it is saved and how much memory it may take.
+fn digest(config: &Config) -> String {
+    let mut config = config.clone();
+    config.train.checkpoint_s = 0;
+    config.train.cache_bytes = 0;
+    blake3::hash(serde_json::to_string(&config).expect("a description is plain data").as_bytes()).to_hex().to_string()
+}
+
+/// The state that a checkpoint holds, and the length of the log at that time; none where there is no checkpoint.
+fn read_state(config: &Config, folder: &Path, fresh: &State, learned: &[bool]) -> Result<Option<(State, u64)>> {
+    let path = folder.join(CHECKPOINT);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let (mut arrays, words) = files::read_checkpoint(&path)?;
+    let damaged = |reason: &str| TrainError::Folder { path: path.clone(), reason: reason.to_owned() };
+    let word = |name: &str| words.get(name).map(String::as_str).unwrap_or_default();
+    if word("config") != digest(config) {
+        return Err(damaged(
+            "is of another description: give the one that it was made with, or name another folder with --out",
+        ));
+    }
+    let number = |name: &str| word(name).parse::<u64>().map_err(|_| damaged("is damaged: a number is missing"));
+    let mut take = |name: String, like: [usize; 2]| {
+        arrays.remove(&name).filter(|a| a.shape() == like).ok_or_else(|| damaged("is damaged: a matrix is missing"))
+    };
+    let mut state = fresh.clone();
+    for (p, mean) in state.parameters.iter_mut().zip(&mut state.mean) {
+        let shape = p.value.shape();
+        p.value = take(format!("now.{}", p.name), shape)?;
+        *mean = take(format!("mean.{}", p.name), shape)?;
+    }
+    let trained = state.parameters.iter().zip(learned).filter(|(_, learned)| **learned);
+    let mut moments = Vec::new();
+    for ((p, _), [_, second]) in trained.zip(fresh.optimiser.state().1) {
+        moments
+            .push([take(format!("first.{}", p.name), p.value.shape())?, take(format!("second.{}", p.name), second.shape())?]);
+    }
+    state.optimiser = fresh
+        .optimiser
+        .clone()
+        .with_state(number("n_optimised")?, moments)
+        .ok_or_else(|| damaged("is damaged: the optimiser's means do not fit"))?;
+    state.n_steps = usize::try_from(number("n_steps")?).map_err(|_| damaged("is damaged: a number is too large"))?;
+    state.best = match word("best").split_once(' ') {
+        None => None,
+        Some((epoch, bits)) => {
+            let epoch = epoch.parse().map_err(|_| damaged("is damaged: the best epoch"))?;
+            let bits = u64::from_str_radix(bits, 16).map_err(|_| damaged("is damaged: the best figure"))?;
+            Some((epoch, f64::from_bits(bits)))
+        }
+    };
+    Ok(Some((state, number("log_bytes")?)))
+}

@@ -1,0 +1,344 @@
+//! Trainings of small towers from raw files: that they learn, that what they give is what encoders compute, and that a stop loses nothing.
+
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use chiasm_core::{Cancel, Media, NoProgress, Progress};
+use chiasm_encode::ModelDirs;
+use chiasm_train::{Begin, Config, Line, Outcome, TrainError, train};
+
+/// Towers small enough for a test.
+const MODEL: &str = r#"
+[model]
+projection = 32
+image = { size = 32, patch = 8, width = 32, inner = 64, layers = 1, heads = 2 }
+text = { vocabulary = 400, tokens = 24, width = 32, inner = 64, layers = 1, heads = 2 }
+"#;
+
+fn config(dir: &Path, text: &str) -> Config {
+    let path = dir.join("train.toml");
+    std::fs::write(&path, text).unwrap();
+    Config::read(&path).unwrap_or_else(|e| panic!("{e}"))
+}
+
+fn world(model: &str, scenes: usize, train: &str) -> String {
+    format!(
+        "seed = 3\n{model}\n[[data]]\nkind = \"world\"\nworld = 5\nscenes = {scenes}\nvalidation = 40\n\n[train]\nwarm_up = 5\n{train}\n"
+    )
+}
+
+fn run(config: &Config, folder: &Path, begin: Begin) -> Result<Outcome, TrainError> {
+    train(config, folder, begin, &NoProgress, &Cancel::default())
+}
+
+fn lines(folder: &Path) -> Vec<Line> {
+    let text = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
+    let line = |line: &str| match serde_json::from_str(line).unwrap() {
+        // What time it took is no part of what was learned.
+        Line::Step { step, epoch, loss, rate, gradient, scale, .. } => {
+            Line::Step { step, epoch, loss, rate, gradient, scale, items_per_s: 0.0 }
+        }
+        line => line,
+    };
+    text.lines().map(line).collect()
+}
+
+fn losses(folder: &Path) -> Vec<f64> {
+    lines(folder).iter().filter_map(|line| if let Line::Step { loss, .. } = line { Some(*loss) } else { None }).collect()
+}
+
+#[test]
+fn towers_learn_and_are_opened_as_any_model() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = world(MODEL, 300, "batch = 50\nepochs = 25\nrate = 3e-3");
+    let folder = dir.path().join("model");
+    let outcome = run(&config(dir.path(), &text), &folder, Begin::New).unwrap();
+    let Some(Line::Validation { directions, .. }) = &outcome.best else { panic!("things were set aside") };
+    for d in directions {
+        println!("{} to {}: R@1 {:.2}, R@10 {:.2} among {}", d.from, d.to, d.recall[0], d.recall[2], d.n_gallery);
+        assert!(d.recall[2] > 2.0 * 10.0 / d.n_gallery as f64, "no better than chance: {d:?}");
+    }
+    // The folder is a model, whose encoders put a scene's picture nearer to its caption than to others'.
+    let name = folder.to_str().unwrap();
+    let none = ModelDirs::default();
+    let [images, texts] = ["image", "text"].map(|kind| chiasm_encode::open(&format!("{name}:{kind}"), &none).unwrap());
+    let scenes = chiasm_world::deck(&chiasm_world::WorldConfig { seed: 5, n_train: 300, n_heldout: 40 }).unwrap();
+    let media = |of: &dyn Fn(&chiasm_world::Scene, usize) -> Media| {
+        scenes[..20].iter().enumerate().map(|(i, scene)| of(scene, i + 1)).collect::<Vec<_>>()
+    };
+    let pictures = images.encode(&media(&|scene, i| Media::Image(chiasm_world::picture(scene, 5, i)))).unwrap();
+    let captions = texts.encode(&media(&|scene, i| Media::Text(chiasm_world::captions(scene, 5, i)[0].clone()))).unwrap();
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let ahead = (0..20)
+        .map(|i| (0..20).filter(|j| dot(pictures.row(i), captions.row(*j)) > dot(pictures.row(i), captions.row(i))).count())
+        .sum::<usize>();
+    assert!(ahead < 20 * 3, "of learned scenes {ahead} captions stand before the right ones, chance gives 190");
+    assert!(folder.join("curves.html").is_file());
+}
+
+/// Stops a run after so many steps.
+struct StopAfter {
+    steps: AtomicUsize,
+    most: usize,
+    cancel: Cancel,
+    notes: Mutex<Vec<String>>,
+}
+
+impl Progress for StopAfter {
+    fn start(&self, _: &str, _: Option<u64>) {}
+    fn advance(&self, n: u64) {
+        if self.steps.fetch_add(n as usize, Ordering::Relaxed) + n as usize >= self.most {
+            self.cancel.cancel();
+        }
+    }
+    fn note(&self, line: &str) {
+        self.notes.lock().unwrap().push(line.to_owned());
+    }
+    fn finish(&self) {}
+}
+
+fn stopped_after(steps: usize, config: &Config, folder: &Path, begin: Begin) {
+    let cancel = Cancel::default();
+    let stop = StopAfter { steps: AtomicUsize::new(0), most: steps, cancel: cancel.clone(), notes: Mutex::default() };
+    let stopped = train(config, folder, begin, &stop, &cancel);
+    assert!(matches!(stopped, Err(TrainError::Cancelled(_))), "{stopped:?}");
+}
+
+#[test]
+fn a_stopped_run_goes_on_as_if_it_had_not_been() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = world(MODEL, 60, "batch = 20\nepochs = 4\ndropout = 0.1\naccumulate = 1");
+    let config = config(dir.path(), &text);
+    let at = |name: &str| dir.path().join(name);
+    run(&config, &at("through"), Begin::New).unwrap();
+    stopped_after(4, &config, &at("halves"), Begin::New);
+    // A run that is killed leaves lines in the log that are newer than the checkpoint, and perhaps half a file.
+    let log = at("halves").join("log.jsonl");
+    let mut text = std::fs::read_to_string(&log).unwrap();
+    text.push_str("{\"kind\":\"step\",\"step\":99");
+    std::fs::write(&log, text).unwrap();
+    std::fs::write(at("halves").join("checkpoint.safetensors.partial"), b"half").unwrap();
+    stopped_after(3, &config, &at("halves"), Begin::Resume);
+    run(&config, &at("halves"), Begin::Resume).unwrap();
+    for file in ["model.safetensors", "checkpoint.safetensors", "config.json", "tokenizer.json"] {
+        let [through, halves] = ["through", "halves"].map(|run| std::fs::read(at(run).join(file)).unwrap());
+        if file == "checkpoint.safetensors" {
+            // The header's order of words is free, and lengths of logs hold digits of times; the numbers are the same.
+            let n = |bytes: &[u8]| u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize + 8;
+            assert_eq!(through[n(&through)..], halves[n(&halves)..], "{file}");
+        } else {
+            assert!(through == halves, "{file} differs");
+        }
+    }
+    assert_eq!(lines(&at("through")), lines(&at("halves")));
+    // What is there is not overwritten unasked, nor gone on with in another way.
+    let refused = run(&config, &at("halves"), Begin::New).unwrap_err().to_string();
+    assert!(refused.contains("--resume"), "{refused}");
+    let mut other = config.clone();
+    other.train.rate = 0.5;
+    let refused = run(&other, &at("halves"), Begin::Resume).unwrap_err().to_string();
+    assert!(refused.contains("another description"), "{refused}");
+}
+
+#[test]
+fn chunks_give_the_gradients_of_the_whole_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let of = |name: &str, more: &str| {
+        let text = world(MODEL, 48, &format!("batch = 24\nepochs = 3\noptimiser = \"sgd\"\nrate = 0.1\ndecay = 0.0\n{more}"));
+        let folder = dir.path().join(name);
+        run(&config(dir.path(), &text), &folder, Begin::New).unwrap();
+        losses(&folder)
+    };
+    let (whole, chunked) = (of("whole", ""), of("chunked", "chunk = 7"));
+    let most = whole.iter().zip(&chunked).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    println!(
+        "losses of {} steps, {:.4} to {:.4}: chunks change them by {most:.1e} at most",
+        whole.len(),
+        whole[0],
+        whole[whole.len() - 1]
+    );
+    assert!(most < 1e-4, "{whole:?} {chunked:?}");
+}
+
+#[test]
+fn every_objective_and_optimiser_learns() {
+    let dir = tempfile::tempdir().unwrap();
+    for (objective, optimiser, rate) in [
+        ("infonce", "adamw", 3e-3),
+        ("siglip", "adam", 3e-3),
+        ("triplet", "adamw", 3e-3),
+        ("infonce", "lamb", 2e-2),
+        ("infonce", "sgd", 0.3),
+    ] {
+        let text = world(
+            MODEL,
+            60,
+            &format!(
+                "batch = 60\nepochs = 25\nobjective = \"{objective}\"\noptimiser = \"{optimiser}\"\nrate = {rate}\nsmoothing = 0.0"
+            ),
+        );
+        let folder = dir.path().join(format!("{objective}-{optimiser}"));
+        run(&config(dir.path(), &text), &folder, Begin::New).unwrap();
+        let losses = losses(&folder);
+        let (first, last) = (losses[0], losses[losses.len() - 1]);
+        println!("{objective} by {optimiser}: loss {first:.3} to {last:.3}");
+        assert!(last < 0.9 * first, "{objective} by {optimiser}: {first} to {last}");
+    }
+}
+
+/// A modality bound through a frozen one meets the others too: sounds are trained with pictures alone, and find texts.
+#[test]
+fn a_kind_bound_through_a_frozen_tower_meets_the_others() {
+    const AUDIO: &str = "audio = { bands = 32, frames = 160, patch = 8, width = 32, inner = 64, layers = 1, heads = 2 }\n";
+    let dir = tempfile::tempdir().unwrap();
+    let first = dir.path().join("first");
+    let text = world(MODEL, 400, "batch = 50\nepochs = 25\nrate = 3e-3");
+    run(&config(dir.path(), &text), &first, Begin::New).unwrap();
+    let bound = dir.path().join("bound");
+    let model = format!("{MODEL}{AUDIO}start = \"first\"\nfreeze = [\"image\", \"text\"]\n");
+    let all = "pairs = [[\"image\", \"audio\"]]";
+    let text = world(&model, 400, &format!("batch = 50\nepochs = 25\nrate = 3e-3\n{all}"));
+    run(&config(dir.path(), &text), &bound, Begin::New).unwrap();
+    let tensors = |folder: &Path| {
+        let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
+        let (from, header) = (8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize, bytes[8..].to_vec());
+        let header: serde_json::Value = serde_json::from_slice(&header[..from - 8]).unwrap();
+        let names: Vec<String> = header
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|name| name.starts_with("image.") || name.starts_with("text."))
+            .cloned()
+            .collect();
+        let of = |name: &String| {
+            let [a, b] = [0, 1].map(|at| header[name]["data_offsets"][at].as_u64().unwrap() as usize);
+            (name.clone(), bytes[from + a..from + b].to_vec())
+        };
+        names.iter().map(of).collect::<std::collections::BTreeMap<_, _>>()
+    };
+    assert!(tensors(&first) == tensors(&bound), "frozen towers have changed");
+    // The pair that was never trained.
+    let none = ModelDirs::default();
+    let [sounds, texts] =
+        ["audio", "text"].map(|kind| chiasm_encode::open(&format!("{}:{kind}", bound.to_str().unwrap()), &none).unwrap());
+    let scenes = chiasm_world::deck(&chiasm_world::WorldConfig { seed: 5, n_train: 400, n_heldout: 40 }).unwrap();
+    let unseen = || scenes[400..].iter().enumerate().map(|(i, scene)| (scene, 401 + i));
+    let played: Vec<Media> = unseen().map(|(scene, i)| Media::Audio(chiasm_world::sound(scene, 5, i))).collect();
+    let told: Vec<Media> = unseen().map(|(scene, i)| Media::Text(chiasm_world::captions(scene, 5, i)[0].clone())).collect();
+    let (a, t) = (sounds.encode(&played).unwrap(), texts.encode(&told).unwrap());
+    let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
+    let found =
+        (0..40).filter(|i| (0..40).filter(|j| dot(a.row(*i), t.row(*j)) > dot(a.row(*i), t.row(*i))).count() < 10).count();
+    println!("sounds to texts, never trained together: R@10 {:.2} among 40, chance .25", found as f64 / 40.0);
+    assert!(found > 16, "R@10 {found} of 40, chance 10");
+}
+
+#[test]
+fn low_rank_changes_are_merged_into_what_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = dir.path().join("first");
+    run(&config(dir.path(), &world(MODEL, 60, "batch = 30\nepochs = 3")), &first, Begin::New).unwrap();
+    let model = format!("{MODEL}start = \"first\"\nlora = {{ rank = 2, towers = [\"image\", \"text\"] }}\n");
+    let text = world(&model, 60, "batch = 30\nepochs = 8\nrate = 1e-2");
+    let changed = dir.path().join("changed");
+    let outcome = run(&config(dir.path(), &text), &changed, Begin::New).unwrap();
+    let losses = losses(&changed);
+    assert!(losses[losses.len() - 1] < losses[0], "{losses:?}");
+    // Two towers of one block: six dense layers of rank 2, and the temperature.
+    let of_layer = |n_in: usize, n_out: usize| 2 * (n_in + n_out);
+    assert_eq!(outcome.n_parameters, 2 * (4 * of_layer(32, 32) + of_layer(32, 64) + of_layer(64, 32)) + 1);
+    let [a, b] = [&first, &changed].map(|folder| std::fs::metadata(folder.join("model.safetensors")).unwrap().len());
+    assert_eq!(a, b, "the change has no tensors of its own");
+    chiasm_encode::open(&format!("{}:image", changed.to_str().unwrap()), &ModelDirs::default()).unwrap();
+}
+
+/// The same things as a table, as JSON lines, as a folder with captions and as shards.
+#[test]
+fn every_layout_of_data_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let at = |name: &str| dir.path().join(name);
+    let made = chiasm_world::WorldConfig { seed: 2, n_train: 30, n_heldout: 10 };
+    let items = chiasm_world::generate(&at("world"), &made, &NoProgress, &Cancel::default()).unwrap().items;
+    let mut captions = String::from("file,caption\n");
+    let mut jsonl = String::new();
+    let mut shard = tar::Builder::new(std::fs::File::create(at("shard.tar")).unwrap());
+    for item in &items {
+        captions += &format!("{},{}\n{},{}\n", item.image.display(), item.text, item.image.display(), item.text_zh);
+        jsonl +=
+            &serde_json::json!({ "picture": format!("world/{}", item.image.display()), "said": [item.text, item.text_zh] })
+                .to_string();
+        jsonl.push('\n');
+        shard.append_path_with_name(at("world").join(&item.image), format!("a/{:04}.png", item.number)).unwrap();
+        for (ending, file) in [("en.txt", &item.text_file), ("zh.txt", &item.text_zh_file)] {
+            shard.append_path_with_name(at("world").join(file), format!("a/{:04}.{ending}", item.number)).unwrap();
+        }
+    }
+    shard.finish().unwrap();
+    std::fs::write(at("captions.csv"), captions).unwrap();
+    std::fs::write(at("things.jsonl"), jsonl).unwrap();
+    let sources = [
+        (
+            "csv",
+            "kind = \"table\"\nfile = \"world/train.csv\"\ncolumns = { image = [\"image\"], text = [\"text\", \"text_zh\"] }",
+        ),
+        ("jsonl", "kind = \"table\"\nfile = \"things.jsonl\"\ncolumns = { image = [\"picture\"], text = [\"said\"] }"),
+        ("folder", "kind = \"folder\"\ndir = \"world\"\ncaptions = \"captions.csv\""),
+        ("shards", "kind = \"shards\"\nfiles = [\"shard.tar\"]"),
+    ];
+    for (name, source) in sources {
+        let text = format!("{MODEL}\n[[data]]\n{source}\nvalidation = 0.2\n\n[train]\nbatch = 10\nepochs = 1\n");
+        let outcome = run(&config(dir.path(), &text), &at(name), Begin::New).unwrap_or_else(|e| panic!("{name}: {e}"));
+        let n = if name == "csv" { 30 } else { 40 };
+        assert_eq!(outcome.n_things, [n - n / 5, n / 5], "{name}");
+        assert!(outcome.refused.is_empty(), "{name}: {:?}", outcome.refused);
+    }
+    // A picture that is none is told, and the others are learned from.
+    std::fs::write(at("world").join(&items[0].image), b"no picture").unwrap();
+    let text = format!("{MODEL}\n[[data]]\n{}\nvalidation = 0.0\n\n[train]\nbatch = 40\nepochs = 2\n", sources[2].1);
+    let outcome = run(&config(dir.path(), &text), &at("broken"), Begin::New).unwrap();
+    assert_eq!(outcome.refused.len(), 1, "{:?}", outcome.refused);
+    assert!(outcome.refused[0].contains("0001.png"), "{:?}", outcome.refused);
+    // A shard that was cut off.
+    let bytes = std::fs::read(at("shard.tar")).unwrap();
+    std::fs::write(at("cut.tar"), &bytes[..bytes.len() / 2 + 700]).unwrap();
+    let text = format!("{MODEL}\n[[data]]\nkind = \"shards\"\nfiles = [\"cut.tar\"]\n");
+    let refused = run(&config(dir.path(), &text), &at("cut"), Begin::New).unwrap_err().to_string();
+    assert!(refused.contains("cut.tar"), "{refused}");
+}
+
+#[test]
+fn a_description_that_cannot_be_followed_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path: PathBuf = dir.path().join("train.toml");
+    let data = "[[data]]\nkind = \"world\"\nworld = 1\nscenes = 10\n";
+    let refused = |text: String| {
+        std::fs::write(&path, text).unwrap();
+        Config::read(&path).unwrap_err().to_string()
+    };
+    for (text, word) in [
+        (format!("{MODEL}{data}[train]\nepoch = 3\n"), "epoch"),
+        (format!("{MODEL}{data}[train]\nbatch = 1\n"), "train.batch is 1"),
+        (format!("{MODEL}{data}[train]\nrate = -1.0\n"), "train.rate is -1"),
+        (format!("{MODEL}{data}[train]\noptimiser = \"newton\"\n"), "newton"),
+        (format!("{MODEL}{data}[train]\npairs = [[\"image\", \"smell\"]]\n"), "smell"),
+        (format!("{MODEL}{data}[train]\nweights = \"f8\"\n"), "f8"),
+        (format!("{MODEL}freeze = [\"image\"]\n{data}"), "model.start"),
+        (format!("[model]\nprojection = 8\nimage = {{ size = 32 }}\n{data}"), "1 towers"),
+        (MODEL.replace("heads = 2", "heads = 5") + data, "heads 5"),
+        (
+            MODEL.to_owned() + "[[data]]\nkind = \"folder\"\ndir = \"x\"\ncaptions = \"y\"\nvalidation = 2.0\n",
+            "validation is 2",
+        ),
+    ] {
+        let said = refused(text);
+        assert!(said.contains(word) && said.contains("train.toml"), "`{word}` is not in: {said}");
+    }
+    // What holds together but is not there.
+    let absent = config(dir.path(), &(MODEL.to_owned() + "[[data]]\nkind = \"folder\"\ndir = \"x\"\ncaptions = \"y.csv\"\n"));
+    let said = run(&absent, &dir.path().join("model"), Begin::New).unwrap_err().to_string();
+    assert!(said.contains("y.csv"), "{said}");
+    let patches = config(dir.path(), &(MODEL.replace("patch = 8", "patch = 7") + data));
+    let said = run(&patches, &dir.path().join("model"), Begin::New).unwrap_err().to_string();
+    assert!(said.contains("does not divide"), "{said}");
+}
