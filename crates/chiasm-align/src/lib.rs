@@ -31,6 +31,7 @@ pub mod gmmfa;
 mod goldens;
 #[cfg(test)]
 mod goldens_hashing;
+pub mod graphs;
 pub mod hadamard;
 mod hashing;
 pub mod imh;

@@ -21,7 +21,7 @@ pub mod acmr;
 pub mod dcca;
 pub mod dccae;
 pub mod dcmh;
-mod descent;
+pub(crate) mod descent;
 pub mod djsrh;
 pub mod dscmr;
 #[cfg(test)]
@@ -29,7 +29,7 @@ mod goldens;
 pub mod infonce;
 pub mod npair;
 pub mod sigmoid;
-mod tower;
+pub(crate) mod tower;
 mod train;
 pub mod triplet;
 mod unit;
