@@ -10,6 +10,8 @@ Pinned: Python 3.11, torch 2.15, numpy 2.4.6; seed 31. Run from the repository r
              W1, b1, W2, b2].
 `lightgcn`   E = 1/4 sum_k (D^-1/2 A D^-1/2)^k E0 of a bipartite graph (He et al. 2020, eq. 3, 4), in = [E0]; loss = mean over triples of
              softplus(e_u . e_j - e_u . e_i) + .01 / triples * |E0 of the nodes of the triples|^2, each node once.
+`label_gcn`  the loss of crates/chiasm-align/src/deep/label_gcn.rs by outputs y0, y1 and Z, W0, W1, b, with tau .4, p .2, alpha 1, beta .1, and the graph of `sets` (Chen et
+             al. 2019, eq. 6-8), counted loop by loop.
 """
 
 import numpy as np
@@ -84,4 +86,27 @@ seen = sorted({node for t in triples for node in t})
 loss = F.softplus((u * j).sum(1) - (u * i).sum(1)).mean() + 0.01 / len(triples) * e0[seen].pow(2).sum()
 lightgcn = {"entries": entries(r), "shape": [items, tags], "y": e.detach().numpy(), "triples": triples, "seen": seen} | graded(loss, [e0])
 
-write("graphs", {"product": product, "gcn": gcn, "graphsage": graphsage, "lightgcn": lightgcn})
+ROWS, C, K = 12, 5, 4
+sets = [sorted({int(x) for x in rng.integers(0, C - 1, 1 + i % 3)}) for i in range(ROWS)]
+sets[4] = sorted({*sets[4], C - 1})
+hot = torch.zeros(ROWS, C)
+for row, classes in enumerate(sets):
+    hot[row, classes] = 1
+graph = torch.zeros(C, C)
+for c in range(C):
+    near = [d for d in range(C) if d != c and sum(c in s and d in s for s in sets) / sum(c in s for s in sets) >= 0.4]
+    for d in near:
+        graph[c, d] = 0.2 / len(near)
+    graph[c, c] = 0.8 if near else 1
+assert 2 < (graph > 0).sum() - C < C * (C - 1), graph
+inputs = leaves(normal(ROWS, K), normal(ROWS, K), normal(C, 6), normal(6, 5) / 2, normal(5, K) / 2, normal(1, C))
+y0, y1, z, w0, w1, bias = inputs
+classifiers = graph @ F.leaky_relu(graph @ z @ w0, 0.2) @ w1
+loss = C * sum(F.binary_cross_entropy_with_logits(y @ classifiers.T + bias, hot) for y in (y0, y1)) / 2
+for left, right in ((y0, y0), (y0, y1), (y1, y1)):
+    o = F.normalize(left, dim=1) @ F.normalize(right, dim=1).T / 2
+    loss = loss + (F.softplus(o) - (hot @ hot.T > 0).double() * o).mean()
+loss = loss + 0.1 * (y0 - y1).norm(dim=1).mean()
+label_gcn = {"sets": sets, "graph": graph.numpy()} | graded(loss, inputs)
+
+write("graphs", {"label_gcn": label_gcn, "product": product, "gcn": gcn, "graphsage": graphsage, "lightgcn": lightgcn})

@@ -10,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod adapter;
 mod basis;
 pub mod cca;
 pub mod cca3v;

@@ -9,6 +9,7 @@ use crate::deep::dcmh::DcmhConfig;
 use crate::deep::djsrh::DjsrhConfig;
 use crate::deep::dscmr::DscmrConfig;
 use crate::deep::infonce::{InfoNce, InfoNceConfig};
+use crate::deep::label_gcn::LabelGcnConfig;
 use crate::deep::npair::NPairConfig;
 use crate::deep::sigmoid::SigmoidConfig;
 use crate::deep::triplet::{Negatives, Triplet, TripletConfig};
@@ -96,6 +97,8 @@ pub enum MethodConfig {
     Dscmr(DscmrConfig),
     /// Adversarial cross-modal retrieval.
     Acmr(AcmrConfig),
+    /// A classifier out of a graph of classes.
+    LabelGcn(LabelGcnConfig),
     /// Deep cross-modal hashing by classes.
     Dcmh(DcmhConfig),
     /// Deep joint-semantics reconstructing hashing.
@@ -146,6 +149,7 @@ impl MethodConfig {
             "dccae",
             "dscmr",
             "acmr",
+            "label-gcn",
             "dcmh",
             "djsrh",
         ]
@@ -200,6 +204,7 @@ impl MethodConfig {
             "dccae" => Ok(MethodConfig::Dccae(DccaeConfig::default())),
             "dscmr" => Ok(MethodConfig::Dscmr(DscmrConfig::default())),
             "acmr" => Ok(MethodConfig::Acmr(AcmrConfig::default())),
+            "label-gcn" => Ok(MethodConfig::LabelGcn(LabelGcnConfig::default())),
             "dcmh" => Ok(MethodConfig::Dcmh(DcmhConfig::default())),
             "djsrh" => Ok(MethodConfig::Djsrh(DjsrhConfig::default())),
             _ => Err(FitError::UnknownMethod { got: name.to_owned() }),
@@ -316,6 +321,7 @@ impl MethodConfig {
             | MethodConfig::Dccae(_)
             | MethodConfig::Dscmr(_)
             | MethodConfig::Acmr(_)
+            | MethodConfig::LabelGcn(_)
             | MethodConfig::Dcmh(_)
             | MethodConfig::Djsrh(_) => {
                 if let Some(towers) = self.towers_mut() {
@@ -338,6 +344,7 @@ impl MethodConfig {
             MethodConfig::Dccae(config) => Some(&mut config.towers),
             MethodConfig::Dscmr(config) => Some(&mut config.towers),
             MethodConfig::Acmr(config) => Some(&mut config.towers),
+            MethodConfig::LabelGcn(config) => Some(&mut config.towers),
             MethodConfig::Dcmh(config) => Some(&mut config.towers),
             MethodConfig::Djsrh(config) => Some(&mut config.towers),
             _ => None,
@@ -381,6 +388,7 @@ impl MethodConfig {
             MethodConfig::Dccae(config) => config,
             MethodConfig::Dscmr(config) => config,
             MethodConfig::Acmr(config) => config,
+            MethodConfig::LabelGcn(config) => config,
             MethodConfig::Dcmh(config) => config,
             MethodConfig::Djsrh(config) => config,
         }

@@ -89,7 +89,7 @@ pub fn plan(task: &Task) -> Vec<Entry> {
         add(Recipe::Stated(MethodConfig::Scm(stated)), &format!("{k} coordinates, C = 1, {word}"), true);
         add(Recipe::CrossValidated(MethodConfig::Scm(scm)), word, true);
     }
-    for name in ["gmlda", "gmmfa", "unicl", "dscmr", "acmr"] {
+    for name in ["gmlda", "gmmfa", "unicl", "dscmr", "acmr", "label-gcn"] {
         add(from_name(name), "", true);
     }
     add(from_name("mvda"), "", false);

@@ -18,6 +18,7 @@
 //! The seed decides everything: the same seed and pairs give the same space, whatever the count of threads.
 
 pub mod acmr;
+pub mod bind;
 pub mod dcca;
 pub mod dccae;
 pub mod dcmh;
@@ -27,6 +28,7 @@ pub mod dscmr;
 #[cfg(test)]
 mod goldens;
 pub mod infonce;
+pub mod label_gcn;
 pub mod npair;
 pub mod sigmoid;
 pub(crate) mod tower;
@@ -167,6 +169,10 @@ pub(crate) trait Objective: Clone + PartialEq + std::fmt::Debug + Sync {
     /// Parameters of its own at the start, for `dim` outputs, `n_classes` classes and rows of these widths in the axes of the views.
     fn own(&self, _dim: usize, _n_classes: usize, _widths: [usize; 2]) -> Vec<Mat> {
         Vec::new()
+    }
+    /// The same for an objective whose parameters begin as the labels of the rows learned from say.
+    fn own_of(&self, dim: usize, labels: Option<&Labels>, widths: [usize; 2]) -> Vec<Mat> {
+        self.own(dim, labels.map_or(0, Labels::n_classes), widths)
     }
     /// Keeps them within their bounds after a step.
     fn bound(&self, _own: &mut [Mat]) {}

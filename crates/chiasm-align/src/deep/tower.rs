@@ -16,7 +16,7 @@ const STRAIGHT: usize = 0;
 const W1: usize = 1;
 const B1: usize = 2;
 const W2: usize = 3;
-const B2: usize = 4;
+pub(super) const B2: usize = 4;
 /// How many there are.
 pub(super) const N_PARAMETERS: usize = 5;
 

@@ -37,6 +37,8 @@ struct Set<'a> {
     whitening: [Vec<f64>; 2],
     groups: &'a [u32],
     labels: Option<&'a Labels>,
+    /// Whether the rows of view 0 are outputs already, which stay as they are.
+    held: bool,
 }
 
 impl Set<'_> {
@@ -76,22 +78,10 @@ pub(super) fn solve<O: Objective>(
         whitening: [w0, w1],
         groups: reduced.groups(),
         labels: objective.needs_labels().then(|| reduced.labels()),
+        held: false,
     };
     let all: Vec<usize> = (0..reduced.n()).collect();
-    let parts = set_aside(&set, run.seed);
-    let n_epochs = if parts.is_empty() {
-        config.max_epochs
-    } else {
-        run.progress.start("training, to see how long", Some(config.max_epochs as u64));
-        best_epoch(config, objective, &set, &parts, run)?
-    };
-    run.progress.start("training", Some(n_epochs as u64));
-    let mut trainer = Trainer::new(config, objective, &set, &all, run.seed)?;
-    for _ in 0..n_epochs {
-        trainer.epoch(run)?;
-        run.progress.advance(1);
-    }
-    let towers = trainer.towers();
+    let towers = trained(config, objective, &set, &all, run)?;
     let after = objective.finish(&|| outputs(&towers, &set, &all))?;
     let (mut weights, mut offsets, mut tail) = (Vec::new(), Vec::new(), Vec::new());
     for (v, tower) in towers.iter().enumerate() {
@@ -102,6 +92,54 @@ pub(super) fn solve<O: Objective>(
         tail.push(steps);
     }
     Ok(Solution { tail, ..Solution::meaningful(weights, offsets) })
+}
+
+/// Trains a tower for the only view of `reduced`, towards rows `held [n, k]` that stay as they are.
+pub(super) fn solve_held<O: Objective>(
+    config: &TowerConfig,
+    objective: &O,
+    reduced: &Reduced,
+    held: &Mat,
+    run: &Run<'_>,
+) -> Result<Solution, FitError> {
+    let view = config.views[1];
+    let whitening = reduced.whitening(&[view]).remove(0);
+    let set = Set {
+        rows: [held.clone(), reduced.rows(0, &view).to_owned()],
+        whitening: [vec![1.0; held.ncols()], whitening],
+        groups: reduced.groups(),
+        labels: None,
+        held: true,
+    };
+    let all: Vec<usize> = (0..reduced.n()).collect();
+    let [_, tower] = trained(config, objective, &set, &all, run)?;
+    let (weights, offsets, mut steps) = tower.steps(&set.whitening[1], None);
+    steps.extend(objective.tail());
+    Ok(Solution { tail: vec![steps], ..Solution::meaningful(vec![weights], vec![offsets]) })
+}
+
+/// Towers trained on all rows for as long as parts set aside say.
+fn trained<O: Objective>(
+    config: &TowerConfig,
+    objective: &O,
+    set: &Set<'_>,
+    all: &[usize],
+    run: &Run<'_>,
+) -> Result<[Tower; 2], FitError> {
+    let parts = set_aside(set, run.seed);
+    let n_epochs = if parts.is_empty() {
+        config.max_epochs
+    } else {
+        run.progress.start("training, to see how long", Some(config.max_epochs as u64));
+        best_epoch(config, objective, set, &parts, run)?
+    };
+    run.progress.start("training", Some(n_epochs as u64));
+    let mut trainer = Trainer::new(config, objective, set, all, run.seed)?;
+    for _ in 0..n_epochs {
+        trainer.epoch(run)?;
+        run.progress.advance(1);
+    }
+    Ok(trainer.towers())
 }
 
 /// Rows to learn from, and others to see by how long.
@@ -178,8 +216,12 @@ impl<'a, O: Objective> Trainer<'a, O> {
     fn new(config: &'a TowerConfig, objective: &'a O, set: &'a Set<'a>, rows: &[usize], seed: u64) -> Result<Self, FitError> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let inputs = [0, 1].map(|v| set.inputs(v, rows));
-        let dim = n_outputs(config, objective, &inputs);
-        let starts = canonical_start(dim, config.correlation_power, &inputs, &mut rng)?;
+        let dim = if set.held { inputs[0].ncols() } else { n_outputs(config, objective, &inputs) };
+        let starts = if set.held {
+            [Mat::identity(dim, dim), regression_start(&inputs)]
+        } else {
+            canonical_start(dim, config.correlation_power, &inputs, &mut rng)?
+        };
         // More units than rows would learn the rows by heart.
         let n_hidden = config.hidden.min(rows.len());
         let mut parameters = Vec::new();
@@ -187,8 +229,12 @@ impl<'a, O: Objective> Trainer<'a, O> {
             let squares: f64 = (0..x.ncols()).map(|j| x.col(j).iter().map(|v| v * v).sum::<f64>()).sum();
             parameters.extend(Tower::new(straight, n_hidden, squares / rows.len() as f64, &mut rng).parameters);
         }
+        if set.held {
+            parameters[tower::N_PARAMETERS + tower::B2] = Mat::from_fn(1, dim, |_, j| mean(&inputs[0], j));
+        }
         let decays = (0..parameters.len()).map(|at| Tower::decays(at % tower::N_PARAMETERS));
-        let own = objective.own(dim, set.labels.map_or(0, Labels::n_classes), [0, 1].map(|v: usize| inputs[v].ncols()));
+        let labels = set.labels.map(|labels| labels.pick(rows));
+        let own = objective.own_of(dim, labels.as_ref(), [0, 1].map(|v: usize| inputs[v].ncols()));
         let decays = decays.chain(own.iter().map(|_| false)).collect();
         parameters.extend(own);
         let batch = objective.batch(config, dim).min(rows.len());
@@ -216,13 +262,17 @@ impl<'a, O: Objective> Trainer<'a, O> {
             let mut passed = Vec::with_capacity(2);
             for (v, tower) in [&first, &second].into_iter().enumerate() {
                 let (input, hidden) = (self.config.input_dropout, self.config.dropout);
-                let dropout = Dropout { input, hidden, rng: &mut self.rng };
-                passed.push(tower.forward(self.set.inputs(v, &rows), Some(dropout)));
+                let is_held = v == 0 && self.set.held;
+                let dropout = (!is_held).then_some(Dropout { input, hidden, rng: &mut self.rng });
+                passed.push(tower.forward(self.set.inputs(v, &rows), dropout));
             }
             let batch = self.set.batch(&rows, self.n_epochs as f64 / self.config.max_epochs.max(1) as f64);
             let n_towers = 2 * tower::N_PARAMETERS;
             let loss = self.objective.loss([&passed[0].y, &passed[1].y], &self.descent.now[n_towers..], &batch)?;
             let mut gradients = first.backward(&passed[0], &loss.outputs[0]);
+            if self.set.held {
+                gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));
+            }
             gradients.extend(second.backward(&passed[1], &loss.outputs[1]));
             gradients.extend(loss.own);
             if !loss.value.is_finite() {
@@ -316,6 +366,21 @@ fn towers(parameters: &[Mat]) -> [Tower; 2] {
 /// Outputs of a tower: bits as many as are asked for, coordinates no more than twice what a linear map could give.
 fn n_outputs<O: Objective>(config: &TowerConfig, objective: &O, x: &[Mat; 2]) -> usize {
     if objective.is_binary() { config.dim } else { config.dim.min(2 * x[0].ncols().min(x[1].ncols())) }
+}
+
+/// The ridge regression from whitened rows of view 1 to the rows of view 0, about their means, `[m, k]`: with the ridge in the whitening it is a product.
+fn regression_start(x: &[Mat; 2]) -> Mat {
+    let means: Vec<f64> = (0..x[0].ncols()).map(|j| mean(&x[0], j)).collect();
+    let centred = Mat::from_fn(x[0].nrows(), x[0].ncols(), |i, j| x[0][(i, j)] - means[j]);
+    let mut start = product(x[1].transpose(), centred.as_ref());
+    let divisor = (x[0].nrows() as f64 - 1.0).max(1.0);
+    linalg::scale_rows(&mut start, &vec![1.0 / divisor; x[1].ncols()]);
+    start
+}
+
+/// The mean of a column.
+fn mean(x: &Mat, column: usize) -> f64 {
+    x.col(column).iter().sum::<f64>() / x.nrows().max(1) as f64
 }
 
 /// The canonical directions of whitened rows, weighted, `[m, dim]` for each view; where there are fewer than coordinates, the rest are drawn.

@@ -163,9 +163,5 @@ fn many_layers_make_all_nodes_alike() {
         h = propagation.times(h);
         after.push(alike(h));
     }
-    println!(
-        "mean cosine of two nodes after 0, 2, 3, 24 layers: {:.3} {:.3} {:.3} {:.3}",
-        after[0], after[2], after[3], after[24]
-    );
     assert!(after[3] < 0.7 && after[24] > 0.98, "{after:?}");
 }

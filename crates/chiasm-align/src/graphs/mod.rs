@@ -2,6 +2,7 @@
 //!
 //! [`TrainingEdges`] and features make an [`ItemTagGraph`], on which a [`Recommender`] learns a row for each item and tag: by [`lightgcn`], which learns from
 //! edges alone, by [`gcn`], or by [`sage`], which gives rows to new items too. [`HeldOutEdges`] say how well. [`Sparse`] is the matrix under all of them.
+//! How classes hang together, as a bridge: [`crate::deep::label_gcn`].
 //!
 //! # How deep
 //! Each layer makes neighbours more alike, and many make all nodes alike (Q. Li, Z. Han, X. Wu, Deeper Insights into Graph Convolutional Networks for
@@ -15,7 +16,7 @@ pub mod gcn;
 #[cfg(test)]
 mod goldens;
 pub mod lightgcn;
-mod network;
+pub(crate) mod network;
 mod recommend;
 pub mod sage;
 mod sparse;
