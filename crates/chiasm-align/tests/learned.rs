@@ -140,16 +140,16 @@ fn a_graph_of_classes_does_no_worse_than_none() {
         };
         let graph = |reweight: f64| {
             let objective = LabelGcn { reweight, ..LabelGcn::default() };
-            let towers = TowerConfig { hidden: 64, ..LabelGcnConfig::default().towers };
-            MethodConfig::LabelGcn(LabelGcnConfig { objective, towers })
+            MethodConfig::LabelGcn(LabelGcnConfig { objective, ..LabelGcnConfig::default() })
         };
         let figures = [graph(0.2), graph(0.0), MethodConfig::from_name("cca").unwrap()].map(map);
         println!("seed {seed}: label-gcn {:.4}, without its graph {:.4}, cca {:.4}", figures[0], figures[1], figures[2]);
         sums.iter_mut().zip(figures).for_each(|(sum, figure)| *sum += figure / 3.0);
     }
     println!("mean: label-gcn {:.4}, without its graph {:.4}, cca {:.4}", sums[0], sums[1], sums[2]);
-    // As good as without, up to what three small sets can tell; and learned at all.
-    assert!(sums[0] > sums[1] - 0.002 && sums[0] > sums[2] + 0.02, "{sums:?}");
+    // What the graph brings is small beside what chance brings: from set to set the difference is -.002 to .03, so a mean of three is as good as
+    // without it down to -.01. What learning brings is not.
+    assert!(sums[0] > sums[1] - 0.01 && sums[0] > sums[2] + 0.05, "{sums:?}");
 }
 
 #[test]
