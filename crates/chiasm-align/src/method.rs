@@ -8,6 +8,10 @@ use crate::deep::dccae::DccaeConfig;
 use crate::deep::dcmh::DcmhConfig;
 use crate::deep::djsrh::DjsrhConfig;
 use crate::deep::dscmr::DscmrConfig;
+use crate::deep::generative::cada_vae::CadaVaeConfig;
+use crate::deep::generative::jmvae::JmvaeConfig;
+use crate::deep::generative::mmvae::MmvaeConfig;
+use crate::deep::generative::mvae::MvaeConfig;
 use crate::deep::infonce::{InfoNce, InfoNceConfig};
 use crate::deep::label_gcn::LabelGcnConfig;
 use crate::deep::npair::NPairConfig;
@@ -93,6 +97,14 @@ pub enum MethodConfig {
     Dcca(DccaConfig),
     /// Deep canonically correlated autoencoders.
     Dccae(DccaeConfig),
+    /// Joint multimodal autoencoders.
+    Jmvae(JmvaeConfig),
+    /// Multimodal autoencoders by products of experts.
+    Mvae(MvaeConfig),
+    /// Multimodal autoencoders by mixtures of experts.
+    Mmvae(MmvaeConfig),
+    /// Cross- and distribution-aligned autoencoders.
+    CadaVae(CadaVaeConfig),
     /// Deep supervised cross-modal retrieval.
     Dscmr(DscmrConfig),
     /// Adversarial cross-modal retrieval.
@@ -147,6 +159,10 @@ impl MethodConfig {
             "npair",
             "dcca",
             "dccae",
+            "jmvae",
+            "mvae",
+            "mmvae",
+            "cada-vae",
             "dscmr",
             "acmr",
             "label-gcn",
@@ -202,6 +218,10 @@ impl MethodConfig {
             "npair" => Ok(MethodConfig::NPair(NPairConfig::default())),
             "dcca" => Ok(MethodConfig::Dcca(DccaConfig::default())),
             "dccae" => Ok(MethodConfig::Dccae(DccaeConfig::default())),
+            "jmvae" => Ok(MethodConfig::Jmvae(JmvaeConfig::default())),
+            "mvae" => Ok(MethodConfig::Mvae(MvaeConfig::default())),
+            "mmvae" => Ok(MethodConfig::Mmvae(MmvaeConfig::default())),
+            "cada-vae" => Ok(MethodConfig::CadaVae(CadaVaeConfig::default())),
             "dscmr" => Ok(MethodConfig::Dscmr(DscmrConfig::default())),
             "acmr" => Ok(MethodConfig::Acmr(AcmrConfig::default())),
             "label-gcn" => Ok(MethodConfig::LabelGcn(LabelGcnConfig::default())),
@@ -319,6 +339,10 @@ impl MethodConfig {
             | MethodConfig::NPair(_)
             | MethodConfig::Dcca(_)
             | MethodConfig::Dccae(_)
+            | MethodConfig::Jmvae(_)
+            | MethodConfig::Mvae(_)
+            | MethodConfig::Mmvae(_)
+            | MethodConfig::CadaVae(_)
             | MethodConfig::Dscmr(_)
             | MethodConfig::Acmr(_)
             | MethodConfig::LabelGcn(_)
@@ -342,6 +366,10 @@ impl MethodConfig {
             MethodConfig::NPair(config) => Some(&mut config.towers),
             MethodConfig::Dcca(config) => Some(&mut config.towers),
             MethodConfig::Dccae(config) => Some(&mut config.towers),
+            MethodConfig::Jmvae(config) => Some(&mut config.towers),
+            MethodConfig::Mvae(config) => Some(&mut config.towers),
+            MethodConfig::Mmvae(config) => Some(&mut config.towers),
+            MethodConfig::CadaVae(config) => Some(&mut config.towers),
             MethodConfig::Dscmr(config) => Some(&mut config.towers),
             MethodConfig::Acmr(config) => Some(&mut config.towers),
             MethodConfig::LabelGcn(config) => Some(&mut config.towers),
@@ -386,6 +414,10 @@ impl MethodConfig {
             MethodConfig::NPair(config) => config,
             MethodConfig::Dcca(config) => config,
             MethodConfig::Dccae(config) => config,
+            MethodConfig::Jmvae(config) => config,
+            MethodConfig::Mvae(config) => config,
+            MethodConfig::Mmvae(config) => config,
+            MethodConfig::CadaVae(config) => config,
             MethodConfig::Dscmr(config) => config,
             MethodConfig::Acmr(config) => config,
             MethodConfig::LabelGcn(config) => config,

@@ -250,12 +250,15 @@ pub(crate) struct Solution {
     pub(crate) tail: Vec<Vec<Step>>,
     /// For methods that learn codes of the fitting pairs themselves: +1 and -1, `[n, k]`.
     pub(crate) codes: Option<Mat>,
+    /// What is worth telling of it, by name, beside the hyper-parameters.
+    pub(crate) notes: Vec<(String, String)>,
 }
 
 impl Solution {
     /// Coordinates that correlate, compared by their cosine.
     pub(crate) fn correlated(weights: Vec<Mat>, correlations: Vec<f64>) -> Self {
-        Self { weights, correlations, correlates: true, offsets: None, signed: false, tail: Vec::new(), codes: None }
+        let (tail, notes) = (Vec::new(), Vec::new());
+        Self { weights, correlations, correlates: true, offsets: None, signed: false, tail, codes: None, notes }
     }
 
     /// Coordinates compared by their cosine, best first by `values` that are no correlations.
@@ -506,6 +509,18 @@ pub(crate) fn solve(method: &dyn Linear, pairs: &Pairs<'_>, run: &Run<'_>) -> Re
         return Ok(solved);
     }
     run.progress.start("fitting", Some(pairs.views.len() as u64 + 1));
+    let reduced = reduce(method, pairs, &views, run)?;
+    let solution = method.solve(&reduced, &views, run)?;
+    run.progress.finish();
+    Ok((reduced, solution))
+}
+
+/// All rows of the views in their axes; `pairs` were checked.
+///
+/// # Errors
+/// [`FitError::Constant`], [`FitError::Numeric`], [`FitError::Cancelled`].
+pub(crate) fn reduce(method: &dyn Linear, pairs: &Pairs<'_>, views: &[ViewConfig], run: &Run<'_>) -> Result<Reduced, FitError> {
+    let train: Vec<usize> = (0..pairs.n()).collect();
     let learn = |(v, config): (usize, &ViewConfig)| {
         let axes = if method.in_columns() { Axes::Columns } else { Axes::Principal(config.pca_dim) };
         let basis = Basis::learn(v, pairs.views[v], &train, config, axes, run)?;
@@ -516,10 +531,7 @@ pub(crate) fn solve(method: &dyn Linear, pairs: &Pairs<'_>, run: &Run<'_>) -> Re
     let rows: Vec<Mat> = bases.iter().zip(&pairs.views).map(|(basis, x)| basis.of_training(*x, &train)).collect();
     run.cancel.check()?;
     let labels = pairs.labels.filter(|_| method.needs_labels()).cloned();
-    let reduced = Reduced::new(bases, rows, train.iter().map(|row| pairs.group(*row)).collect(), labels);
-    let solution = method.solve(&reduced, &views, run)?;
-    run.progress.finish();
-    Ok((reduced, solution))
+    Ok(Reduced::new(bases, rows, train.iter().map(|row| pairs.group(*row)).collect(), labels))
 }
 
 /// What the pairs are to be summed in, where sums are all that the method needs and are the shorter way: the views have more rows than
@@ -657,7 +669,8 @@ pub(crate) fn space(
         .collect();
     let told = if solution.correlates { k } else { 0 };
     let correlations = solution.correlations[..told].iter().map(|c| *c as f32).collect();
-    let about = About { method: method.name().to_owned(), correlations, ..about };
+    let parameters = about.parameters.into_iter().chain(solution.notes.iter().cloned()).collect();
+    let about = About { method: method.name().to_owned(), correlations, parameters, ..about };
     PipelineSpace::new(method.metric(), views, about).map_err(|_| FitError::Numeric { what: "turning the weights into f32" })
 }
 

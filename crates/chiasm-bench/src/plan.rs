@@ -57,6 +57,9 @@ pub fn plan(task: &Task) -> Vec<Entry> {
         for name in ["pls", "ridge", "procrustes", "dcca", "dccae", "infonce", "siglip", "vse", "vse++", "npair"] {
             add(from_name(name), "", true);
         }
+        for name in ["jmvae", "mvae", "mmvae", "cada-vae"] {
+            add(from_name(name), "", true);
+        }
         if task.labels() {
             add(Recipe::Stated(chi_squared()), "chi-squared, kappa 1e-3, 10 coordinates", true);
         }

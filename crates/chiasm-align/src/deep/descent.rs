@@ -24,6 +24,7 @@ pub(crate) struct Descent {
     /// Which of them are held small.
     decays: Vec<bool>,
     moments: Vec<(Mat, Mat)>,
+    betas: (f64, f64),
     n_steps: usize,
     rate: f64,
     decay: f64,
@@ -47,7 +48,12 @@ impl Descent {
         let zeros = |p: &Mat| (Mat::zeros(p.nrows(), p.ncols()), Mat::zeros(p.nrows(), p.ncols()));
         let Pace { rate, decay, max_norm, of_steps } = pace;
         let moments = start.iter().map(zeros).collect();
-        Descent { mean: start.clone(), now: start, decays, moments, n_steps: 0, rate, decay, max_norm, of_steps }
+        Descent { mean: start.clone(), now: start, decays, moments, betas: BETAS, n_steps: 0, rate, decay, max_norm, of_steps }
+    }
+
+    /// The same with decays of one's own of the means of gradients and of their squares.
+    pub(crate) fn with_betas(self, betas: (f64, f64)) -> Descent {
+        Descent { betas, ..self }
     }
 
     /// The rate of the step of that number, from 0.
@@ -74,7 +80,7 @@ impl Descent {
         let squares = |g: &Mat| (0..g.ncols()).map(|j| g.col(j).iter().map(|v| v * v).sum::<f64>()).sum::<f64>();
         let norm = gradients.iter().map(squares).sum::<f64>().sqrt();
         let scale = if norm > self.max_norm { self.max_norm / norm } else { 1.0 };
-        let corrections = (1.0 - BETAS.0.powi(t), 1.0 - BETAS.1.powi(t));
+        let corrections = (1.0 - self.betas.0.powi(t), 1.0 - self.betas.1.powi(t));
         // The first steps leave the start behind, which says nothing of where the way leads.
         let mean_decay = MEAN_DECAY.min(f64::from(t) / f64::from(t + 9));
         for (at, gradient) in gradients.iter().enumerate() {
@@ -82,6 +88,7 @@ impl Descent {
                 rate,
                 shrink: if self.decays[at] { 1.0 - rate * self.decay } else { 1.0 },
                 scale,
+                betas: self.betas,
                 corrections,
                 mean_decay,
             };
@@ -102,6 +109,7 @@ struct Step {
     shrink: f64,
     /// What the bound leaves of the gradient.
     scale: f64,
+    betas: (f64, f64),
     /// What the moments lack since they began at 0.
     corrections: (f64, f64),
     mean_decay: f64,
@@ -112,8 +120,8 @@ impl Step {
         let of_all = gradient.iter().zip(moments.0).zip(moments.1).zip(now).zip(mean);
         for ((((g, m), v), p), average) in of_all {
             let g = g * self.scale;
-            *m = BETAS.0 * *m + (1.0 - BETAS.0) * g;
-            *v = BETAS.1 * *v + (1.0 - BETAS.1) * g * g;
+            *m = self.betas.0 * *m + (1.0 - self.betas.0) * g;
+            *v = self.betas.1 * *v + (1.0 - self.betas.1) * g * g;
             let step = (*m / self.corrections.0) / ((*v / self.corrections.1).sqrt() + EPSILON);
             *p = *p * self.shrink - self.rate * step;
             *average = self.mean_decay * *average + (1.0 - self.mean_decay) * *p;

@@ -22,24 +22,28 @@ use crate::linalg::Mat;
 const TOLERANCE: f64 = 1e-9;
 
 fn golden() -> Value {
-    let path = format!("{}/../../testdata/goldens/align/deep.json", env!("CARGO_MANIFEST_DIR"));
+    read("deep")
+}
+
+pub(super) fn read(name: &str) -> Value {
+    let path = format!("{}/../../testdata/goldens/align/{name}.json", env!("CARGO_MANIFEST_DIR"));
     serde_json::from_slice(&std::fs::read(path).expect("the goldens stand in the repository")).expect("they are JSON")
 }
 
-fn list(value: &Value) -> &[Value] {
+pub(super) fn list(value: &Value) -> &[Value] {
     value.as_array().expect("a list")
 }
 
-fn number(value: &Value) -> f64 {
+pub(super) fn number(value: &Value) -> f64 {
     value.as_f64().expect("a number")
 }
 
-fn matrix(value: &Value) -> Mat {
+pub(super) fn matrix(value: &Value) -> Mat {
     let rows: Vec<Vec<f64>> = list(value).iter().map(|row| list(row).iter().map(number).collect()).collect();
     Mat::from_fn(rows.len(), rows[0].len(), |i, j| rows[i][j])
 }
 
-fn apart(a: &Mat, b: &Mat) -> f64 {
+pub(super) fn apart(a: &Mat, b: &Mat) -> f64 {
     assert_eq!(a.shape(), b.shape());
     (0..a.ncols()).flat_map(|j| (0..a.nrows()).map(move |i| (i, j))).map(|at| (a[at] - b[at]).abs()).fold(0.0, f64::max)
 }
@@ -57,7 +61,7 @@ fn batch(golden: &Value, related: &str, done: f64) -> Batch {
         _ => i == j,
     };
     let related = (0..n).flat_map(|i| (0..n).map(move |j| (i, j))).map(|(i, j)| is(i, j)).collect();
-    Batch { inputs, related, labels: Some(Labels::from_rows(&sets, 4).unwrap()), done }
+    Batch { inputs, related, labels: Some(Labels::from_rows(&sets, 4).unwrap()), done, scales: [1.0; 2], rng_seed: 0 }
 }
 
 fn check<O: Objective>(golden: &Value, name: &str, objective: &O, batch: &Batch) {

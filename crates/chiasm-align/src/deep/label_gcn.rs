@@ -240,7 +240,14 @@ mod tests {
         let inputs: Vec<Mat> = list(&golden["in"]).iter().map(matrix).collect();
         let n = sets.len();
         let related = (0..n * n).map(|at| labels.share(at / n, &labels, at % n)).collect();
-        let batch = Batch { inputs: [0, 1].map(|v| inputs[v].clone()), related, labels: Some(labels), done: 0.0 };
+        let batch = Batch {
+            inputs: [0, 1].map(|v| inputs[v].clone()),
+            related,
+            labels: Some(labels),
+            done: 0.0,
+            rng_seed: 0,
+            scales: [1.0; 2],
+        };
         let own: Vec<Mat> = std::iter::once(graph).chain(inputs[2..].iter().cloned()).collect();
         let loss = objective.loss([&inputs[0], &inputs[1]], &own, &batch).unwrap();
         let mut off = (loss.value - golden["loss"].as_f64().unwrap()).abs();

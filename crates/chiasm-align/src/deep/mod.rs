@@ -25,6 +25,7 @@ pub mod dcmh;
 pub(crate) mod descent;
 pub mod djsrh;
 pub mod dscmr;
+pub mod generative;
 #[cfg(test)]
 mod goldens;
 pub mod infonce;
@@ -123,6 +124,10 @@ pub(crate) struct Batch {
     pub(crate) labels: Option<Labels>,
     /// Share of the epochs that lie behind, 0 to 1.
     pub(crate) done: f64,
+    /// Root of the mean square of the numbers of each view in its axes, over all rows.
+    pub(crate) scales: [f64; 2],
+    /// What chances of the objective's own are drawn by.
+    pub(crate) rng_seed: u64,
 }
 
 impl Batch {
@@ -166,6 +171,10 @@ pub(crate) trait Objective: Clone + PartialEq + std::fmt::Debug + Sync {
     fn batch(&self, config: &TowerConfig, _dim: usize) -> usize {
         config.batch
     }
+    /// Whether the towers put out, behind the coordinates, the logarithm of the variance of each: `2 dim` outputs.
+    fn tells_variances(&self) -> bool {
+        false
+    }
     /// Parameters of its own at the start, for `dim` outputs, `n_classes` classes and rows of these widths in the axes of the views.
     fn own(&self, _dim: usize, _n_classes: usize, _widths: [usize; 2]) -> Vec<Mat> {
         Vec::new()
@@ -187,6 +196,10 @@ pub(crate) trait Objective: Clone + PartialEq + std::fmt::Debug + Sync {
     /// [`FitError::Numeric`].
     fn finish(&self, _outputs: &dyn Fn() -> [Mat; 2]) -> Result<Option<[Affine; 2]>, FitError> {
         Ok(None)
+    }
+    /// What is worth telling in the end of towers that tell variances, by name, given what they put out for all rows.
+    fn notes(&self, _outputs: &[Mat; 2]) -> Vec<(String, String)> {
+        Vec::new()
     }
     /// Whether the signs of the outputs are the code of a row.
     fn is_binary(&self) -> bool {
@@ -237,11 +250,12 @@ impl<O: Objective> Linear for DeepConfig<O> {
     }
 
     fn max_components(&self) -> usize {
-        2 * self.towers.dim + self.towers.hidden
+        let outputs = if self.objective.tells_variances() { 2 * self.towers.dim } else { self.towers.dim };
+        2 * outputs + self.towers.hidden
     }
 
     fn solve(&self, reduced: &Reduced, views: &[ViewConfig], run: &Run<'_>) -> Result<Solution, FitError> {
-        train::solve(&self.towers, &self.objective, reduced, views, run)
+        Ok(train::learn(&self.towers, &self.objective, reduced, views, None, run)?.solution)
     }
 
     fn parameters(&self) -> Vec<(String, String)> {

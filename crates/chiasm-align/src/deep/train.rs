@@ -35,6 +35,8 @@ struct Set<'a> {
     rows: [Mat; 2],
     /// By what they are multiplied before they go in.
     whitening: [Vec<f64>; 2],
+    /// Root of the mean square of the rows' numbers.
+    scales: [f64; 2],
     groups: &'a [u32],
     labels: Option<&'a Labels>,
     /// Whether the rows of view 0 are outputs already, which stay as they are.
@@ -57,32 +59,49 @@ impl Set<'_> {
         }
     }
 
-    fn batch(&self, rows: &[usize], done: f64) -> Batch {
+    fn batch(&self, rows: &[usize], done: f64, rng_seed: u64) -> Batch {
         let related = rows.iter().flat_map(|a| rows.iter().map(|b| self.related(*a, *b))).collect();
         let inputs = [0, 1].map(|v| pick_rows(&self.rows[v], rows));
-        Batch { inputs, related, labels: self.labels.map(|labels| labels.pick(rows)), done }
+        Batch { inputs, related, labels: self.labels.map(|labels| labels.pick(rows)), done, scales: self.scales, rng_seed }
     }
 }
 
-/// Trains the towers and gives them as a solution.
-pub(super) fn solve<O: Objective>(
+/// What training leaves.
+pub(super) struct Learned {
+    /// The towers as a solution.
+    pub(super) solution: Solution,
+    /// The objective's own parameters.
+    pub(super) own: Vec<Mat>,
+    /// Root of the mean square of the numbers of each view in its axes.
+    pub(super) scales: [f64; 2],
+    /// What the towers put out for all rows, where that is more than coordinates.
+    pub(super) outputs: Option<[Mat; 2]>,
+}
+
+/// Trains the towers for `n_epochs`, or for as long as rows set aside are found better.
+pub(super) fn learn<O: Objective>(
     config: &TowerConfig,
     objective: &O,
     reduced: &Reduced,
     views: &[ViewConfig],
+    n_epochs: Option<usize>,
     run: &Run<'_>,
-) -> Result<Solution, FitError> {
+) -> Result<Learned, FitError> {
     let [w0, w1] = <[Vec<f64>; 2]>::try_from(reduced.whitening(views)).expect("two views were checked");
+    let rows = [0, 1].map(|v| reduced.rows(v, &views[v]).to_owned());
     let set = Set {
-        rows: [0, 1].map(|v| reduced.rows(v, &views[v]).to_owned()),
+        scales: [0, 1].map(|v| root_mean_square(&rows[v])),
+        rows,
         whitening: [w0, w1],
         groups: reduced.groups(),
         labels: objective.needs_labels().then(|| reduced.labels()),
         held: false,
     };
     let all: Vec<usize> = (0..reduced.n()).collect();
-    let towers = trained(config, objective, &set, &all, run)?;
-    let after = objective.finish(&|| outputs(&towers, &set, &all))?;
+    let mut trainer = trained(config, objective, &set, &all, n_epochs, run)?;
+    let towers = trainer.towers();
+    let of_all = || outputs(&towers, &set, &all);
+    let after = objective.finish(&of_all)?;
     let (mut weights, mut offsets, mut tail) = (Vec::new(), Vec::new(), Vec::new());
     for (v, tower) in towers.iter().enumerate() {
         let (first, added, mut steps) = tower.steps(&set.whitening[v], after.as_ref().map(|after| &after[v]));
@@ -91,7 +110,30 @@ pub(super) fn solve<O: Objective>(
         offsets.push(added);
         tail.push(steps);
     }
-    Ok(Solution { tail, ..Solution::meaningful(weights, offsets) })
+    let outputs = objective.tells_variances().then(&of_all);
+    let notes = outputs.as_ref().map_or(Vec::new(), |outputs| objective.notes(outputs));
+    let own = trainer.descent.mean.split_off(2 * tower::N_PARAMETERS);
+    Ok(Learned {
+        solution: Solution { tail, notes, ..Solution::meaningful(weights, offsets) },
+        own,
+        scales: set.scales,
+        outputs,
+    })
+}
+
+fn root_mean_square(rows: &Mat) -> f64 {
+    let squares: f64 = (0..rows.ncols()).map(|j| rows.col(j).iter().map(|x| x * x).sum::<f64>()).sum();
+    (squares / (rows.nrows() * rows.ncols()).max(1) as f64).sqrt().max(f64::MIN_POSITIVE)
+}
+
+/// Epochs after which rows set aside are found best, or all there may be where there are too few rows to ask.
+fn how_long<O: Objective>(config: &TowerConfig, objective: &O, set: &Set<'_>, run: &Run<'_>) -> Result<usize, FitError> {
+    let parts = set_aside(set, run.seed);
+    if parts.is_empty() {
+        return Ok(config.max_epochs);
+    }
+    run.progress.start("training, to see how long", Some(config.max_epochs as u64));
+    best_epoch(config, objective, set, &parts, run)
 }
 
 /// Trains a tower for the only view of `reduced`, towards rows `held [n, k]` that stay as they are.
@@ -107,31 +149,30 @@ pub(super) fn solve_held<O: Objective>(
     let set = Set {
         rows: [held.clone(), reduced.rows(0, &view).to_owned()],
         whitening: [vec![1.0; held.ncols()], whitening],
+        scales: [1.0; 2],
         groups: reduced.groups(),
         labels: None,
         held: true,
     };
     let all: Vec<usize> = (0..reduced.n()).collect();
-    let [_, tower] = trained(config, objective, &set, &all, run)?;
+    let [_, tower] = trained(config, objective, &set, &all, None, run)?.towers();
     let (weights, offsets, mut steps) = tower.steps(&set.whitening[1], None);
     steps.extend(objective.tail());
     Ok(Solution { tail: vec![steps], ..Solution::meaningful(vec![weights], vec![offsets]) })
 }
 
-/// Towers trained on all rows for as long as parts set aside say.
-fn trained<O: Objective>(
-    config: &TowerConfig,
-    objective: &O,
-    set: &Set<'_>,
+/// Towers trained on all rows for so many epochs, or for as many as parts set aside say.
+fn trained<'a, O: Objective>(
+    config: &'a TowerConfig,
+    objective: &'a O,
+    set: &'a Set<'a>,
     all: &[usize],
+    n_epochs: Option<usize>,
     run: &Run<'_>,
-) -> Result<[Tower; 2], FitError> {
-    let parts = set_aside(set, run.seed);
-    let n_epochs = if parts.is_empty() {
-        config.max_epochs
-    } else {
-        run.progress.start("training, to see how long", Some(config.max_epochs as u64));
-        best_epoch(config, objective, set, &parts, run)?
+) -> Result<Trainer<'a, O>, FitError> {
+    let n_epochs = match n_epochs {
+        Some(n_epochs) => n_epochs,
+        None => how_long(config, objective, set, run)?,
     };
     run.progress.start("training", Some(n_epochs as u64));
     let mut trainer = Trainer::new(config, objective, set, all, run.seed)?;
@@ -139,7 +180,7 @@ fn trained<O: Objective>(
         trainer.epoch(run)?;
         run.progress.advance(1);
     }
-    Ok(trainer.towers())
+    Ok(trainer)
 }
 
 /// Rows to learn from, and others to see by how long.
@@ -210,6 +251,8 @@ struct Trainer<'a, O> {
     descent: Descent,
     n_epochs: usize,
     rng: ChaCha8Rng,
+    /// What the objectives' own chances are drawn by: a number for each batch, so that those of the towers stay what they are without.
+    rng_seed: u64,
 }
 
 impl<'a, O: Objective> Trainer<'a, O> {
@@ -217,11 +260,15 @@ impl<'a, O: Objective> Trainer<'a, O> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let inputs = [0, 1].map(|v| set.inputs(v, rows));
         let dim = if set.held { inputs[0].ncols() } else { n_outputs(config, objective, &inputs) };
-        let starts = if set.held {
+        let mut starts = if set.held {
             [Mat::identity(dim, dim), regression_start(&inputs)]
         } else {
             canonical_start(dim, config.correlation_power, &inputs, &mut rng)?
         };
+        if objective.tells_variances() {
+            // Of which each is 1 at first.
+            starts = starts.map(|start| Mat::from_fn(start.nrows(), 2 * dim, |i, j| if j < dim { start[(i, j)] } else { 0.0 }));
+        }
         // More units than rows would learn the rows by heart.
         let n_hidden = config.hidden.min(rows.len());
         let mut parameters = Vec::new();
@@ -245,7 +292,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
             of_steps: config.max_epochs * rows.len().div_ceil(batch),
         };
         let descent = Descent::new(parameters, decays, pace);
-        Ok(Trainer { config, objective, set, rows: rows.to_vec(), batch, descent, n_epochs: 0, rng })
+        Ok(Trainer { config, objective, set, rows: rows.to_vec(), batch, descent, n_epochs: 0, rng, rng_seed: seed })
     }
 
     /// The towers as their running means.
@@ -266,7 +313,8 @@ impl<'a, O: Objective> Trainer<'a, O> {
                 let dropout = (!is_held).then_some(Dropout { input, hidden, rng: &mut self.rng });
                 passed.push(tower.forward(self.set.inputs(v, &rows), dropout));
             }
-            let batch = self.set.batch(&rows, self.n_epochs as f64 / self.config.max_epochs.max(1) as f64);
+            self.rng_seed = self.rng_seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+            let batch = self.set.batch(&rows, self.n_epochs as f64 / self.config.max_epochs.max(1) as f64, self.rng_seed);
             let n_towers = 2 * tower::N_PARAMETERS;
             let loss = self.objective.loss([&passed[0].y, &passed[1].y], &self.descent.now[n_towers..], &batch)?;
             let mut gradients = first.backward(&passed[0], &loss.outputs[0]);
