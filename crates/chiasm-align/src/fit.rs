@@ -225,6 +225,9 @@ pub enum FitError {
         /// The decomposition.
         what: &'static str,
     },
+    /// Lists or sets of parts that do not belong together.
+    #[error(transparent)]
+    Sets(#[from] crate::parts::SetError),
     /// The user asked for a stop.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),

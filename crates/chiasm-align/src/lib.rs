@@ -50,6 +50,7 @@ mod method;
 pub mod moments;
 pub mod mvda;
 pub mod online;
+pub mod parts;
 mod pipeline;
 pub mod pls;
 mod preprocess;

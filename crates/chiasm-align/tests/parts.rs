@@ -1,0 +1,266 @@
+//! What models that look at parts find, and single vectors do not: on worlds made here, on things they were not fitted on.
+
+#![allow(clippy::print_stdout, reason = "a test says what it measured")]
+
+use chiasm_align::parts::reranker::{Reranker, RerankerConfig};
+use chiasm_align::parts::scan::{Attention, Direction, Pooling, Scan, ScanConfig};
+use chiasm_align::parts::{Captioned, PartSets, SetError};
+use chiasm_align::{FitError, MethodConfig, Pairs, PipelineSpace, Run};
+use chiasm_core::{Cancel, MatrixView, NoProgress, ProjectError, SharedSpace};
+use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+const N_KINDS: usize = 20;
+const N_COLOURS: usize = 8;
+const REGION_DIM: usize = 20;
+const WORD_DIM: usize = 16;
+
+fn run() -> Run<'static> {
+    static CANCEL: std::sync::LazyLock<Cancel> = std::sync::LazyLock::new(Cancel::default);
+    Run { seed: 1, progress: &NoProgress, cancel: &CANCEL }
+}
+
+/// How objects look, and what they are called: a vector for each kind and for each colour, which a region or a word adds up.
+struct Look {
+    kinds: [Vec<f32>; 2],
+    colours: [Vec<f32>; 2],
+    rng: ChaCha8Rng,
+}
+
+impl Look {
+    fn new(seed: u64) -> Self {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let mut table = |n: usize, dim: usize| (0..n * dim).map(|_| normal(&mut rng)).collect();
+        let kinds = [table(N_KINDS, REGION_DIM), table(N_KINDS, WORD_DIM)];
+        let colours = [table(N_COLOURS, REGION_DIM), table(N_COLOURS, WORD_DIM)];
+        Self { kinds, colours, rng }
+    }
+
+    /// The vector of an object in a picture (0) or in a text (1), with some noise.
+    fn of(&mut self, side: usize, (kind, colour): (usize, usize)) -> Vec<f32> {
+        let dim = [REGION_DIM, WORD_DIM][side];
+        (0..dim)
+            .map(|j| self.kinds[side][kind * dim + j] + self.colours[side][colour * dim + j] + 0.3 * normal(&mut self.rng))
+            .collect()
+    }
+}
+
+fn normal(rng: &mut ChaCha8Rng) -> f32 {
+    (0..12).map(|_| rng.random_range(-0.5_f32..0.5)).sum()
+}
+
+/// Pictures of four to six objects of different kinds, each with two texts that name two or three of them.
+struct World {
+    pictures: PartSets,
+    texts: PartSets,
+    picture_of: Vec<u32>,
+}
+
+impl World {
+    /// With `twins`, every second picture is the one before with the colours of two objects exchanged, and all texts name these two.
+    fn new(look: &mut Look, n: usize, twins: bool) -> Self {
+        let (mut regions, mut n_regions, mut words, mut n_words, mut picture_of) = (vec![], vec![], vec![], vec![], vec![]);
+        let mut last: Vec<(usize, usize)> = Vec::new();
+        for picture in 0..n {
+            let objects = if twins && picture % 2 == 1 {
+                let mut twin = last.clone();
+                (twin[0].1, twin[1].1) = (last[1].1, last[0].1);
+                twin
+            } else {
+                let mut kinds: Vec<usize> = (0..N_KINDS).collect();
+                kinds.shuffle(&mut look.rng);
+                let n_objects = look.rng.random_range(4..=6);
+                let first = look.rng.random_range(0..N_COLOURS);
+                let other = (first + look.rng.random_range(1..N_COLOURS)) % N_COLOURS;
+                let rest = (2..n_objects).map(|_| look.rng.random_range(0..N_COLOURS)).collect::<Vec<_>>();
+                kinds.into_iter().zip([first, other].into_iter().chain(rest)).collect()
+            };
+            n_regions.push(objects.len());
+            regions.extend(objects.iter().flat_map(|object| look.of(0, *object)));
+            for _ in 0..2 {
+                let mut rest: Vec<usize> = (2..objects.len()).collect();
+                rest.shuffle(&mut look.rng);
+                let mut named = vec![0, 1];
+                named.extend(&rest[..1]);
+                if !twins {
+                    named = (0..objects.len()).collect();
+                    named.shuffle(&mut look.rng);
+                    named.truncate(look.rng.random_range(2..=3));
+                }
+                named.shuffle(&mut look.rng);
+                n_words.push(named.len());
+                words.extend(named.iter().flat_map(|at| look.of(1, objects[*at])));
+                picture_of.push(picture as u32);
+            }
+            last = objects;
+        }
+        let pictures = PartSets::new(regions, REGION_DIM, n_regions).unwrap();
+        let texts = PartSets::new(words, WORD_DIM, n_words).unwrap();
+        Self { pictures, texts, picture_of }
+    }
+
+    fn captioned(&self) -> Captioned<'_> {
+        Captioned::new(&self.pictures, &self.texts, &self.picture_of).unwrap()
+    }
+
+    /// A bridge of single vectors, fitted on the means of parts.
+    fn bridge(&self, name: &str) -> PipelineSpace {
+        let each: Vec<usize> = self.picture_of.iter().map(|picture| *picture as usize).collect();
+        let means = [self.pictures.pick(&each).means(), self.texts.means()];
+        let views = means.iter().zip([REGION_DIM, WORD_DIM]).map(|(x, dim)| MatrixView::new(x, dim).unwrap()).collect();
+        MethodConfig::from_name(name).unwrap().fit(&Pairs::with_groups(views, &self.picture_of), &run()).unwrap()
+    }
+
+    /// The `k` closest pictures of each text by such a bridge.
+    fn nearest(&self, bridge: &PipelineSpace, k: usize) -> Vec<Vec<u32>> {
+        let project = |view: usize, x: Vec<f32>, dim: usize| {
+            bridge.project(view, MatrixView::new(&x, dim).unwrap()).unwrap().data().to_vec()
+        };
+        let pictures = project(0, self.pictures.means(), REGION_DIM);
+        let texts = project(1, self.texts.means(), WORD_DIM);
+        let dim = pictures.len() / self.pictures.n();
+        let rank = |text: &[f32]| {
+            let score = |p: u32| -> f32 {
+                pictures[p as usize * dim..][..dim].iter().zip(text).map(|(a, b)| a * b).sum()
+            };
+            let mut order: Vec<u32> = (0..self.pictures.n() as u32).collect();
+            order.sort_by(|a, b| score(*b).total_cmp(&score(*a)).then(a.cmp(b)));
+            order.truncate(k);
+            order
+        };
+        texts.chunks_exact(dim).map(rank).collect()
+    }
+
+    /// Share of texts whose first picture is theirs.
+    fn r1(&self, ranked: &[Vec<u32>]) -> f64 {
+        let hits = ranked.iter().zip(&self.picture_of).filter(|(ranked, picture)| ranked[0] == **picture).count();
+        hits as f64 / self.picture_of.len() as f64
+    }
+}
+
+fn small_scan() -> ScanConfig {
+    ScanConfig { dim: 32, batch: 32, learning_rate: 5e-3, max_epochs: 25, ..ScanConfig::default() }
+}
+
+#[test]
+fn cross_attention_finds_what_means_of_parts_blur() {
+    let mut look = Look::new(1);
+    let (fitted, tried) = (World::new(&mut look, 600, false), World::new(&mut look, 300, false));
+    let of_means = ["cca", "infonce"].map(|name| {
+        let figure = tried.r1(&tried.nearest(&fitted.bridge(name), 1));
+        println!("{name} on means of parts: R@1 {figure:.3}");
+        figure
+    });
+    let ways = [
+        Attention { direction: Direction::TextToImage, sharpness: 9.0, pooling: Pooling::Mean },
+        Attention { direction: Direction::ImageToText, sharpness: 4.0, pooling: Pooling::LogSumExp(5.0) },
+    ];
+    for attention in ways {
+        let config = ScanConfig { attention, ..small_scan() };
+        let scan = Scan::fit(&config, &fitted.captioned(), &run()).unwrap();
+        let figure = tried.r1(&scan.rank_pictures(&tried.pictures, &tried.texts, 1).unwrap());
+        println!("scan {attention:?}: R@1 {figure:.3}");
+        assert!(figure > 0.15 + of_means[0].max(of_means[1]), "{attention:?}: {figure}, means {of_means:?}");
+    }
+}
+
+#[test]
+fn a_cross_encoder_puts_right_what_a_dual_encoder_cannot_tell() {
+    let mut look = Look::new(2);
+    let (fitted, tried) = (World::new(&mut look, 500, true), World::new(&mut look, 200, true));
+    let bridge = fitted.bridge("infonce");
+    let lists = tried.nearest(&bridge, 20);
+    let before = tried.r1(&lists);
+    let listed = lists.iter().zip(&tried.picture_of).filter(|(list, own)| list.contains(own)).count() as f64 / lists.len() as f64;
+    let scan = Scan::fit(&small_scan(), &fitted.captioned(), &run()).unwrap();
+    let of_fitted = fitted.nearest(&bridge, 20);
+    let config = RerankerConfig { max_epochs: 12, ..RerankerConfig::default() };
+    for (alignment, gain) in [(0.1, 0.3), (0.0, 0.3)] {
+        let config = RerankerConfig { alignment, ..config.clone() };
+        let reranker = Reranker::fit(&config, &fitted.captioned(), &of_fitted, &scan, &run()).unwrap();
+        let after = tried.r1(&reranker.rerank(&tried.pictures, &tried.texts, &lists).unwrap());
+        println!("infonce on means R@1 {before:.3}, R@20 {listed:.3}; reranked, alignment {alignment}: R@1 {after:.3}");
+        assert!(after > before + gain, "{after}, before {before}, at most {listed}");
+    }
+    let scanned = tried.r1(&scan.rank_pictures(&tried.pictures, &tried.texts, 1).unwrap());
+    println!("scan over the whole gallery: R@1 {scanned:.3}");
+}
+
+#[test]
+fn the_seed_decides_whatever_the_threads() {
+    let world = World::new(&mut Look::new(3), 60, false);
+    let fit = |n_threads: usize, seed: u64| {
+        rayon::ThreadPoolBuilder::new().num_threads(n_threads).build().unwrap().install(|| {
+            let run = Run { seed, ..run() };
+            let scan = Scan::fit(&ScanConfig { max_epochs: 2, ..small_scan() }, &world.captioned(), &run).unwrap();
+            let lists: Vec<Vec<u32>> = scan.rank_pictures(&world.pictures, &world.texts, 5).unwrap();
+            let config = RerankerConfig { dim: 16, hidden: 16, max_epochs: 2, ..RerankerConfig::default() };
+            (Reranker::fit(&config, &world.captioned(), &lists, &scan, &run).unwrap(), scan)
+        })
+    };
+    let one = fit(1, 1);
+    assert!(one == fit(4, 1));
+    let other = fit(1, 2);
+    assert!(one.0 != other.0 && one.1 != other.1);
+}
+
+#[test]
+fn what_is_no_set_of_parts_is_an_error() {
+    let message = |rows: Vec<f32>, dim: usize, lengths: &[usize]| PartSets::new(rows, dim, lengths.to_vec()).unwrap_err().to_string();
+    assert_eq!(message(vec![0.0; 6], 2, &[1, 1]), "the sets have 2 parts together, and there are 3 rows: give the count of rows of each set");
+    assert!(message(vec![0.0; 6], 2, &[1, usize::MAX, 1]).starts_with("the sets have"));
+    assert_eq!(message(vec![0.0; 6], 2, &[3, 0]), "set 1 has no parts: leave out what has none");
+    assert_eq!(message(vec![0.0; 6], 0, &[3]), "a vector needs at least one dimension, got 0");
+    assert_eq!(message(vec![0.0, 1.0, f32::NAN], 1, &[3]), "row 2, dimension 0 is NaN: every number must be finite");
+    let world = World::new(&mut Look::new(4), 10, false);
+    let refused = |picture_of: &[u32]| Captioned::new(&world.pictures, &world.texts, picture_of).unwrap_err();
+    assert_eq!(refused(&[0]), SetError::Pairing { got: 1, expected: 20 });
+    assert_eq!(refused(&[10; 20]).to_string(), "text 0 names picture 10, and there are 10 pictures, counted from 0");
+}
+
+#[test]
+fn what_cannot_be_learned_is_an_error() {
+    let world = World::new(&mut Look::new(5), 10, false);
+    let scan = |config: ScanConfig| Scan::fit(&config, &world.captioned(), &run()).map(|_| ()).unwrap_err().to_string();
+    let attention = small_scan().attention;
+    assert_eq!(scan(ScanConfig { dim: 0, ..small_scan() }), "dim is 0: 1 to 4096");
+    assert_eq!(scan(ScanConfig { margin: f64::NAN, ..small_scan() }), "margin is NaN: a difference of cosines above 0 and below 2");
+    assert_eq!(scan(ScanConfig { batch: 1, ..small_scan() }), "batch is 1: at least two, for one has nothing to be told from");
+    assert!(scan(ScanConfig { learning_rate: f64::INFINITY, ..small_scan() }).starts_with("learning_rate is inf"));
+    assert!(scan(ScanConfig { max_epochs: 0, ..small_scan() }).starts_with("max_epochs is 0"));
+    assert!(scan(ScanConfig { attention: Attention { sharpness: -1.0, ..attention }, ..small_scan() }).starts_with("sharpness is -1"));
+    let pooling = Pooling::LogSumExp(0.0);
+    assert!(scan(ScanConfig { attention: Attention { pooling, ..attention }, ..small_scan() }).starts_with("lambda of the pooling is 0"));
+    let same = PartSets::new(vec![0.5; 10 * REGION_DIM], REGION_DIM, vec![1; 10]).unwrap();
+    let of_same = Captioned::new(&same, &world.texts, &world.picture_of).unwrap();
+    assert!(matches!(Scan::fit(&small_scan(), &of_same, &run()), Err(FitError::Constant { view: 0, .. })));
+    let one = Captioned::new(&world.pictures, &world.texts, &[0; 20]).unwrap();
+    assert!(matches!(Scan::fit(&small_scan(), &one, &run()), Err(FitError::TooFewRows { got: 1, .. })));
+    let none = PartSets::new(vec![], WORD_DIM, vec![]).unwrap();
+    assert!(matches!(
+        Scan::fit(&small_scan(), &Captioned::new(&world.pictures, &none, &[]).unwrap(), &run()),
+        Err(FitError::TooFewRows { got: 0, .. })
+    ));
+
+    let fitted = Scan::fit(&ScanConfig { max_epochs: 1, ..small_scan() }, &world.captioned(), &run()).unwrap();
+    let project = |view, expected, got| ProjectError::Dimension { view, expected, got };
+    assert_eq!(fitted.scores(&world.texts, &world.texts), Err(project(0, REGION_DIM, WORD_DIM)));
+    assert_eq!(fitted.rank_texts(&world.pictures, &world.pictures, 1), Err(project(1, WORD_DIM, REGION_DIM)));
+    assert_eq!(fitted.rank_pictures(&world.pictures, &none, 1), Ok(vec![]));
+
+    let lists = vec![vec![]; 20];
+    let reranker = |config: RerankerConfig, lists: &[Vec<u32>]| {
+        Reranker::fit(&config, &world.captioned(), lists, &fitted, &run()).map(|_| ()).unwrap_err().to_string()
+    };
+    let good = RerankerConfig { max_epochs: 1, ..RerankerConfig::default() };
+    assert_eq!(reranker(RerankerConfig { n_heads: 3, ..good.clone() }, &lists), "dim is 64: 1 to 4096, and a multiple of n_heads");
+    assert_eq!(reranker(RerankerConfig { n_layers: 0, ..good.clone() }, &lists), "n_layers is 0: 1 to 48");
+    assert!(reranker(RerankerConfig { alignment: f64::NAN, ..good.clone() }, &lists).starts_with("alignment is NaN"));
+    assert_eq!(reranker(good.clone(), &lists[1..]), "19 lists of pictures for 20 texts: give one list for each text");
+    assert!(reranker(good.clone(), &vec![vec![10]; 20]).starts_with("text 0 names picture 10"));
+    // Without any list, wrong pictures are drawn from all.
+    let reranker = Reranker::fit(&good, &world.captioned(), &lists, &fitted, &run()).unwrap();
+    assert_eq!(reranker.rerank(&world.pictures, &world.texts, &lists), Ok(vec![vec![]; 20]));
+    assert!(matches!(reranker.rerank(&world.texts, &world.texts, &vec![vec![]; 20]), Err(SetError::Project(_))));
+}
