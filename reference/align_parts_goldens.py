@@ -186,6 +186,75 @@ def reranker():
     return out | {"scores": torch.stack(scores), "loss": loss, "gradients": torch.autograd.grad(loss, leaves)}
 
 
+# Fusion.
+
+PRESENT = [[1, 1, 1], [1, 0, 1], [0, 0, 1], [1, 1, 0], [0, 1, 0]]
+GROUPS = [0, 1, 2, 0, 3]
+
+
+def fusion():
+    dims, d_g, dim = [3, 4, 2], 5, 4
+    n, n_views = len(PRESENT), len(dims)
+    there = torch.tensor(PRESENT).double()
+    x = [normal(n, d) * there[:, m : m + 1] for m, d in enumerate(dims)]
+    gallery = normal(n, d_g)
+    same = torch.tensor([[float(a == b) for b in GROUPS] for a in GROUPS])
+    target = same / same.sum(1, keepdim=True)
+
+    def gated(p):
+        told = torch.cat([*x, there], 1)
+        out = 0
+        for m in range(n_views):
+            w, b, z, c = *p[2 * m : 2 * m + 2], *p[2 * n_views + 2 * m : 2 * n_views + 2 * m + 2]
+            out = out + there[:, m : m + 1] * torch.sigmoid(told @ z.T + c) * torch.tanh(x[m] @ w.T + b)
+        return out
+
+    def bilinear(p):
+        product = torch.ones(n, p[0].shape[0])
+        for m in range(n_views):
+            product = product * torch.where(there[:, m : m + 1] > 0, x[m] @ p[2 * m].T + p[2 * m + 1], 1.0)
+        z = product.reshape(n, dim, -1).sum(2)
+        return z / (z.abs() + 1e-4).sqrt()
+
+    def attention(p, heads=2):
+        b, rows = p[2 * n_views :], []
+        norm = lambda h, at: F.layer_norm(h, (dim,), b[at][0], b[at + 1][0], 1e-12)
+        linear = lambda h, at: h @ b[at].T + b[at + 1]
+        for i in range(n):
+            t = torch.cat([x[m][i : i + 1] @ p[2 * m].T + p[2 * m + 1] for m in range(n_views) if PRESENT[i][m]])
+            q, k, v = (linear(t, 2 * j).reshape(len(t), heads, -1).transpose(0, 1) for j in range(3))
+            seen = ((q @ k.transpose(1, 2) / math.sqrt(dim // heads)).softmax(2) @ v).transpose(0, 1).reshape(len(t), dim)
+            h = norm(t + linear(seen, 6), 8)
+            rows.append(linear(norm(h + linear(F.gelu(linear(h, 10)), 12), 14).mean(0, keepdim=True), 16))
+        return torch.cat(rows)
+
+    def straight(width):
+        return [y for d in dims for y in (0.5 * normal(width, d), 0.25 * normal(1, width))]
+
+    def block():
+        row = lambda k: 0.25 * normal(1, k)
+        p = [y for _ in range(4) for y in (0.5 * normal(dim, dim), row(dim))] + [1 + row(dim), row(dim)]
+        p += [0.5 * normal(7, dim), row(7), 0.5 * normal(dim, 7), row(dim), 1 + row(dim), row(dim)]
+        return p + [0.5 * normal(dim, dim), row(dim)]
+
+    told = sum(dims) + n_views
+    gates = [y for _ in dims for y in (0.5 * normal(dim, told), 0.25 * normal(1, dim))]
+    out = {"views": x, "present": PRESENT, "groups": GROUPS, "gallery": gallery, "kinds": []}
+    for name, fuse, p in (
+        ("gated", gated, straight(dim) + gates),
+        ("bilinear", bilinear, straight(3 * dim)),
+        ("attention", attention, straight(dim) + block()),
+    ):
+        p = p + [normal(dim, d_g), 0.25 * normal(1, dim), torch.tensor([[1.25]])]
+        leaves = [y.clone().requires_grad_() for y in p]
+        q, g = unit(fuse(leaves[:-3])), unit(gallery @ leaves[-3].T + leaves[-2])
+        logits = leaves[-1].exp() * q @ g.T
+        loss = -sum((target * side.log_softmax(1)).sum() / n for side in (logits, logits.T)) / 2
+        gradients = torch.autograd.grad(loss, leaves)
+        out["kinds"].append({"name": name, "parameters": p, "queries": q, "loss": loss, "gradients": gradients})
+    return out
+
+
 def adam():
     parameters = [normal(3, 4), normal(1, 4)]
     out = {"start": [p.clone() for p in parameters], "gradients": [], "rates": [0.05, 0.02, 0.03, 0.01, 0.04, 0.02]}
@@ -215,4 +284,4 @@ def lists(value):
 
 
 if __name__ == "__main__":
-    write("parts", lists({"scan": scan(), "transport": transport(), "reranker": reranker(), "adam": adam()}))
+    write("parts", lists({"scan": scan(), "transport": transport(), "reranker": reranker(), "fusion": fusion(), "adam": adam()}))

@@ -3,6 +3,7 @@
 use chiasm_nn::grad::{Array, Tape, Var};
 use serde_json::Value;
 
+use super::fusion::{self, Kind};
 use super::learn::Adam;
 use super::reranker;
 use super::scan::{self, Attention, Direction, Pooling};
@@ -101,6 +102,26 @@ fn scores_and_gradients_of_the_reranker_are_torchs() {
     }
     let loss = reranker::loss(&passed, lengths, &matched, 0.1);
     check("reranker", loss, &golden["loss"], &leaves, &matrices(&golden["gradients"]));
+}
+
+#[test]
+fn queries_and_gradients_of_fusion_are_torchs() {
+    let golden = golden("fusion");
+    let presence: Vec<bool> = list(&golden["present"]).iter().flat_map(counts).map(|there| there == 1).collect();
+    let groups: Vec<u32> = counts(&golden["groups"]).into_iter().map(|group| group as u32).collect();
+    let kinds = [Kind::Gated, Kind::Bilinear { factors: 3 }, Kind::Attention { n_heads: 2 }];
+    for (kind, expected) in kinds.into_iter().zip(list(&golden["kinds"])) {
+        let tape = Tape::new();
+        let leaves: Vec<Var<'_, f64>> = matrices(&expected["parameters"]).into_iter().map(|p| tape.leaf(p)).collect();
+        let views: Vec<Var<'_, f64>> = matrices(&golden["views"]).into_iter().map(|x| tape.constant(x)).collect();
+        let queries = fusion::fuse(kind, &leaves, &views, &presence);
+        let off = apart(&queries.value(), &matrix(&expected["queries"]));
+        assert!(off < TOLERANCE, "{kind:?}: queries off by {off:e}");
+        let [weight, bias, scale] = [3, 2, 1].map(|from_end| leaves[leaves.len() - from_end]);
+        let gallery = tape.constant(matrix(&golden["gallery"])).linear(weight, Some(bias)).unit_rows();
+        let loss = fusion::contrast(queries, gallery, scale, &groups);
+        check(&format!("{kind:?}"), loss, &expected["loss"], &leaves, &matrices(&expected["gradients"]));
+    }
 }
 
 #[test]

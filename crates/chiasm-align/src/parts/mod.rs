@@ -11,15 +11,19 @@
 //! | `reranker.rs` | a transformer over words and regions together, which orders anew what a dual encoder found |
 //! | `transport.rs` | the proximal point method for optimal transport, which the reranker aligns words and regions by |
 //! | `fusion.rs` | views of one item fused to one query: gated, bilinear, by attention; views may be missing |
+//! | `block.rs` | the block of a transformer that the reranker and fusion by attention are made of |
 //! | `learn.rs` | what all three learn by: Adam, batches, early stopping |
 //!
 //! # Parts come as arrays
-//! Nothing here reads raw files. Regions are rows of a detector's or a grid's features, words are rows of a table or states of a text encoder; either
-//! is read from any feature file and handed over with the count of rows of each thing.
+//! Nothing here reads raw files. Regions are rows of a detector's or a grid's features ([`PartSets::of_regions`] takes what `chiasm_encode::read_regions` read), words are
+//! rows of a table or states of a text encoder; either is handed over with the count of rows of each thing. The encoders of this project give one vector
+//! for each text, not its tokens' states.
 //!
 //! # Determinism
 //! The seed decides everything: the same seed and data give the same parameters, whatever the count of threads.
 
+mod block;
+pub mod fusion;
 #[cfg(test)]
 mod goldens;
 mod learn;

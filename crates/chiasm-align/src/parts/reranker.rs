@@ -18,12 +18,12 @@
 //! | --- | --- | --- | --- |
 //! | W_t, W_v | `EMBED` | `[dim, d_t]`, `[dim, d_v]` | type embeddings are in the biases |
 //! | [CLS] | `EMBED` | `[1, dim]` | |
-//! | blocks | `BLOCK` for each layer | `[dim, dim]` x 4, `[hidden, dim]`, `[dim, hidden]`, biases, gains | |
+//! | blocks | `block.rs`, one for each layer | `[dim, dim]` x 4, `[hidden, dim]`, `[dim, hidden]`, biases, gains | |
 //!
 //! # Start
-//! From nothing, some thousand pairs do not teach a transformer that like vectors belong together: it learns its negatives by heart. So words and regions
-//! come in by the maps of a fitted [`Scan`], turned at random to the width of the network, which makes cosines of words with their regions great, and in each block keys
-//! begin as queries, so that like attends to like. What differs within a matched pair is left to be learned.
+//! Some thousand pairs are few to learn from that like vectors belong together. So words and regions come in by the maps of a fitted [`Scan`], turned at random to the
+//! width of the network, which makes cosines of words with their regions great, and in each block keys begin as queries, so that like attends to like.
+//! What differs within a matched pair is left to be learned; the alignment by transport is what starts that (`crates/chiasm-align/tests/parts.rs` prints both).
 //!
 //! # Cost
 //! One pass for each pair, O(n_layers (m dim (dim + hidden) + m^2 dim)) for m parts of both sides: for the first 20 or 100 of a cheaper model.
@@ -34,11 +34,12 @@
 //! # Errors
 //! [`FitError::Config`], [`FitError::Sets`], [`FitError::Constant`], [`FitError::TooFewRows`], [`FitError::Numeric`], [`FitError::Cancelled`]; scoring: [`SetError`].
 
-use chiasm_nn::grad::{Array, Real, Sees, Tape, Var};
+use chiasm_nn::grad::{Array, Real, Tape, Var};
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use super::block::{self, EPS};
 use super::learn::{self, Batch, Course, Lesson};
 use super::scan::{Scan, nearest};
 use super::sets::{Captioned, PartSets, SetError, Standard, check_lists, starts};
@@ -47,10 +48,6 @@ use crate::fit::{FitError, Run};
 
 /// Parameters before the blocks: weight and bias of words and of regions, gain and shift of either, the token that is asked.
 const EMBED: usize = 9;
-/// Parameters of a block: weight and bias of queries, keys, values and output, gain and shift; weight and bias of either layer, gain and shift.
-const BLOCK: usize = 16;
-/// Added to the variance of a normalisation.
-const EPS: f64 = 1e-12;
 /// Size of what begins near nothing.
 const SMALL: f32 = 0.02;
 /// Pairs that are scored together.
@@ -197,8 +194,11 @@ impl Reranker {
     /// [`SetError::Lists`], [`SetError::NoSuchPicture`], [`SetError::Project`].
     pub fn rerank(&self, pictures: &PartSets, texts: &PartSets, lists: &[Vec<u32>]) -> Result<Vec<Vec<u32>>, SetError> {
         check_lists(lists, texts, pictures)?;
-        let pairs: Vec<(usize, usize)> =
-            lists.iter().enumerate().flat_map(|(text, list)| list.iter().map(move |picture| (text, *picture as usize))).collect();
+        let pairs: Vec<(usize, usize)> = lists
+            .iter()
+            .enumerate()
+            .flat_map(|(text, list)| list.iter().map(move |picture| (text, *picture as usize)))
+            .collect();
         let mut scores = &self.scores(pictures, texts, &pairs)?[..];
         let ordered = lists.iter().map(|list| {
             let (own, rest) = scores.split_at(list.len());
@@ -211,17 +211,10 @@ impl Reranker {
 
 /// Parameters after the maps of words and regions, at the start.
 fn network(config: &RerankerConfig, rng: &mut ChaCha8Rng) -> Vec<Array<f32>> {
-    let (dim, hidden) = (config.dim, config.hidden);
+    let dim = config.dim;
     let row = |value: f32, n: usize| Array::full(1, n, value);
     let mut p = vec![row(1.0, dim), row(0.0, dim), row(1.0, dim), row(0.0, dim), normal(1, dim, SMALL, rng)];
-    for _ in 0..config.n_layers {
-        let queries = learn::weight(dim, dim, rng);
-        p.extend([queries.clone(), row(0.0, dim), queries, row(0.0, dim)]);
-        p.extend([learn::weight(dim, dim, rng), row(0.0, dim), learn::weight(dim, dim, rng), row(0.0, dim)]);
-        p.extend([row(1.0, dim), row(0.0, dim)]);
-        p.extend([learn::weight(hidden, dim, rng), row(0.0, hidden), learn::weight(dim, hidden, rng), row(0.0, dim)]);
-        p.extend([row(1.0, dim), row(0.0, dim)]);
-    }
+    p.extend((0..config.n_layers).flat_map(|_| block::start(dim, config.hidden, rng)));
     p.extend([learn::weight(dim, dim, rng), row(0.0, dim), normal(1, dim, SMALL, rng), row(0.0, 1)]);
     p
 }
@@ -266,19 +259,20 @@ pub(super) fn forward<'t, T: Real>(
     }
     let mut x = tape.under(&[p[EMBED - 1], words, regions]).rows(order);
     let (blocks, head) = p[EMBED..].split_at(p.len() - EMBED - 4);
-    for b in blocks.chunks_exact(BLOCK) {
-        let [q, k, v] = [0, 2, 4].map(|at| x.linear(b[at], Some(b[at + 1])));
-        let seen = q.attend(k, v, &of_pairs, &of_pairs, n_heads, Sees::All).linear(b[6], Some(b[7]));
-        let h = (x + seen).layer_norm(b[8], b[9], EPS);
-        let inner = h.linear(b[10], Some(b[11])).gelu().linear(b[12], Some(b[13]));
-        x = (h + inner).layer_norm(b[14], b[15], EPS);
+    for b in blocks.chunks_exact(block::N_PARAMETERS) {
+        x = block::forward(b, x, &of_pairs, n_heads);
     }
     let scores = x.rows(asked).linear(head[0], Some(head[1])).tanh().linear(head[2], Some(head[3]));
     Passed { scores, outputs: places.map(|places| x.rows(places)) }
 }
 
 /// The loss of pairs, of which `matched` belong together, `[1, 1]`.
-pub(super) fn loss<'t, T: Real>(passed: &Passed<'t, T>, lengths: [&[usize]; 2], matched: &[bool], alignment: f64) -> Var<'t, T> {
+pub(super) fn loss<'t, T: Real>(
+    passed: &Passed<'t, T>,
+    lengths: [&[usize]; 2],
+    matched: &[bool],
+    alignment: f64,
+) -> Var<'t, T> {
     let n = matched.len();
     let signs = Array::from_fn(n, 1, |i, _| T::of(if matched[i] { 1.0 } else { -1.0 }));
     let signs = passed.scores.tape().constant(signs);

@@ -1,6 +1,6 @@
 //! Things that are sets of vectors.
 
-use chiasm_core::{MatrixView, ProjectError, ShapeError};
+use chiasm_core::{MatrixView, ProjectError, Regions, ShapeError};
 use chiasm_nn::grad::Array;
 
 use crate::fit::FitError;
@@ -34,6 +34,16 @@ pub enum SetError {
         /// Its number.
         set: usize,
     },
+    /// Regions of two detectors.
+    #[error("regions of picture {picture} have {got} numbers, those of picture 0 have {expected}: detect all with one model")]
+    Regions {
+        /// The picture at odds with the first.
+        picture: usize,
+        /// Numbers of its regions.
+        got: usize,
+        /// Numbers of those of picture 0.
+        expected: usize,
+    },
     /// Not one picture for each text.
     #[error("{got} pictures are named for {expected} texts: name the picture of each text")]
     Pairing {
@@ -60,6 +70,49 @@ pub enum SetError {
         /// Texts given.
         expected: usize,
     },
+    /// No view to make a query of.
+    #[error("a query is made of one or more views, got none")]
+    NoViews,
+    /// More or fewer views than a model was fitted on; one that is missing stays in its place and is said to be.
+    #[error("the model fuses {expected} views, got {got}: give all, and say which are missing")]
+    Views {
+        /// Views that came.
+        got: usize,
+        /// Views it was fitted on.
+        expected: usize,
+    },
+    /// Views of different lengths.
+    #[error("view {view} has {got} rows, view 0 has {expected}: row i of every view must belong together")]
+    Rows {
+        /// The view at odds with the first.
+        view: usize,
+        /// Its rows.
+        got: usize,
+        /// Rows of view 0.
+        expected: usize,
+    },
+    /// NaN or an infinity in a view.
+    #[error("view {view}: {cause}")]
+    View {
+        /// The view.
+        view: usize,
+        /// Where in it.
+        cause: ShapeError,
+    },
+    /// Not one answer for each row and view.
+    #[error("whether a view is there is said {got} times, expected {expected}: once for each row and view")]
+    Presence {
+        /// Answers given.
+        got: usize,
+        /// Rows times views.
+        expected: usize,
+    },
+    /// A row of nothing.
+    #[error("row {row} has no view at all: leave out what has none")]
+    Absent {
+        /// The row.
+        row: usize,
+    },
     /// Parts of another encoder.
     #[error(transparent)]
     Project(#[from] ProjectError),
@@ -81,6 +134,19 @@ impl PartSets {
             return Err(SetError::Empty { set });
         }
         Ok(Self::of(Array::new(n_rows, dim, rows), lengths))
+    }
+
+    /// The features of what a detector found in each picture, as a regions file holds them.
+    ///
+    /// # Errors
+    /// [`SetError::Regions`]; [`SetError::Shape`] of no picture at all.
+    pub fn of_regions(pictures: &[Regions]) -> Result<Self, SetError> {
+        let expected = pictures.first().map_or(0, Regions::dim);
+        if let Some(picture) = pictures.iter().position(|regions| regions.dim() != expected) {
+            return Err(SetError::Regions { picture, got: pictures[picture].dim(), expected });
+        }
+        let rows = pictures.iter().flat_map(|regions| regions.features().iter().copied()).collect();
+        Self::new(rows, expected, pictures.iter().map(Regions::count).collect())
     }
 
     pub(super) fn of(rows: Array<f32>, lengths: Vec<usize>) -> Self {
@@ -220,6 +286,7 @@ fn named(text: usize, picture: u32, n_pictures: usize) -> Result<(), SetError> {
 
 /// What is taken off rows, and the number they are multiplied by, so that their mean is 0 and their mean square 1. A single factor, for the columns of
 /// one encoder are of one unit.
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Standard {
     mean: Vec<f32>,
     factor: f32,
@@ -247,6 +314,11 @@ impl Standard {
             return Err(FitError::Numeric { what: "scaling the parts" });
         }
         Ok(Self { mean: mean.into_iter().map(|x| x as f32).collect(), factor })
+    }
+
+    /// Columns it is of.
+    pub(super) fn dim(&self) -> usize {
+        self.mean.len()
     }
 
     /// The rows so changed.
