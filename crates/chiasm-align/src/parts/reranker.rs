@@ -17,7 +17,7 @@
 //! | paper | code | shape | unit, range |
 //! | --- | --- | --- | --- |
 //! | W_t, W_v | `EMBED` | `[dim, d_t]`, `[dim, d_v]` | type embeddings are in the biases |
-//! | [CLS] | `EMBED` | `[1, dim]` | |
+//! | CLS | `EMBED` | `[1, dim]` | |
 //! | blocks | `block.rs`, one for each layer | `[dim, dim]` x 4, `[hidden, dim]`, `[dim, hidden]`, biases, gains | |
 //!
 //! # Start

@@ -395,7 +395,7 @@ impl<T: Real> Blocks<T> {
         let mut z = s.clone();
         z.change(|s| if s > T::default() { s } else { T::of(SLOPE) * s });
         let z_lengths: Vec<T> = (0..m).map(|j| at_least((0..n).map(|i| z.at(i, j) * z.at(i, j)).sum::<T>().root())).collect();
-        (0..n).for_each(|i| z.row_mut(i).iter_mut().zip(&z_lengths).for_each(|(z, length)| *z = *z / *length));
+        let z = Array::from_fn(n, m, |i, j| z.at(i, j) / z_lengths[j]);
         let mut alpha = z.clone();
         let mut g_alpha = Array::zeros(n, m);
         let (mut found, mut r) = (Vec::with_capacity(n), Vec::with_capacity(n));
