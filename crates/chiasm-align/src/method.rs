@@ -3,9 +3,12 @@
 use crate::cv::{self, Chosen};
 use crate::deep::TowerConfig;
 use crate::deep::acmr::AcmrConfig;
+use crate::deep::brivl::BrivlConfig;
 use crate::deep::dcca::DccaConfig;
 use crate::deep::dccae::DccaeConfig;
 use crate::deep::dcmh::DcmhConfig;
+use crate::deep::ddh::DdhConfig;
+use crate::deep::dgcca::DgccaConfig;
 use crate::deep::djsrh::DjsrhConfig;
 use crate::deep::dscmr::DscmrConfig;
 use crate::deep::generative::cada_vae::CadaVaeConfig;
@@ -14,9 +17,12 @@ use crate::deep::generative::mmvae::MmvaeConfig;
 use crate::deep::generative::mvae::MvaeConfig;
 use crate::deep::infonce::{InfoNce, InfoNceConfig};
 use crate::deep::label_gcn::LabelGcnConfig;
+use crate::deep::logit_adjusted::LogitAdjustedConfig;
 use crate::deep::npair::NPairConfig;
 use crate::deep::sigmoid::SigmoidConfig;
+use crate::deep::ssah::SsahConfig;
 use crate::deep::triplet::{Negatives, Triplet, TripletConfig};
+use crate::deep::ucch::UcchConfig;
 use crate::fit::{FitError, Pairs, Run};
 use crate::moments::Moments;
 use crate::pipeline::PipelineSpace;
@@ -93,6 +99,8 @@ pub enum MethodConfig {
     Triplet(TripletConfig),
     /// Metric learning by N-pairs.
     NPair(NPairConfig),
+    /// Contrastive learning against keys that are remembered.
+    Brivl(BrivlConfig),
     /// Deep canonical correlation analysis.
     Dcca(DccaConfig),
     /// Deep canonically correlated autoencoders.
@@ -105,16 +113,26 @@ pub enum MethodConfig {
     Mmvae(MmvaeConfig),
     /// Cross- and distribution-aligned autoencoders.
     CadaVae(CadaVaeConfig),
+    /// Deep generalised canonical correlation analysis.
+    Dgcca(DgccaConfig),
     /// Deep supervised cross-modal retrieval.
     Dscmr(DscmrConfig),
     /// Adversarial cross-modal retrieval.
     Acmr(AcmrConfig),
     /// A classifier out of a graph of classes.
     LabelGcn(LabelGcnConfig),
+    /// A shared classifier for classes of uneven sizes.
+    LogitAdjusted(LogitAdjustedConfig),
     /// Deep cross-modal hashing by classes.
     Dcmh(DcmhConfig),
+    /// Deep discriminative hashing.
+    Ddh(DdhConfig),
+    /// Self-supervised adversarial hashing.
+    Ssah(SsahConfig),
     /// Deep joint-semantics reconstructing hashing.
     Djsrh(DjsrhConfig),
+    /// Unsupervised contrastive cross-modal hashing.
+    Ucch(UcchConfig),
 }
 
 impl MethodConfig {
@@ -157,6 +175,7 @@ impl MethodConfig {
             "vse++",
             "triplet",
             "npair",
+            "brivl",
             "dcca",
             "dccae",
             "jmvae",
@@ -166,8 +185,13 @@ impl MethodConfig {
             "dscmr",
             "acmr",
             "label-gcn",
+            "dgcca",
+            "logit-adjusted",
             "dcmh",
+            "ddh",
+            "ssah",
             "djsrh",
+            "ucch",
         ]
     }
 
@@ -216,6 +240,7 @@ impl MethodConfig {
             "vse++" => Ok(MethodConfig::Triplet(triplet(Negatives::Hardest))),
             "triplet" => Ok(MethodConfig::Triplet(triplet(Negatives::SemiHard))),
             "npair" => Ok(MethodConfig::NPair(NPairConfig::default())),
+            "brivl" => Ok(MethodConfig::Brivl(BrivlConfig::default())),
             "dcca" => Ok(MethodConfig::Dcca(DccaConfig::default())),
             "dccae" => Ok(MethodConfig::Dccae(DccaeConfig::default())),
             "jmvae" => Ok(MethodConfig::Jmvae(JmvaeConfig::default())),
@@ -225,8 +250,13 @@ impl MethodConfig {
             "dscmr" => Ok(MethodConfig::Dscmr(DscmrConfig::default())),
             "acmr" => Ok(MethodConfig::Acmr(AcmrConfig::default())),
             "label-gcn" => Ok(MethodConfig::LabelGcn(LabelGcnConfig::default())),
+            "dgcca" => Ok(MethodConfig::Dgcca(DgccaConfig::default())),
+            "logit-adjusted" => Ok(MethodConfig::LogitAdjusted(LogitAdjustedConfig::default())),
             "dcmh" => Ok(MethodConfig::Dcmh(DcmhConfig::default())),
+            "ddh" => Ok(MethodConfig::Ddh(DdhConfig::default())),
+            "ssah" => Ok(MethodConfig::Ssah(SsahConfig::default())),
             "djsrh" => Ok(MethodConfig::Djsrh(DjsrhConfig::default())),
+            "ucch" => Ok(MethodConfig::Ucch(UcchConfig::default())),
             _ => Err(FitError::UnknownMethod { got: name.to_owned() }),
         }
     }
@@ -337,6 +367,7 @@ impl MethodConfig {
             | MethodConfig::Sigmoid(_)
             | MethodConfig::Triplet(_)
             | MethodConfig::NPair(_)
+            | MethodConfig::Brivl(_)
             | MethodConfig::Dcca(_)
             | MethodConfig::Dccae(_)
             | MethodConfig::Jmvae(_)
@@ -346,8 +377,13 @@ impl MethodConfig {
             | MethodConfig::Dscmr(_)
             | MethodConfig::Acmr(_)
             | MethodConfig::LabelGcn(_)
+            | MethodConfig::Dgcca(_)
+            | MethodConfig::LogitAdjusted(_)
             | MethodConfig::Dcmh(_)
-            | MethodConfig::Djsrh(_) => {
+            | MethodConfig::Ddh(_)
+            | MethodConfig::Ssah(_)
+            | MethodConfig::Djsrh(_)
+            | MethodConfig::Ucch(_) => {
                 if let Some(towers) = self.towers_mut() {
                     towers.dim = n;
                 }
@@ -364,6 +400,7 @@ impl MethodConfig {
             MethodConfig::Sigmoid(config) => Some(&mut config.towers),
             MethodConfig::Triplet(config) => Some(&mut config.towers),
             MethodConfig::NPair(config) => Some(&mut config.towers),
+            MethodConfig::Brivl(config) => Some(&mut config.towers),
             MethodConfig::Dcca(config) => Some(&mut config.towers),
             MethodConfig::Dccae(config) => Some(&mut config.towers),
             MethodConfig::Jmvae(config) => Some(&mut config.towers),
@@ -373,8 +410,13 @@ impl MethodConfig {
             MethodConfig::Dscmr(config) => Some(&mut config.towers),
             MethodConfig::Acmr(config) => Some(&mut config.towers),
             MethodConfig::LabelGcn(config) => Some(&mut config.towers),
+            MethodConfig::Dgcca(config) => Some(&mut config.towers),
+            MethodConfig::LogitAdjusted(config) => Some(&mut config.towers),
             MethodConfig::Dcmh(config) => Some(&mut config.towers),
+            MethodConfig::Ddh(config) => Some(&mut config.towers),
+            MethodConfig::Ssah(config) => Some(&mut config.towers),
             MethodConfig::Djsrh(config) => Some(&mut config.towers),
+            MethodConfig::Ucch(config) => Some(&mut config.towers),
             _ => None,
         }
     }
@@ -412,6 +454,7 @@ impl MethodConfig {
             MethodConfig::Sigmoid(config) => config,
             MethodConfig::Triplet(config) => config,
             MethodConfig::NPair(config) => config,
+            MethodConfig::Brivl(config) => config,
             MethodConfig::Dcca(config) => config,
             MethodConfig::Dccae(config) => config,
             MethodConfig::Jmvae(config) => config,
@@ -421,8 +464,13 @@ impl MethodConfig {
             MethodConfig::Dscmr(config) => config,
             MethodConfig::Acmr(config) => config,
             MethodConfig::LabelGcn(config) => config,
+            MethodConfig::Dgcca(config) => config,
+            MethodConfig::LogitAdjusted(config) => config,
             MethodConfig::Dcmh(config) => config,
+            MethodConfig::Ddh(config) => config,
+            MethodConfig::Ssah(config) => config,
             MethodConfig::Djsrh(config) => config,
+            MethodConfig::Ucch(config) => config,
         }
     }
 }

@@ -51,20 +51,20 @@ impl Default for Dcca {
 }
 
 /// The outputs about their means and what whitens them.
-struct Centred {
-    h: Mat,
-    mean: Vec<f64>,
-    root: Mat,
+pub(super) struct Centred {
+    pub(super) h: Mat,
+    pub(super) mean: Vec<f64>,
+    pub(super) root: Mat,
 }
 
-impl Dcca {
-    fn centred(&self, y: &Mat) -> Result<Centred, FitError> {
+impl Centred {
+    pub(super) fn new(y: &Mat, ridge: f64) -> Result<Centred, FitError> {
         let n = y.nrows() as f64;
         let mean: Vec<f64> = (0..y.ncols()).map(|j| y.col(j).iter().sum::<f64>() / n).collect();
         let h = Mat::from_fn(y.nrows(), y.ncols(), |i, j| y[(i, j)] - mean[j]);
         let mut covariance = product(h.transpose(), h.as_ref());
         linalg::scale_rows(&mut covariance, &vec![1.0 / (n - 1.0); y.ncols()]);
-        let root = linalg::inverse_root(&covariance, self.ridge)?;
+        let root = linalg::inverse_root(&covariance, ridge)?;
         Ok(Centred { h, mean, root: root.ok_or(FitError::Numeric { what: "whitening the outputs" })? })
     }
 }
@@ -88,7 +88,7 @@ impl Objective for Dcca {
     }
 
     fn loss(&self, y: [&Mat; 2], _own: &[Mat], batch: &Batch) -> Result<Loss, FitError> {
-        let (a, b) = (self.centred(y[0])?, self.centred(y[1])?);
+        let (a, b) = (Centred::new(y[0], self.ridge)?, Centred::new(y[1], self.ridge)?);
         let factor = 1.0 / (batch.n() as f64 - 1.0);
         let mut cross = product(a.h.transpose(), b.h.as_ref());
         linalg::scale_rows(&mut cross, &vec![factor; a.h.ncols()]);
@@ -114,7 +114,7 @@ impl Objective for Dcca {
 
     fn finish(&self, outputs: &dyn Fn() -> [Mat; 2]) -> Result<Option<[Affine; 2]>, FitError> {
         let y = outputs();
-        let (a, b) = (self.centred(&y[0])?, self.centred(&y[1])?);
+        let (a, b) = (Centred::new(&y[0], self.ridge)?, Centred::new(&y[1], self.ridge)?);
         let mut cross = product(a.h.transpose(), b.h.as_ref());
         linalg::scale_rows(&mut cross, &vec![1.0 / (a.h.nrows() as f64 - 1.0); a.h.ncols()]);
         let t = product(product(a.root.transpose(), cross.as_ref()).as_ref(), b.root.as_ref());

@@ -1,20 +1,29 @@
-//! Losses, gradients and steps against torch; `reference/align_deep_goldens.py` writes the numbers.
+//! Losses, gradients and steps against torch; `reference/align_deep_goldens.py` and `reference/align_deep_memory_goldens.py` write the numbers.
 
 use chiasm_core::Labels;
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
 use super::acmr::Acmr;
+use super::brivl::Brivl;
 use super::dcca::Dcca;
 use super::dccae::Dccae;
 use super::dcmh::Dcmh;
+use super::ddh::Ddh;
 use super::descent::{Descent, Pace};
+use super::dgcca::Dgcca;
 use super::djsrh::Djsrh;
 use super::dscmr::Dscmr;
 use super::infonce::InfoNce;
+use super::logit_adjusted::LogitAdjusted;
+use super::memory::{Context, Memory};
 use super::npair::NPair;
 use super::sigmoid::Sigmoid;
+use super::ssah::Ssah;
 use super::tower::Tower;
 use super::triplet::{Negatives, Triplet};
+use super::ucch::Ucch;
 use super::{Batch, Objective};
 use crate::linalg::Mat;
 
@@ -49,14 +58,14 @@ pub(super) fn apart(a: &Mat, b: &Mat) -> f64 {
 }
 
 /// The batch of the goldens, with answers by class, by group, or each row alone.
-fn batch(golden: &Value, related: &str, done: f64) -> Batch {
+pub(super) fn batch(golden: &Value, related: &str, done: f64) -> Batch {
     let inputs = [0, 1].map(|v| matrix(&golden["inputs"][v]));
     let groups: Vec<u64> = list(&golden["groups"]).iter().map(|g| g.as_u64().unwrap()).collect();
     let sets: Vec<Vec<u32>> =
         list(&golden["sets"]).iter().map(|set| list(set).iter().map(|c| c.as_u64().unwrap() as u32).collect()).collect();
     let n = groups.len();
     let is = |i: usize, j: usize| match related {
-        "class" => sets[i].iter().any(|class| sets[j].contains(class)),
+        "class" => i == j || sets[i].iter().any(|class| sets[j].contains(class)),
         "group" => groups[i] == groups[j],
         _ => i == j,
     };
@@ -64,7 +73,7 @@ fn batch(golden: &Value, related: &str, done: f64) -> Batch {
     Batch { inputs, related, labels: Some(Labels::from_rows(&sets, 4).unwrap()), done, scales: [1.0; 2], rng_seed: 0 }
 }
 
-fn check<O: Objective>(golden: &Value, name: &str, objective: &O, batch: &Batch) {
+pub(super) fn check<O: Objective>(golden: &Value, name: &str, objective: &O, batch: &Batch) {
     let expected = &golden["losses"][name];
     let y = [matrix(&golden["y0"]), matrix(&golden["y1"])];
     let matrices = |name: &str| -> Vec<Mat> { list(&expected[name]).iter().map(matrix).collect() };
@@ -153,4 +162,83 @@ fn a_tower_as_steps_gives_what_the_tower_gives() {
     let given = Mat::from_fn(y.nrows(), y.ncols(), |i, j| f64::from(rows[i * y.ncols() + j]));
     // The steps are in f32.
     assert!(apart(&given, &y) < 1e-5, "off by {:e}", apart(&given, &y));
+}
+
+#[test]
+fn losses_that_remember_are_torchs() {
+    let golden = read("deep_memory");
+    let (by_group, by_class) = (batch(&golden, "group", 0.0), batch(&golden, "class", 0.0));
+    check(&golden, "dgcca", &Dgcca::default(), &by_group);
+    check(&golden, "ssah", &Ssah { adversary: 0.3, ..Ssah::default() }, &by_class);
+    check(&golden, "logit_adjusted", &LogitAdjusted { tau: 0.7, beta: 0.9 }, &by_class);
+    check(&golden, "ucch", &Ucch::default(), &by_group);
+    check(&golden, "ddh", &Ddh::default(), &by_class);
+    second_step(&golden, "brivl", &Brivl { momentum: 0.0, ..Brivl::default() }, "group");
+    second_step(&golden, "ucch", &Ucch::default(), "group");
+    second_step(&golden, "ddh", &Ddh::default(), "class");
+}
+
+/// The loss of other outputs of the same rows after a step with those of the batch.
+fn second_step<O: Objective>(golden: &Value, name: &str, objective: &O, related: &str) {
+    let mut memory = Memory::default();
+    let first = [matrix(&golden["y0"]), matrix(&golden["y1"])];
+    let then = [matrix(&golden["steps"]["y0"]), matrix(&golden["steps"]["y1"])];
+    let rows: Vec<usize> = (0..first[0].nrows()).collect();
+    let groups: Vec<u32> = (0..rows.len() as u32).collect();
+    let mut losses = Vec::new();
+    for (y, done) in [(&first, 0.0), (&then, 0.5)] {
+        let batch = batch(golden, related, done);
+        let mut context = Context {
+            batch: &batch,
+            x: &batch.inputs,
+            towers: None,
+            rows: &rows,
+            groups: &groups,
+            class_counts: &[],
+            memory: &mut memory,
+            rng: &mut ChaCha8Rng::seed_from_u64(0),
+        };
+        losses.push(objective.step([&y[0], &y[1]], &[], &mut context).unwrap());
+    }
+    let (loss, expected) = (&losses[1], &golden["steps"]["losses"][name]);
+    let off = (loss.value - number(&expected["value"])).abs();
+    let off = off.max(apart(&loss.outputs[0], &matrix(&expected["d0"]))).max(apart(&loss.outputs[1], &matrix(&expected["d1"])));
+    assert!(off < TOLERANCE, "{name}: off by {off:e}");
+}
+
+#[test]
+fn keys_of_the_batch_alone_give_infonce() {
+    // With every other row of the batch in the queue, and towers of keys that are the towers themselves.
+    let golden = golden();
+    let batch = batch(&golden, "alone", 0.0);
+    let towers: Vec<Tower> = list(&golden["descent"]["towers"])
+        .iter()
+        .map(|tower| Tower { parameters: list(tower).iter().map(matrix).collect() })
+        .collect();
+    let towers: [Tower; 2] = towers.try_into().expect("two towers");
+    let y = [0, 1].map(|v| towers[v].forward(batch.inputs[v].clone(), None).y);
+    let rows: Vec<usize> = (0..batch.n()).collect();
+    let groups: Vec<u32> = (0..batch.n() as u32).collect();
+    let (mut memory, objective) = (Memory::default(), Brivl { momentum: 0.0, ..Brivl::default() });
+    let mut step = || {
+        let mut context = Context {
+            batch: &batch,
+            x: &batch.inputs,
+            towers: Some(&towers),
+            rows: &rows,
+            groups: &groups,
+            class_counts: &[],
+            memory: &mut memory,
+            rng: &mut ChaCha8Rng::seed_from_u64(0),
+        };
+        objective.step([&y[0], &y[1]], &[], &mut context).unwrap()
+    };
+    assert_eq!(step().value, 0.0, "nothing is remembered yet");
+    let remembered = step();
+    let infonce = InfoNce::default();
+    let whole = infonce.loss([&y[0], &y[1]], &infonce.own(5, 0, [7, 6]), &batch).unwrap();
+    // Directions are added here and averaged there.
+    assert!((remembered.value - 2.0 * whole.value).abs() < 1e-12, "{} {}", remembered.value, whole.value);
+    // Keys are given, so that gradients are others.
+    assert!(apart(&remembered.outputs[0], &whole.outputs[0]) > 1e-3);
 }

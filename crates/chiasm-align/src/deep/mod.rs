@@ -19,10 +19,13 @@
 
 pub mod acmr;
 pub mod bind;
+pub mod brivl;
 pub mod dcca;
 pub mod dccae;
 pub mod dcmh;
+pub mod ddh;
 pub(crate) mod descent;
+pub mod dgcca;
 pub mod djsrh;
 pub mod dscmr;
 pub mod generative;
@@ -30,15 +33,21 @@ pub mod generative;
 mod goldens;
 pub mod infonce;
 pub mod label_gcn;
+pub mod logit_adjusted;
+mod memory;
 pub mod npair;
 pub mod sigmoid;
+pub mod ssah;
+mod taped;
 pub(crate) mod tower;
 mod train;
 pub mod triplet;
+pub mod ucch;
 mod unit;
 
 use chiasm_core::Labels;
 
+use self::memory::Context;
 use self::tower::Affine;
 use crate::fit::{FitError, Run};
 use crate::linalg::Mat;
@@ -185,11 +194,20 @@ pub(crate) trait Objective: Clone + PartialEq + std::fmt::Debug + Sync {
     }
     /// Keeps them within their bounds after a step.
     fn bound(&self, _own: &mut [Mat]) {}
-    /// The loss of outputs `y[v]`, `[n, dim]`.
+    /// The loss of outputs `y[v]`, `[n, dim]`. Either this or [`Objective::step`] is written; it is this where the batch says all.
     ///
     /// # Errors
     /// [`FitError::Numeric`].
-    fn loss(&self, y: [&Mat; 2], own: &[Mat], batch: &Batch) -> Result<Loss, FitError>;
+    fn loss(&self, y: [&Mat; 2], own: &[Mat], batch: &Batch) -> Result<Loss, FitError> {
+        memory::alone(batch, |context| self.step(y, own, context))
+    }
+    /// The same for an objective that must know more than the batch, or that remembers.
+    ///
+    /// # Errors
+    /// [`FitError::Numeric`].
+    fn step(&self, y: [&Mat; 2], own: &[Mat], context: &mut Context<'_>) -> Result<Loss, FitError> {
+        self.loss(y, own, context.batch)
+    }
     /// What each view's outputs go through, learned from all of them in the end; `outputs` makes them, for whoever asks.
     ///
     /// # Errors

@@ -8,6 +8,7 @@ use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
 use super::descent::{Descent, Pace};
+use super::memory::{self, Context, Memory};
 use super::tower::{self, Dropout, Tower};
 use super::unit::UnitRows;
 use super::{Batch, Objective, TowerConfig};
@@ -246,9 +247,14 @@ struct Trainer<'a, O> {
     config: &'a TowerConfig,
     objective: &'a O,
     set: &'a Set<'a>,
+    /// Those learned from, in order.
     rows: Vec<usize>,
+    /// The group of each of the rows.
+    groups: Vec<u32>,
+    class_counts: Vec<usize>,
     batch: usize,
     descent: Descent,
+    memory: Memory,
     n_epochs: usize,
     rng: ChaCha8Rng,
     /// What the objectives' own chances are drawn by: a number for each batch, so that those of the towers stay what they are without.
@@ -292,7 +298,23 @@ impl<'a, O: Objective> Trainer<'a, O> {
             of_steps: config.max_epochs * rows.len().div_ceil(batch),
         };
         let descent = Descent::new(parameters, decays, pace);
-        Ok(Trainer { config, objective, set, rows: rows.to_vec(), batch, descent, n_epochs: 0, rng, rng_seed: seed })
+        let groups = rows.iter().map(|row| set.groups[*row]).collect();
+        let class_counts = set.labels.map(|labels| memory::class_counts(&labels.pick(rows))).unwrap_or_default();
+        let (rows, memory) = (rows.to_vec(), Memory::default());
+        Ok(Trainer {
+            config,
+            objective,
+            set,
+            rows,
+            groups,
+            class_counts,
+            batch,
+            descent,
+            memory,
+            n_epochs: 0,
+            rng,
+            rng_seed: seed,
+        })
     }
 
     /// The towers as their running means.
@@ -305,23 +327,36 @@ impl<'a, O: Objective> Trainer<'a, O> {
         let order = self.order();
         for rows in order {
             run.cancel.check()?;
-            let [first, second] = towers(&self.descent.now);
+            let towers = towers(&self.descent.now);
+            let x = [0, 1].map(|v| self.set.inputs(v, &rows));
             let mut passed = Vec::with_capacity(2);
-            for (v, tower) in [&first, &second].into_iter().enumerate() {
+            for (v, tower) in towers.iter().enumerate() {
                 let (input, hidden) = (self.config.input_dropout, self.config.dropout);
                 let is_held = v == 0 && self.set.held;
                 let dropout = (!is_held).then_some(Dropout { input, hidden, rng: &mut self.rng });
-                passed.push(tower.forward(self.set.inputs(v, &rows), dropout));
+                passed.push(tower.forward(x[v].clone(), dropout));
             }
             self.rng_seed = self.rng_seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
             let batch = self.set.batch(&rows, self.n_epochs as f64 / self.config.max_epochs.max(1) as f64, self.rng_seed);
             let n_towers = 2 * tower::N_PARAMETERS;
-            let loss = self.objective.loss([&passed[0].y, &passed[1].y], &self.descent.now[n_towers..], &batch)?;
-            let mut gradients = first.backward(&passed[0], &loss.outputs[0]);
+            let place = |row: &usize| self.rows.binary_search(row).expect("batches are of the rows learned from");
+            let places: Vec<usize> = rows.iter().map(place).collect();
+            let mut context = Context {
+                batch: &batch,
+                x: &x,
+                towers: Some(&towers),
+                rows: &places,
+                groups: &self.groups,
+                class_counts: &self.class_counts,
+                memory: &mut self.memory,
+                rng: &mut self.rng,
+            };
+            let loss = self.objective.step([&passed[0].y, &passed[1].y], &self.descent.now[n_towers..], &mut context)?;
+            let mut gradients = towers[0].backward(&passed[0], &loss.outputs[0]);
             if self.set.held {
                 gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));
             }
-            gradients.extend(second.backward(&passed[1], &loss.outputs[1]));
+            gradients.extend(towers[1].backward(&passed[1], &loss.outputs[1]));
             gradients.extend(loss.own);
             if !loss.value.is_finite() {
                 return Err(FitError::Numeric { what: "training (the loss is no number; a lower learning rate may help)" });
