@@ -114,7 +114,7 @@ def logit_adjusted(a, b, p, s, tau=0.7, beta=0.9):
     target = weight * hot / hot.sum(1, keepdim=True).clamp(min=1)
     total = 0
     for z in (a, b):
-        logits = s.exp() * unit(z) @ unit(p).T + prior
+        logits = s.exp() * unit(z) @ p.T + prior
         total = total - (target * logits.log_softmax(1)).sum() / target.sum()
     return total
 
@@ -123,9 +123,9 @@ one = torch.tensor([s[0] if s else 0 for s in sets])
 p, s = normal(C, K), torch.tensor([[math.log(16.0)]])
 several, hot = hot, F.one_hot(one, C).double()
 counts = hot.sum(0).clamp(min=1)
-plain = sum(F.cross_entropy(16 * unit(z) @ unit(p).T, one) for z in y)
+plain = sum(F.cross_entropy(16 * unit(z) @ p.T, one) for z in y)
 assert abs(logit_adjusted(*y, p, s, 0.0, 0.0).item() - plain.item()) < 1e-12
-balanced = sum(F.cross_entropy(16 * unit(z) @ unit(p).T, one, weight=0.1 / (1 - 0.9**counts)) for z in y)
+balanced = sum(F.cross_entropy(16 * unit(z) @ p.T, one, weight=0.1 / (1 - 0.9**counts)) for z in y)
 assert abs(logit_adjusted(*y, p, s, 0.0, 0.9).item() - balanced.item()) < 1e-12
 hot = several
 
@@ -174,9 +174,10 @@ def ddh(codes, gamma=0.1, eta=0.1):
 
 
 def found(outputs, before, nu=0.1, lam=1.0):
-    """Codes of each row, bit by bit, of those that have classes; the others' are signs."""
+    """Codes of each row that has classes, bit by bit; for the others the means of their outputs."""
     total = sum(outputs)
     codes = signs(total)
+    codes[~has] = total[~has] / 2
     if before is None:
         return codes
     b, t = before[has], hot[has]
@@ -201,7 +202,7 @@ def found(outputs, before, nu=0.1, lam=1.0):
 
 first = found(y, None)
 second = found(later, first)
-assert (second != signs(sum(later))).any(), "classes must have turned a bit"
+assert (second != signs(sum(later)))[has].any(), "classes must have turned a bit"
 bank = remembered(y)
 three = [normal(N, 4), normal(N, 5), normal(N, 3)]
 leaves = [t.clone().requires_grad_() for t in three]

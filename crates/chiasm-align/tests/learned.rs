@@ -51,10 +51,16 @@ fn learned_towers_find_what_does_not_correlate() {
     let linear = r10("cca");
     // Chance is .033.
     assert!(linear < 0.1, "cca {linear}");
-    for name in ["infonce", "siglip", "vse", "npair", "dcca", "dccae"] {
+    for name in ["infonce", "siglip", "vse", "npair", "dcca", "dccae", "dgcca"] {
         let learned = r10(name);
         println!("{name} {learned:.3}, cca {linear:.3}");
         assert!(learned > 0.4, "{name} {learned}, cca {linear}");
+    }
+    // Keys that follow slowly, and codes of one bit a coordinate, do not come as far in the same epochs.
+    for name in ["brivl", "ucch"] {
+        let learned = r10(name);
+        println!("{name} {learned:.3}, cca {linear:.3}");
+        assert!(learned > 0.3, "{name} {learned}, cca {linear}");
     }
 }
 
@@ -80,7 +86,7 @@ fn learned_towers_find_classes_that_no_line_tells() {
     let linear = map("sm");
     // Chance is about .25.
     assert!(linear < 0.5, "sm {linear}");
-    for name in ["dscmr", "acmr"] {
+    for name in ["dscmr", "acmr", "logit-adjusted"] {
         let learned = map(name);
         println!("{name} {learned:.3}, sm {linear:.3}");
         assert!(learned > 0.6, "{name} {learned}, sm {linear}");

@@ -54,7 +54,9 @@ pub fn plan(task: &Task) -> Vec<Entry> {
         add(from_name("cca"), "", true);
         let pls = PlsConfig { max_components: k + 3, ..PlsConfig::default() };
         add(Recipe::Stated(MethodConfig::Pls(pls)), &format!("{} coordinates", k + 3), true);
-        for name in ["pls", "ridge", "procrustes", "dcca", "dccae", "infonce", "siglip", "vse", "vse++", "npair"] {
+        for name in
+            ["pls", "ridge", "procrustes", "dcca", "dccae", "infonce", "siglip", "vse", "vse++", "npair", "dgcca", "brivl"]
+        {
             add(from_name(name), "", true);
         }
         for name in ["jmvae", "mvae", "mmvae", "cada-vae"] {
@@ -92,7 +94,7 @@ pub fn plan(task: &Task) -> Vec<Entry> {
         add(Recipe::Stated(MethodConfig::Scm(stated)), &format!("{k} coordinates, C = 1, {word}"), true);
         add(Recipe::CrossValidated(MethodConfig::Scm(scm)), word, true);
     }
-    for name in ["gmlda", "gmmfa", "unicl", "dscmr", "acmr", "label-gcn"] {
+    for name in ["gmlda", "gmmfa", "unicl", "dscmr", "acmr", "label-gcn", "logit-adjusted"] {
         add(from_name(name), "", true);
     }
     add(from_name("mvda"), "", false);
@@ -129,7 +131,10 @@ fn codes(task: &Task, bits: usize) -> Vec<(Recipe, &'static str)> {
         (Recipe::Stated(MethodConfig::ScmHash(config)), "")
     };
     let mut all = vec![scm(ScmBits::Sequential), scm(ScmBits::Orthogonal)];
-    all.extend(["cmssh", "dch", "hadamard", "cvh", "imh", "cmfh", "fsh", "cmssh-pairs", "ssh", "dcmh", "djsrh"].map(stated));
+    all.extend(
+        ["cmssh", "dch", "hadamard", "cvh", "imh", "cmfh", "fsh", "cmssh-pairs", "ssh", "dcmh", "djsrh", "ddh", "ssah", "ucch"]
+            .map(stated),
+    );
     all.push(seph(DatabaseCodes::Posterior, "combined posteriors"));
     all.push(seph(DatabaseCodes::Learned, "learned codes"));
     all

@@ -8,8 +8,9 @@
 //! # Model
 //! F_v outputs of the towers; O_ij = F_0i.F_1j / 2 r^1/2. loss = mean over known pairs of [ log(1 + e^O_ij) - S_ij O_ij ] + gamma/(n r) sum_v |B - F_v|^2 + eta/r sum_v |mean of F_v|^2.
 //! S_ij = 1 where classes are shared; of rows without classes only a pair itself is known, with S_ii = 1: they tell what belongs together, and how the bits fall.
-//! B, the codes of all rows seen, is remembered. For a row with classes t (0 or 1 each), bit by bit until nothing changes or five times over: b minimises |t - b W|^2 + nu/r sum_v |b - f_v|^2, so that
-//! b_k = sign(q_k - sum_{j not k} b_j (W W')_jk), q = W t + nu/r (f_0 + f_1). For a row without, b = sign(f_0 + f_1). W = (B'B + lambda I)^-1 B'T over the rows seen that have classes, before each step.
+//! B, the codes of all rows seen that have classes, is remembered. For a row with classes t (0 or 1 each), bit by bit until nothing changes or five times over: b minimises |t - b W|^2 + nu/r sum_v |b - f_v|^2, so that
+//! b_k = sign(q_k - sum_{j not k} b_j (W W')_jk), q = W t + nu/r (f_0 + f_1). For a row without, b = (f_0 + f_1)/2, which is not remembered: only its views are held
+//! together, for a sign would hold the row where it happens to stand. W = (B'B + lambda I)^-1 B'T over the rows seen that have classes, before each step.
 //!
 //! | paper | code | shape | unit, range |
 //! | --- | --- | --- | --- |
@@ -141,14 +142,14 @@ impl Objective for Ddh {
         let codes = context.memory.kept(|| Codes::new(n_rows, bits, n_classes));
         let classifier = codes.classifier(self.lambda)?;
         let gram = product(classifier.as_ref(), classifier.transpose());
-        let mut signs = Mat::from_fn(n, bits, |i, k| sign(y[0][(i, k)] + y[1][(i, k)]));
+        let mut targets = Mat::from_fn(n, bits, |i, k| (y[0][(i, k)] + y[1][(i, k)]) / 2.0);
         let pull = self.nu / bits as f64;
         for (i, row) in rows.iter().enumerate().filter(|(i, _)| !labels.of(*i).is_empty()) {
             let told = |k: usize| labels.of(i).iter().map(|class| classifier[(k, *class as usize)]).sum::<f64>();
             let q: Vec<f64> = (0..bits).map(|k| told(k) + pull * (y[0][(i, k)] + y[1][(i, k)])).collect();
-            let start = codes.of[*row].clone().unwrap_or_else(|| (0..bits).map(|k| signs[(i, k)] as i8).collect());
+            let start = codes.of[*row].clone().unwrap_or_else(|| (0..bits).map(|k| sign(targets[(i, k)]) as i8).collect());
             let code = code(start, &q, &gram);
-            (0..bits).for_each(|k| signs[(i, k)] = f64::from(code[k]));
+            (0..bits).for_each(|k| targets[(i, k)] = f64::from(code[k]));
             codes.replace(*row, code, labels.of(i));
         }
         let is_known = |i: usize, j: usize| batch.related(i, j) || !(labels.of(i).is_empty() || labels.of(j).is_empty());
@@ -171,7 +172,7 @@ impl Objective for Ddh {
                 let mean = y[v].col(k).iter().sum::<f64>() * share;
                 value += self.eta * mean * mean / bits as f64;
                 for i in 0..n {
-                    let gap = y[v][(i, k)] - signs[(i, k)];
+                    let gap = y[v][(i, k)] - targets[(i, k)];
                     value += self.gamma * share * gap * gap / bits as f64;
                     outputs[v][(i, k)] += 2.0 * share * (self.gamma * gap + self.eta * mean) / bits as f64;
                 }

@@ -2,12 +2,12 @@
 //!
 //! # Reference
 //! A. K. Menon, S. Jayasumana, A. S. Rawat, H. Jain, A. Veit, S. Kumar, Long-Tail Learning via Logit Adjustment, ICLR 2021, eq. 10 (the adjusted loss); Y. Cui, M. Jia, T.-Y. Lin, Y. Song, S.
-//! Belongie, Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, eq. 12 (the weights), with the cosine classifier of H. Wang et al., CosFace, CVPR 2018. Checked against torch
+//! Belongie, Class-Balanced Loss Based on Effective Number of Samples, CVPR 2019, eq. 12 (the weights). Checked against torch
 //! (`reference/align_deep_memory_goldens.py`). Differs from them in: two views, whose losses are added; rows of several classes, between which the answer is divided evenly; what is kept is the
 //! space that the classifier works in, not its answers.
 //!
 //! # Model
-//! u_i output of a tower at unit length, p_c vector of class c at unit length: z_ic = e^s u_i.p_c + tau log pi_c, pi_c the share of class c among the rows learned from (of a class without
+//! u_i output of a tower at unit length, p_c vector of class c: z_ic = e^s u_i.p_c + tau log pi_c, pi_c the share of class c among the rows learned from (of a class without
 //! rows as of one with one). loss = sum over both views of -sum_ic T_ic w_c log softmax(z_i)_c / sum_ic T_ic w_c, T_ic = 1 / classes of i for each of these; w_c = (1 - beta) / (1 - beta^n_c) for
 //! n_c rows, 1 for beta = 0. With tau > 0 a row of a rare class must stand out by more than its rarity explains; tau = beta = 0 is the plain loss.
 //!
@@ -21,26 +21,21 @@
 //! # Cost
 //! O(n k c) a batch beside the towers.
 //!
-//! # Determinism
-//! The classifier begins the same whatever the seed.
-//!
 //! # Errors
 //! Those of [`crate::CcaConfig`]; [`FitError::NoLabels`]; [`FitError::Config`].
 
 use chiasm_core::Labels;
 use chiasm_nn::grad::Array;
-use rand::SeedableRng;
-use rand_chacha::ChaCha8Rng;
 
 use super::memory::Context;
 use super::taped::taped;
-use super::{DeepConfig, Loss, Objective, TowerConfig, tower};
+use super::{DeepConfig, Loss, Objective, TowerConfig};
 use crate::fit::FitError;
 use crate::linalg::Mat;
 use crate::method::MethodConfig;
 use crate::reduced::at_least_zero;
 
-/// Factor on cosines at the start, and at most.
+/// Factor on products at the start, and at most.
 const SCALE: [f64; 2] = [16.0, 100.0];
 
 /// A shared classifier for classes of uneven sizes.
@@ -89,7 +84,7 @@ impl Objective for LogitAdjusted {
     }
 
     fn towers() -> TowerConfig {
-        TowerConfig { correlation_power: 0.5, max_epochs: 60, ..TowerConfig::default() }
+        TowerConfig { correlation_power: 0.5, max_epochs: 60, learning_rate: 5e-3, ..TowerConfig::default() }
     }
 
     fn needs_labels(&self) -> bool {
@@ -106,9 +101,7 @@ impl Objective for LogitAdjusted {
     }
 
     fn own(&self, dim: usize, n_classes: usize, _widths: [usize; 2]) -> Vec<Mat> {
-        let mut rng = ChaCha8Rng::seed_from_u64(0x10617);
-        let vectors = tower::normal(n_classes, dim, 1.0 / (dim as f64).sqrt(), &mut rng);
-        vec![vectors, Mat::from_fn(1, 1, |_, _| SCALE[0].ln())]
+        vec![Mat::zeros(n_classes, dim), Mat::from_fn(1, 1, |_, _| SCALE[0].ln())]
     }
 
     fn bound(&self, own: &mut [Mat]) {
@@ -121,7 +114,7 @@ impl Objective for LogitAdjusted {
         let answers = answers(labels, &weights);
         Ok(taped(y, own, |y, own| {
             let tape = y[0].tape();
-            let (classes, scale) = (own[0].unit_rows(), own[1].exp());
+            let (classes, scale) = (own[0], own[1].exp());
             let (answers, added) = (tape.constant(answers), tape.constant(Array::new(1, added.len(), added)));
             let [first, second] = y.map(|y| {
                 let logits = y.unit_rows().dot_rows(classes).times_number(scale).add_row(added);

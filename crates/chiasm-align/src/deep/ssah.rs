@@ -4,7 +4,7 @@
 //! C. Li, C. Deng, N. Li, W. Liu, X. Gao, D. Tao, Self-Supervised Adversarial Hashing Networks for Cross-Modal Retrieval, CVPR 2018, eq. 1-8. Checked against
 //! torch (`reference/align_deep_memory_goldens.py`). Differs from it in: towers on ready features, whose outputs are both the semantic features F and, through tanh, the codes H; one
 //! step serves all networks, by the reversal of Y. Ganin and V. Lempitsky (ICML 2015) in place of taking turns; means in place of sums, and products over the root of the count of
-//! bits, so that the weights are good for codes of any length; B is of the batch at each step; one row's loss is that of the classes it has, a row of none counts only for B's balance of bits.
+//! bits, so that the weights are good for codes of any length; B is of the batch at each step; rows without classes are left out.
 //!
 //! # Model
 //! F_l = relu(L W1 + b1) W2 + b2 for rows L of classes; F_0, F_1 outputs of the towers; H = tanh F. With O(A, B)_ij = A_i.B_j / 2 r^1/2 and N(A, B) = mean_ij [ log(1 + e^O_ij) - S_ij O_ij ],

@@ -25,6 +25,8 @@ const SET_ASIDE: usize = 7;
 const LOOKED_FOR: usize = 100;
 /// Groups of a part at most: each is compared with all others after every epoch.
 const MOST_LOOKED_FOR: usize = 1_000;
+/// Rows with classes in a part without which those that have none are looked for as well, each by its partner.
+const ENOUGH_KNOWN: usize = 20;
 /// Epochs without a better one after which it is known how long.
 const PATIENCE: usize = 8;
 /// Length of all gradients together at most.
@@ -398,8 +400,11 @@ impl<'a, O: Objective> Trainer<'a, O> {
         batches
     }
 
-    /// How well rows that were set aside find one another, 0 to 1.
+    /// How well rows that were set aside find one another, 0 to 1. By classes it is those that have some, where there are enough.
     fn figure(&self, aside: &[usize]) -> Result<f64, FitError> {
+        let has_classes = |row: &&usize| self.set.labels.is_none_or(|labels| !labels.of(**row).is_empty());
+        let known: Vec<usize> = aside.iter().filter(has_classes).copied().collect();
+        let aside = if known.len() < ENOUGH_KNOWN { aside } else { &known };
         let towers = self.towers();
         let after = self.objective.finish(&|| outputs(&towers, self.set, &self.rows))?;
         let mut y = outputs(&towers, self.set, aside);
