@@ -39,6 +39,19 @@ pub(crate) fn map_with<T: Copy>(x: &mut [T], with: &[T], f: impl Fn(T, T) -> T) 
     rest.iter_mut().zip(with_rest).for_each(|(v, w)| *v = f(*v, *w));
 }
 
+/// Likewise by `f` of it and of the numbers in its place in `a` and `b`, which are as long.
+#[inline(always)]
+pub(crate) fn map_with_both<T: Copy>(x: &mut [T], a: &[T], b: &[T], f: impl Fn(T, T, T) -> T) {
+    let (chunks, rest) = x.as_chunks_mut::<LANES>();
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for ((chunk, a), b) in chunks.iter_mut().zip(a).zip(b) {
+        for ((v, a), b) in chunk.iter_mut().zip(a).zip(b) {
+            *v = f(*v, *a, *b);
+        }
+    }
+    rest.iter_mut().zip(a_rest).zip(b_rest).for_each(|((v, a), b)| *v = f(*v, *a, *b));
+}
+
 /// The sum of `x` in sixteen interleaved partial sums.
 #[inline(always)]
 pub(crate) fn sum<T: Number>(x: &[T]) -> T {

@@ -172,6 +172,13 @@ impl<T: Real> Array<T> {
         parts.for_each(|(part, with)| widest(EachWith { part, with, f: &f }));
     }
 
+    /// Replaces every number by a function of it and of the numbers in its place in two others.
+    pub(super) fn change_with_both(&mut self, a: &Self, b: &Self, f: impl Fn(T, T, T) -> T + Sync) {
+        assert_eq!([self.shape(); 2], [a.shape(), b.shape()], "shapes of three matrices taken number by number");
+        let parts = self.data.par_chunks_mut(CHUNK).zip(a.data.par_chunks(CHUNK)).zip(b.data.par_chunks(CHUNK));
+        parts.for_each(|((part, a), b)| widest(EachWithBoth { part, a, b, f: &f }));
+    }
+
     /// Runs `f` on each row, with the row's number.
     pub(super) fn for_rows(&mut self, f: impl Fn(usize, &mut [T]) + Sync) {
         if self.data.is_empty() {
@@ -246,6 +253,22 @@ impl<T: Real, F: Fn(T, T) -> T> pulp::NullaryFnOnce for EachWith<'_, T, F> {
     #[inline(always)]
     fn call(self) {
         simd::map_with(self.part, self.with, self.f);
+    }
+}
+
+struct EachWithBoth<'a, T, F> {
+    part: &'a mut [T],
+    a: &'a [T],
+    b: &'a [T],
+    f: &'a F,
+}
+
+impl<T: Real, F: Fn(T, T, T) -> T> pulp::NullaryFnOnce for EachWithBoth<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        simd::map_with_both(self.part, self.a, self.b, self.f);
     }
 }
 

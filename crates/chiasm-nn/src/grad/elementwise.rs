@@ -16,12 +16,10 @@ impl<'t, T: Real> Var<'t, T> {
         let mut y = Array::clone(&x);
         y.change(f);
         let y = Arc::new(y);
-        self.made(Arc::clone(&y), move |d, sink| {
+        self.made(Arc::clone(&y), move |mut d, sink| {
             sink.add(to, || {
-                let mut slopes = Array::clone(&x);
-                slopes.change_with(&y, slope);
-                slopes.change_with(&d, |s, d| s * d);
-                slopes
+                d.change_with_both(&x, &y, |d, x, y| d * slope(x, y));
+                d
             });
         })
     }
@@ -230,14 +228,17 @@ impl<'t, T: Real> Var<'t, T> {
         y.change_with(&b, f);
         let (to, to_other) = (self.place(), other.place());
         self.tape.custom(&[self, other], y, move |d, sink| {
-            for (place, slope) in [to, to_other].into_iter().zip(slopes) {
-                sink.add(place, || {
-                    let mut s = Array::clone(&a);
-                    s.change_with(&b, slope);
-                    s.change_with(&d, |s, d| s * d);
-                    s
-                });
-            }
+            let [slope, slope_of_other] = slopes;
+            sink.add(to, || {
+                let mut d = d.clone();
+                d.change_with_both(&a, &b, |d, a, b| d * slope(a, b));
+                d
+            });
+            sink.add(to_other, || {
+                let mut d = d;
+                d.change_with_both(&a, &b, |d, a, b| d * slope_of_other(a, b));
+                d
+            });
         })
     }
 }

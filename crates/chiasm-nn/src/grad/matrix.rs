@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::array::{Side, product};
 use super::{Array, Real, Tape, Var};
+use crate::simd;
 
 /// What [`Var::gathered`] puts where no number is taken from: 0.
 pub const NOWHERE: u32 = u32::MAX;
@@ -44,8 +45,18 @@ impl<'t, T: Real> Var<'t, T> {
     /// # Panics
     /// If the sizes differ.
     pub fn linear(self, weight: Var<'t, T>, bias: Option<Var<'t, T>>) -> Var<'t, T> {
-        let y = self.dot_rows(weight);
-        bias.map_or(y, |bias| y.add_row(bias))
+        use Side::{Plain, Turned};
+        let Some(bias) = bias else { return self.dot_rows(weight) };
+        let (x, w, b) = (self.value(), weight.value(), bias.value());
+        let mut y = product(Plain(&x), Turned(&w));
+        assert_eq!(b.shape(), [1, y.n_cols()], "a bias of a dense layer");
+        y.for_rows(|_, row| simd::map_with(row, b.data(), |y, b| y + b));
+        let (to, to_weight, to_bias) = (self.place(), weight.place(), bias.place());
+        self.tape().custom(&[self, weight, bias], y, move |d, sink| {
+            sink.add(to, || product(Plain(&d), Plain(&w)));
+            sink.add(to_weight, || product(Turned(&d), Plain(&x)));
+            sink.add(to_bias, || d.sum_of_rows());
+        })
     }
 
     /// Rows and columns exchanged.

@@ -1,7 +1,5 @@
 //! Normalisations.
 
-use std::sync::Arc;
-
 use super::{Array, Real, Var};
 use crate::simd;
 
@@ -11,34 +9,47 @@ impl<'t, T: Real> Var<'t, T> {
     pub fn layer_norm(self, gain: Var<'t, T>, shift: Var<'t, T>, eps: f64) -> Var<'t, T> {
         let (x, to) = (self.value(), self.place());
         let [n, m] = x.shape();
+        let (g, s) = (gain.value(), shift.value());
+        assert_eq!([g.shape(), s.shape()], [[1, m]; 2], "gain and shift of rows of {m}");
         let each = T::of(1.0 / m as f64);
-        let deviation = |row: &[T]| {
+        let deviation = move |row: &[T]| {
             let mean = simd::sum(row) * each;
             let variance = simd::sum_of(row, |x| (x - mean) * (x - mean)) * each;
             (mean, T::of(1.0) / (variance + T::of(eps)).root())
         };
-        let mut normal = Array::clone(&x);
-        normal.for_rows(|_, row| {
+        let mut y = Array::clone(&x);
+        y.for_rows(|_, row| {
             let (mean, by) = deviation(row);
             simd::map(row, |x| (x - mean) * by);
+            simd::map_with(row, g.data(), |x, g| x * g);
+            simd::map_with(row, s.data(), |x, s| x + s);
         });
-        let normal = Arc::new(normal);
-        let by: Vec<T> = (0..n).map(|i| deviation(x.row(i)).1).collect();
-        drop(x);
-        let kept = Arc::clone(&normal);
-        let standard = self.made(normal, move |d, sink| {
+        let (to_gain, to_shift) = (gain.place(), shift.place());
+        self.tape().custom(&[self, gain, shift], y, move |mut d, sink| {
+            sink.add(to_shift, || d.sum_of_rows());
+            // The rows without gain and shift, which are quicker made again than kept.
+            let mut normal = Array::clone(&x);
+            let by: Vec<T> = (0..n).map(|i| deviation(x.row(i)).1).collect();
+            normal.for_rows(|_, row| {
+                let (mean, by) = deviation(row);
+                simd::map(row, |x| (x - mean) * by);
+            });
+            sink.add(to_gain, || {
+                let mut each = normal.clone();
+                each.change_with(&d, |x, d| x * d);
+                each.sum_of_rows()
+            });
             sink.add(to, || {
-                let mut d = d;
                 d.for_rows(|i, d| {
-                    let y = kept.row(i);
+                    let y = normal.row(i);
+                    simd::map_with(d, g.data(), |d, g| d * g);
                     let mean = simd::sum(d) * each;
                     let along = simd::sum_of_products(d, y) * each;
                     simd::map_with(d, y, |d, y| by[i] * (d - mean - y * along));
                 });
                 d
             });
-        });
-        standard.times_row(gain).add_row(shift)
+        })
     }
 
     /// Each column less its mean and over its deviation, both of these rows, times `gain` plus `shift`, `[1, m]` both: batch normalisation while
