@@ -1,6 +1,6 @@
 //! Bridges learned by gradient descent: a tower for each view, one loop, and one file for each loss.
 //!
-//! A method here is an `Objective`: a loss of the towers' outputs with its gradients in closed form, which are checked against torch's. What
+//! A method here is an `Objective`: a loss of the towers' outputs with its gradients, in closed form or by a tape, which are checked against torch's. What
 //! goes in is a view's rows in their principal axes, whitened as for canonical correlation analysis; each tower begins as the
 //! canonical directions, so that learning adds to what the linear method knows. What comes out is a [`crate::PipelineSpace`] like any other.
 //!
