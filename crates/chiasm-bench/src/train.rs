@@ -69,7 +69,11 @@ pub fn run(plan: &Plan, folder: &Path, progress: &dyn Progress, cancel: &Cancel)
             for turn in 0..=plan.turns {
                 cancel.check()?;
                 let (began, before) = (Instant::now(), cpu_s());
-                pool.install(|| (0..steps).for_each(|_| drop(probe.step())));
+                pool.install(|| {
+                    for _ in 0..steps {
+                        probe.step();
+                    }
+                });
                 let ours =
                     [began.elapsed().as_secs_f64(), before.zip(cpu_s()).map_or(f64::NAN, |(before, after)| after - before)];
                 let theirs = match &mut rival {

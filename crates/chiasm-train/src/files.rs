@@ -76,10 +76,12 @@ pub(crate) fn read_weights(path: &Path) -> Result<HashMap<String, Array<f32>>> {
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| damaged(e.to_string()))?;
     let mut all = HashMap::new();
     for (name, view) in tensors.tensors() {
-        let data: Vec<f32> = match view.dtype() {
-            Dtype::F32 => singles(view.data()),
-            Dtype::F16 => view.data().chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect(),
-            other => return Err(damaged(format!("`{name}` is {other:?}, expected F32 or F16"))),
+        let data: Vec<f32> = if view.dtype() == Dtype::F32 {
+            singles(view.data())
+        } else if view.dtype() == Dtype::F16 {
+            view.data().chunks_exact(2).map(|b| f16::from_le_bytes([b[0], b[1]]).to_f32()).collect()
+        } else {
+            return Err(damaged(format!("`{name}` is {:?}, expected F32 or F16", view.dtype())));
         };
         let [n, m] = match *view.shape() {
             [] => [1, 1],
@@ -110,8 +112,11 @@ pub(crate) fn write_checkpoint(path: &Path, arrays: &[(String, &Array<f32>)], wo
     replace(path, &bytes)
 }
 
+/// Matrices by name.
+pub(crate) type Arrays = BTreeMap<String, Array<f32>>;
+
 /// What [`write_checkpoint`] wrote.
-pub(crate) fn read_checkpoint(path: &Path) -> Result<(BTreeMap<String, Array<f32>>, HashMap<String, String>)> {
+pub(crate) fn read_checkpoint(path: &Path) -> Result<(Arrays, HashMap<String, String>)> {
     let damaged = |reason: String| TrainError::Data { path: path.to_owned(), reason };
     let bytes = std::fs::read(path).map_err(io("read", path))?;
     let (_, metadata) = SafeTensors::read_metadata(&bytes).map_err(|e| damaged(e.to_string()))?;

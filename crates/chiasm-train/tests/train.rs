@@ -1,5 +1,7 @@
 //! Trainings of small towers from raw files: that they learn, that what they give is what encoders compute, and that a stop loses nothing.
 
+#![allow(clippy::print_stdout)] // A test's own lines: what was measured.
+
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
