@@ -1,4 +1,4 @@
-"""Goldens of the models that look at parts: scores, losses and gradients of SCAN, of the reranker and of fusion, transport plans, and Adam's steps, by torch.
+"""Goldens of the models that look at parts: scores, losses and gradients of SCAN, of the reranker and of fusion, and transport plans, by torch.
 
 Pinned: Python 3.11, numpy 2.4.6, scipy 1.17.1, torch 2.15.0; seed 33. Run from the repository root:
 
@@ -15,8 +15,6 @@ writes testdata/goldens/align/parts.json. All in f64, from the equations of the 
     alignment of weight .1 (plans as above, detached) and its gradients by all parameters.
 `fusion`  for each way of fusing three views of five items, some of them missing: `parameters` in the order of the Rust file, the fused queries, the contrastive
     loss against a gallery view of which items 0 and 3 share a group, and its gradients.
-`adam`  parameters after 6 steps of `torch.optim.AdamW(betas=(.9, .98), eps=1e-8, weight_decay=.1)` with given gradients, clipped to length 2, and rates; the
-    first decays, the second does not.
 """
 
 import math
@@ -255,26 +253,6 @@ def fusion():
     return out
 
 
-def adam():
-    parameters = [normal(3, 4), normal(1, 4)]
-    out = {"start": [p.clone() for p in parameters], "gradients": [], "rates": [0.05, 0.02, 0.03, 0.01, 0.04, 0.02]}
-    optimiser = torch.optim.AdamW(
-        [{"params": parameters[:1], "weight_decay": 0.1}, {"params": parameters[1:], "weight_decay": 0.0}], betas=(0.9, 0.98), eps=1e-8
-    )
-    for step, rate in enumerate(out["rates"]):
-        # Some are longer than 2 together, some shorter.
-        gradients = [normal(3, 4) * 0.3 * (1 + step % 2), normal(1, 4) * 0.3 * (1 + step % 2)]
-        out["gradients"].append([g.clone() for g in gradients])
-        norm = torch.cat([g.flatten() for g in gradients]).norm()
-        for p, g in zip(parameters, gradients):
-            p.grad = g * min(1.0, 2.0 / norm.item())
-        for group in optimiser.param_groups:
-            group["lr"] = rate
-        optimiser.step()
-    out["end"] = parameters
-    return out
-
-
 def lists(value):
     if isinstance(value, torch.Tensor):
         return value.detach().numpy()
@@ -284,4 +262,4 @@ def lists(value):
 
 
 if __name__ == "__main__":
-    write("parts", lists({"scan": scan(), "transport": transport(), "reranker": reranker(), "fusion": fusion(), "adam": adam()}))
+    write("parts", lists({"scan": scan(), "transport": transport(), "reranker": reranker(), "fusion": fusion()}))

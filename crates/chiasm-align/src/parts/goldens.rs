@@ -4,7 +4,6 @@ use chiasm_nn::grad::{Array, Tape, Var};
 use serde_json::Value;
 
 use super::fusion::{self, Kind};
-use super::learn::Adam;
 use super::reranker;
 use super::scan::{self, Attention, Direction, Pooling};
 use super::transport::Ipot;
@@ -121,18 +120,5 @@ fn queries_and_gradients_of_fusion_are_torchs() {
         let gallery = tape.constant(matrix(&golden["gallery"])).linear(weight, Some(bias)).unit_rows();
         let loss = fusion::contrast(queries, gallery, scale, &groups);
         check(&format!("{kind:?}"), loss, &expected["loss"], &leaves, &matrices(&expected["gradients"]));
-    }
-}
-
-#[test]
-fn steps_are_those_of_torchs_adamw() {
-    let golden = golden("adam");
-    let mut parameters = matrices(&golden["start"]);
-    let mut adam = Adam::new(&parameters);
-    for (rate, gradients) in list(&golden["rates"]).iter().zip(list(&golden["gradients"])) {
-        adam.step(&mut parameters, &matrices(gradients), number(rate), 0.1, 2.0);
-    }
-    for (now, end) in parameters.iter().zip(&matrices(&golden["end"])) {
-        assert!(apart(now, end) < TOLERANCE, "off by {:e}", apart(now, end));
     }
 }

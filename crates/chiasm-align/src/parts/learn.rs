@@ -1,20 +1,14 @@
-//! What the models of this folder learn by: Adam, batches, and a part set aside that says when to stop.
-//!
-//! # Reference
-//! D. P. Kingma, J. Ba, Adam, ICLR 2015, algorithm 1, with the decoupled decay of I. Loshchilov, F. Hutter, ICLR 2019. Checked against torch's `AdamW`
-//! (`reference/align_parts_goldens.py`).
+//! What the models of this folder learn by: AdamW ([`chiasm_nn::learn`]), batches, and a part set aside that says when to stop.
 
 use chiasm_nn::grad::{Array, Real, Tape, Var};
+use chiasm_nn::learn::{Decay, Optimiser, Parameter, Rule, Schedule, clip};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use crate::fit::{FitError, Run};
 
-/// Decay of the mean of gradients, and of their squares.
-const BETAS: (f64, f64) = (0.9, 0.98);
-/// Added to the root of the mean square.
-const EPSILON: f64 = 1e-8;
+const RULE: Rule = Rule::AdamW { betas: [0.9, 0.98], eps: 1e-8 };
 /// Length of all gradients together at most.
 const MAX_NORM: f64 = 2.0;
 /// Share of the steps in which the rate rises from nothing.
@@ -53,17 +47,6 @@ impl Course {
             return Err(FitError::Config { name: "batch", value: self.batch.to_string(), expected });
         }
         Ok(())
-    }
-
-    /// The rate of a step, from 0: a line up, then half a cosine down.
-    fn rate_at(&self, step: usize, of_steps: usize) -> f64 {
-        let (of, at) = (of_steps.max(1) as f64, step as f64);
-        let warm = (of * WARM_UP).ceil().max(1.0);
-        if at < warm {
-            return self.rate * (at + 1.0) / warm;
-        }
-        let done = ((at - warm) / (of - warm).max(1.0)).min(1.0);
-        self.rate * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
     }
 }
 
@@ -106,9 +89,15 @@ pub(super) fn learn(
     let batch = course.batch.min(items.len());
     // A last batch of a few would be a step of much noise; the shuffle gives its items their turn in other epochs.
     let n_batches = items.len() / batch;
-    let mut adam = Adam::new(&start);
-    let mut best = start.clone();
-    let mut now = start;
+    let of_steps = course.max_epochs * n_batches;
+    let warm_up = ((of_steps as f64 * WARM_UP).ceil() as usize).max(1);
+    let schedule = Schedule { rate: course.rate, warm_up, n_steps: of_steps, decay: Decay::Cosine };
+    // Rows by themselves (biases, gains) do not decay.
+    let parameter = |(at, value): (usize, Array<f32>)| Parameter { name: at.to_string(), decays: value.n_rows() > 1, value };
+    let mut now: Vec<Parameter> = start.into_iter().enumerate().map(parameter).collect();
+    let mut optimiser = Optimiser::new(RULE, course.decay, &now);
+    let values = |of: &[Parameter]| of.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
+    let mut best = values(&now);
     let mut best_figure = (f64::NEG_INFINITY, 0);
     run.progress.start("training", Some(course.max_epochs as u64));
     for epoch in 0..course.max_epochs {
@@ -116,30 +105,31 @@ pub(super) fn learn(
         for (at, part) in items.chunks_exact(batch).enumerate() {
             run.cancel.check()?;
             let tape = Tape::new();
-            let leaves: Vec<Var<'_, f32>> = now.iter().map(|p| tape.leaf(p.clone())).collect();
+            let leaves: Vec<Var<'_, f32>> = now.iter().map(|p| tape.leaf(p.value.clone())).collect();
             let loss = lesson.loss(&tape, &leaves, &Batch { items: part, epoch, aside: &is_aside }, &mut rng);
             if !loss.value().only().is_a_number() {
                 return Err(FitError::Numeric { what: "the loss of a batch" });
             }
             let mut gradients = tape.backward(loss);
-            let gradients: Vec<Array<f32>> = leaves.iter().map(|leaf| gradients.take(*leaf)).collect();
+            let mut gradients: Vec<Array<f32>> = leaves.iter().map(|leaf| gradients.take(*leaf)).collect();
             drop(tape);
-            let rate = course.rate_at(epoch * n_batches + at, course.max_epochs * n_batches);
-            adam.step(&mut now, &gradients, rate, course.decay, MAX_NORM);
+            clip(&mut gradients, MAX_NORM);
+            optimiser.step(&mut now, &gradients, schedule.at(epoch * n_batches + at));
         }
         run.progress.advance(1);
         if aside.is_empty() {
             continue;
         }
-        let figure = lesson.figure(&now, &aside);
+        let learned = values(&now);
+        let figure = lesson.figure(&learned, &aside);
         if figure > best_figure.0 {
             best_figure = (figure, epoch);
-            best.clone_from(&now);
+            best = learned;
         } else if epoch - best_figure.1 >= PATIENCE {
             break;
         }
     }
-    let learned = if aside.is_empty() { now } else { best };
+    let learned = if aside.is_empty() { values(&now) } else { best };
     if learned.iter().all(Array::is_finite) { Ok(learned) } else { Err(FitError::Numeric { what: "training" }) }
 }
 
@@ -155,38 +145,6 @@ fn set_aside(groups: &[u32], rng: &mut ChaCha8Rng) -> Vec<bool> {
     let mut aside = all[..(all.len() / SET_ASIDE).min(MOST_SET_ASIDE)].to_vec();
     aside.sort_unstable();
     groups.iter().map(|group| aside.binary_search(group).is_ok()).collect()
-}
-
-/// The moments of all parameters.
-pub(super) struct Adam<T> {
-    moments: Vec<[Array<T>; 2]>,
-    n_steps: i32,
-}
-
-impl<T: Real> Adam<T> {
-    pub(super) fn new(parameters: &[Array<T>]) -> Self {
-        let moments = parameters.iter().map(|p| [(); 2].map(|()| Array::zeros(p.n_rows(), p.n_cols()))).collect();
-        Self { moments, n_steps: 0 }
-    }
-
-    /// One step against the gradients, which are shortened to `max_norm` together. Rows by themselves (biases, gains) do not decay.
-    pub(super) fn step(&mut self, parameters: &mut [Array<T>], gradients: &[Array<T>], rate: f64, decay: f64, max_norm: f64) {
-        self.n_steps += 1;
-        let norm = gradients.iter().map(Array::sum_of_squares).sum::<f64>().sqrt();
-        let scale = T::of(if norm > max_norm { max_norm / norm } else { 1.0 });
-        let corrections = [BETAS.0, BETAS.1].map(|beta| T::of(1.0 / (1.0 - beta.powi(self.n_steps))));
-        let (rate_t, epsilon) = (T::of(rate), T::of(EPSILON));
-        for ((p, gradient), [first, second]) in parameters.iter_mut().zip(gradients).zip(&mut self.moments) {
-            let shrink = T::of(if p.n_rows() > 1 { 1.0 - rate * decay } else { 1.0 });
-            let towards = |beta: f64| move |mean: T, new: T| T::of(beta) * mean + T::of(1.0 - beta) * new;
-            let (mean, square) = (towards(BETAS.0), towards(BETAS.1));
-            first.change_with(gradient, |m, g| mean(m, scale * g));
-            second.change_with(gradient, |v, g| square(v, scale * g * (scale * g)));
-            let mut step = first.clone();
-            step.change_with(second, |m, v| rate_t * corrections[0] * m / ((corrections[1] * v).root() + epsilon));
-            p.change_with(&step, |p, step| shrink * p - step);
-        }
-    }
 }
 
 /// A weight `[n_out, n_in]` of a dense layer at the start: even between `-r` and `r`, `r = sqrt(6 / (n_in + n_out))` (Glorot and Bengio, 2010).
