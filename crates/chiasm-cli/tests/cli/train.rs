@@ -74,7 +74,7 @@ fn what_was_trained_is_a_model_like_any_other() {
     fs::write(dir.path().join("small.toml"), CONFIG).unwrap();
     let said = chiasm(dir.path(), &["train", "small.toml"]).code(0);
     assert!(said.out.contains("image->text") && said.out.contains("among"), "{}", said.out);
-    let pictures = FIXTURE.path("pictures");
+    let pictures = FIXTURE.path("world/pictures");
     let library = dir.path().join("library");
     let model = dir.path().join("small");
     let args = |more: &[&str]| more.iter().map(|s| (*s).to_owned()).collect::<Vec<_>>();
@@ -105,15 +105,18 @@ fn the_model_that_the_program_carries_finds_every_kind() {
     let info = chiasm(dir.path(), &["--json", "model", "info", "chiasm-nano"]).code(0).json();
     assert_eq!(info["towers"].as_array().map(Vec::len), Some(4), "{info}");
     let library = dir.path().join("library").to_string_lossy().into_owned();
-    let folders = ["pictures", "sounds", "texts", "series"].map(|folder| FIXTURE.path(folder).to_string_lossy().into_owned());
+    let folders = ["pictures", "sounds", "texts", "series"]
+        .map(|folder| FIXTURE.path("world").join(folder).to_string_lossy().into_owned());
     let mut index =
         vec!["index".to_owned(), "--model".to_owned(), "chiasm-nano".to_owned(), "--library".to_owned(), library.clone()];
     index.extend(folders);
     chiasm(dir.path(), &index).code(0);
-    let sound = FIXTURE.path("sounds/0041.wav").to_string_lossy().into_owned();
+    let sound = FIXTURE.path("world/sounds/0041.wav").to_string_lossy().into_owned();
     let ask = ["--json", "search", "--audio", &sound, "--kind", "image", "--library", &library];
     let found = chiasm(dir.path(), &ask).code(0).json();
     let hits = found["hits"].as_array().expect("hits");
-    assert!(hits.iter().all(|hit| hit["kind"] == "image") && !hits.is_empty(), "{found}");
+    assert!(hits.iter().all(|hit| hit["kind"] == "image"), "{found}");
+    let is_right = |hit: &serde_json::Value| hit["path"].as_str().is_some_and(|path| path.ends_with("0041.png"));
+    assert!(hits.iter().any(is_right), "the sound's own picture is not among the first ten of 48: {found}");
     chiasm(dir.path(), &["verify", "--library", &library]).code(0);
 }
