@@ -37,16 +37,18 @@
 //!
 //! # Example
 //! ```
-//! use chiasm_align::parts::scan::{Scan, ScanConfig};
+//! use chiasm_align::parts::scan::{Attention, Direction, Pooling, Scan, ScanConfig};
 //! use chiasm_align::parts::{Captioned, PartSets};
 //! use chiasm_align::Run;
 //! use chiasm_core::{Cancel, NoProgress};
 //!
 //! // Four pictures of two regions, the second of which is the same everywhere, and for each a text of one word, which belongs to the first.
-//! let regions = vec![1., 0., 0., 0., 0., 1., 0., 1., 0., 0., 0., 1., -1., 0., 0., 0., 0., 1., 0., -1., 0., 0., 0., 1.];
-//! let pictures = PartSets::new(regions, 3, vec![2; 4])?;
-//! let texts = PartSets::new(vec![1., 0., 0., 1., -1., 0., 0., -1.], 2, vec![1; 4])?;
-//! let config = ScanConfig { dim: 4, batch: 4, max_epochs: 200, learning_rate: 0.01, ..ScanConfig::default() };
+//! let one_of = |n: usize, i: usize| (0..n).map(move |j| f32::from(i == j));
+//! let regions: Vec<f32> = (0..4).flat_map(|i| one_of(5, i).chain(one_of(5, 4))).collect();
+//! let pictures = PartSets::new(regions, 5, vec![2; 4])?;
+//! let texts = PartSets::new((0..4).flat_map(|i| one_of(4, i)).collect(), 4, vec![1; 4])?;
+//! let attention = Attention { direction: Direction::ImageToText, sharpness: 4.0, pooling: Pooling::Mean };
+//! let config = ScanConfig { attention, dim: 8, batch: 4, max_epochs: 400, learning_rate: 0.02, ..ScanConfig::default() };
 //! let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
 //! let scan = Scan::fit(&config, &Captioned::new(&pictures, &texts, &[0, 1, 2, 3])?, &run)?;
 //! assert_eq!(scan.rank_pictures(&pictures, &texts, 1)?, [[0], [1], [2], [3]]);
