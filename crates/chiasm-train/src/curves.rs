@@ -126,15 +126,20 @@ fn plot(curves: &[Curve]) -> String {
     }
     for (i, curve) in curves.iter().enumerate() {
         let colour = COLOURS[i % COLOURS.len()];
+        // More curves than colours: the second round is broken lines.
+        let dash = if i / COLOURS.len() % 2 == 1 { " stroke-dasharray=\"6 3\"" } else { "" };
         let points: Vec<String> =
             curve.points.iter().filter(|p| p[1].is_finite()).map(|p| format!("{:.1},{:.1}", x(p[0]), y(p[1]))).collect();
-        let _ =
-            write!(svg, "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"/>", points.join(" "));
+        let _ = write!(
+            svg,
+            "<polyline points=\"{}\" fill=\"none\" stroke=\"{colour}\" stroke-width=\"1.6\"{dash}/>",
+            points.join(" ")
+        );
         let (column, line) = (i % 3, i / 3);
         let (left, top) = (MARGIN + 220.0 * column as f64, HEIGHT + 12.0 + 18.0 * line as f64);
         let _ = write!(
             svg,
-            "<path d=\"M{left} {}h18\" stroke=\"{colour}\" stroke-width=\"3\"/><text x=\"{}\" y=\"{top}\" font-size=\"12\">{}</text>",
+            "<path d=\"M{left} {}h18\" stroke=\"{colour}\" stroke-width=\"3\"{dash}/><text x=\"{}\" y=\"{top}\" font-size=\"12\">{}</text>",
             top - 4.0,
             left + 24.0,
             escaped(&curve.name)
@@ -147,7 +152,7 @@ fn plot(curves: &[Curve]) -> String {
 fn short(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
-        v if v < 0.01 => format!("{value:.0e}"),
+        v if v < 0.01 => format!("{value:.1e}"),
         v if v < 10.0 => format!("{value:.2}"),
         _ => format!("{value:.0}"),
     }
