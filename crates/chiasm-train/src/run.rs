@@ -209,8 +209,10 @@ impl<'a> Run<'a> {
             self.validate(epoch)?;
             self.save()?;
             saved = Instant::now();
-            files::replace(&self.folder.join(PAGE), curves::page("A training", &self.log.lines).as_bytes())?;
+            self.draw()?;
         }
+        // Of a run that was killed between its last checkpoint and the page, the page is drawn now.
+        self.draw()?;
         if self.state.best.is_none() {
             // Nothing was set aside, so the last weights are those that are kept.
             self.write_weights()?;
@@ -233,6 +235,11 @@ impl<'a> Run<'a> {
                 .sum(),
             refused: self.reasons.clone(),
         })
+    }
+
+    /// Writes the page of curves.
+    fn draw(&self) -> Result<()> {
+        files::replace(&self.folder.join(PAGE), curves::page("A training", &self.log.lines).as_bytes())
     }
 
     /// Whether the last epochs brought nothing better.
