@@ -306,13 +306,8 @@ impl<'a> Run<'a> {
         }
         let rate = self.schedule.at(self.state.n_steps);
         let State { parameters, mean, optimiser, n_steps, .. } = &mut self.state;
-        let mut trained: Vec<Parameter> = Vec::with_capacity(gradients.len());
-        let places: Vec<usize> = (0..parameters.len()).filter(|at| self.learned[*at]).collect();
-        trained.extend(places.iter().map(|at| parameters[*at].clone()));
-        optimiser.step(&mut trained, &gradients, rate);
-        for (at, p) in places.iter().zip(trained) {
-            parameters[*at] = p;
-        }
+        let learned = parameters.iter_mut().zip(&self.learned).filter(|(_, learned)| **learned).map(|(p, _)| p);
+        optimiser.step(learned, &gradients, rate);
         if let Some(scale) = parameters.iter_mut().find(|p| p.name == "logit_scale") {
             scale.value.change(|x| x.clamp(0.0, MOST_LOG_SCALE));
         }
@@ -320,8 +315,8 @@ impl<'a> Run<'a> {
         // In the beginning the mean is of fewer steps, or the first weights would weigh for long.
         let kept = self.config.train.ema.min(*n_steps as f64 / (*n_steps as f64 + 9.0)) as f32;
         let kept = if self.config.train.ema == 0.0 { 0.0 } else { kept };
-        for at in places {
-            mean[at].change_with(&parameters[at].value, move |m, p| kept * m + (1.0 - kept) * p);
+        for ((mean, p), _) in mean.iter_mut().zip(parameters.iter()).zip(&self.learned).filter(|(_, learned)| **learned) {
+            mean.change_with(&p.value, move |m, p| kept * m + (1.0 - kept) * p);
         }
         let scale =
             self.state.parameters.iter().find(|p| p.name == "logit_scale").map_or(1.0, |p| f64::from(p.value.only()).exp());

@@ -79,15 +79,15 @@ impl Optimiser {
         Some(self)
     }
 
-    /// One step of all parameters.
+    /// One step of all parameters that it was made for, in the same order.
     ///
     /// # Panics
     /// If there are not as many gradients, of the same shapes.
-    pub fn step(&mut self, parameters: &mut [Parameter], gradients: &[Array<f32>], rate: f64) {
-        assert_eq!(parameters.len(), gradients.len(), "gradients of all parameters");
+    pub fn step<'p>(&mut self, parameters: impl IntoIterator<Item = &'p mut Parameter>, gradients: &[Array<f32>], rate: f64) {
+        assert_eq!(self.moments.len(), gradients.len(), "gradients of all parameters");
         self.n_steps += 1;
         let n = i32::try_from(self.n_steps).unwrap_or(i32::MAX);
-        for ((parameter, gradient), moments) in parameters.iter_mut().zip(gradients).zip(&mut self.moments) {
+        for ((parameter, gradient), moments) in parameters.into_iter().zip(gradients).zip(&mut self.moments) {
             let decay = if parameter.decays { self.decay } else { 0.0 };
             let w = &mut parameter.value;
             match self.rule {
