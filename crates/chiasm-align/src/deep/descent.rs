@@ -4,6 +4,8 @@
 //! I. Loshchilov, F. Hutter, Decoupled Weight Decay Regularization, ICLR 2019, algorithm 2. Checked against torch's `AdamW`
 //! (`reference/align_deep_goldens.py`).
 
+use chiasm_nn::learn::{Decay, Schedule};
+
 use crate::linalg::Mat;
 
 /// Decay of the mean of gradients, and of their squares.
@@ -58,14 +60,9 @@ impl Descent {
 
     /// The rate of the step of that number, from 0.
     fn rate_at(&self, step: usize) -> f64 {
-        let of = self.of_steps.max(1) as f64;
-        let warm = (of * WARM_UP).ceil().max(1.0);
-        let at = step as f64;
-        if at < warm {
-            return self.rate * (at + 1.0) / warm;
-        }
-        let done = ((at - warm) / (of - warm).max(1.0)).min(1.0);
-        self.rate * 0.5 * (1.0 + (std::f64::consts::PI * done).cos())
+        let n_steps = self.of_steps.max(1);
+        let warm_up = ((n_steps as f64 * WARM_UP).ceil() as usize).max(1);
+        Schedule { rate: self.rate, warm_up, n_steps, decay: Decay::Cosine }.at(step)
     }
 
     /// One step against the gradients.
