@@ -3,6 +3,7 @@
 //! Every product is cut into tiles of a fixed size, and every decomposition into a fixed number of parts, so that the numbers do not
 //! depend on how many threads there are.
 
+use chiasm_nn::grad::settle;
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::cholesky::llt::factor::{cholesky_in_place, cholesky_in_place_scratch};
@@ -41,16 +42,6 @@ fn tile(side: usize) -> usize {
 pub(crate) fn matmul(out: MatMut<'_, f64>, accum: Accum, a: MatRef<'_, f64>, b: MatRef<'_, f64>) {
     faer::linalg::matmul::matmul(out, accum, a, b, 1.0, Par::Seq);
     settle();
-}
-
-/// Clears the upper halves of the vector registers, which the kernels of matrix products leave in use: on some processors each instruction
-/// of the older kind is then ten times as slow, and the exponentials of a loss, compiled to these, were. The compiler ends a function that
-/// uses the whole registers by clearing them, so a little of such work does it.
-fn settle() {
-    pulp::Arch::new().dispatch(|| {
-        let numbers = std::hint::black_box([0.0_f64; 8]);
-        std::hint::black_box(numbers.map(|x| x + 1.0));
-    });
 }
 
 /// `a b`, on all threads.

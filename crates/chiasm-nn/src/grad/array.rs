@@ -218,9 +218,10 @@ pub(super) fn product<T: Real>(a: Side<'_, T>, b: Side<'_, T>) -> Array<T> {
     out
 }
 
-/// Clears the upper halves of the vector registers, which the kernels of matrix products leave in use: on some processors each instruction
-/// of the older kind is then many times as slow. The compiler ends a function that uses the whole registers by clearing them.
-pub(super) fn settle() {
+/// Clears the upper halves of the vector registers, which faer's kernels leave in use: on some processors each instruction of the older kind is then
+/// ten times as slow, and the exponentials of a loss, compiled to these, were. To be called behind every product and decomposition. The compiler ends a
+/// function that uses the whole registers by clearing them, so a little of such work does it.
+pub fn settle() {
     pulp::Arch::new().dispatch(|| {
         let numbers = std::hint::black_box([0.0_f64; 8]);
         std::hint::black_box(numbers.map(|x| x + 1.0));

@@ -39,7 +39,7 @@ mod tests;
 use std::cell::RefCell;
 use std::sync::Arc;
 
-pub use array::Array;
+pub use array::{Array, settle};
 pub use attention::Sees;
 pub use matrix::NOWHERE;
 pub use real::Real;
