@@ -86,6 +86,13 @@ fn layers<'t>(x: Var<'t, f64>, p: &[Var<'t, f64>]) -> Var<'t, f64> {
     x.dot(p[0]).add_row(p[1]).relu().dot(p[2]).add_row(p[3])
 }
 
+impl Ssah {
+    /// Its weights by name.
+    fn weights(&self) -> [(&'static str, f64); 5] {
+        [("alpha", self.alpha), ("gamma", self.gamma), ("eta", self.eta), ("beta", self.beta), ("adversary", self.adversary)]
+    }
+}
+
 impl Objective for Ssah {
     fn name(&self) -> &'static str {
         "ssah"
@@ -100,14 +107,7 @@ impl Objective for Ssah {
     }
 
     fn check(&self) -> Result<(), FitError> {
-        let all = [
-            ("alpha", self.alpha),
-            ("gamma", self.gamma),
-            ("eta", self.eta),
-            ("beta", self.beta),
-            ("adversary", self.adversary),
-        ];
-        all.into_iter().try_for_each(|(name, value)| at_least_zero(name, value))
+        self.weights().into_iter().try_for_each(|(name, value)| at_least_zero(name, value))
     }
 
     fn own(&self, dim: usize, n_classes: usize, _widths: [usize; 2]) -> Vec<Mat> {
@@ -172,14 +172,7 @@ impl Objective for Ssah {
     }
 
     fn parameters(&self) -> Vec<(String, String)> {
-        let all = [
-            ("alpha", self.alpha),
-            ("gamma", self.gamma),
-            ("eta", self.eta),
-            ("beta", self.beta),
-            ("adversary", self.adversary),
-        ];
-        all.map(|(name, value)| (name.to_owned(), value.to_string())).to_vec()
+        self.weights().map(|(name, value)| (name.to_owned(), value.to_string())).to_vec()
     }
 
     fn neighbours(&self) -> Vec<Vec<Self>> {

@@ -43,7 +43,7 @@ use crate::hashing::above_zero;
 use crate::linalg::{self, Mat, product};
 use crate::pipeline::PipelineSpace;
 use crate::preprocess::ViewConfig;
-use crate::reduced::{at_least_one, pick_rows};
+use crate::reduced::pick_rows;
 
 /// What is taken off a target that is certain.
 const SMOOTHING: f64 = 0.1;
@@ -140,10 +140,7 @@ fn turn(map: &Mat) -> Result<Mat, FitError> {
 impl Adversarial {
     fn check(&self) -> Result<(), FitError> {
         for (name, value) in [("hidden", self.hidden), ("batch", self.batch), ("tries", self.tries)] {
-            at_least_one(name, value)?;
-            if value > 1 << 20 {
-                return Err(FitError::Config { name, value: value.to_string(), expected: "at most 1048576" });
-            }
+            unpaired::check_count(name, value)?;
         }
         if !(0.0..0.5).contains(&self.orthogonality) {
             let expected = "a number of at least 0 and below 1/2, beyond which a map flies apart";

@@ -47,7 +47,7 @@ use crate::hashing::above_zero;
 use crate::linalg::{Mat, product};
 use crate::pipeline::PipelineSpace;
 use crate::preprocess::ViewConfig;
-use crate::reduced::{at_least_one, at_least_zero};
+use crate::reduced::at_least_zero;
 
 /// Decay of the mean of gradients, and of their squares.
 const BETAS: (f64, f64) = (0.5, 0.999);
@@ -180,10 +180,7 @@ impl CycleGan {
             ("epochs", self.epochs),
             ("tries", self.tries),
         ] {
-            at_least_one(name, value)?;
-            if value > 1 << 20 {
-                return Err(FitError::Config { name, value: value.to_string(), expected: "at most 1048576" });
-            }
+            unpaired::check_count(name, value)?;
         }
         at_least_zero("cycle", self.cycle)?;
         at_least_zero("identity", self.identity)?;

@@ -96,6 +96,15 @@ impl Side {
     }
 }
 
+/// Refuses a count of 0, and one beyond all use, which would ask for memory without end.
+pub(super) fn check_count(name: &'static str, value: usize) -> Result<(), FitError> {
+    at_least_one(name, value)?;
+    if value > 1 << 20 {
+        return Err(FitError::Config { name, value: value.to_string(), expected: "at most 1048576" });
+    }
+    Ok(())
+}
+
 /// The space of the second side's rows, to which those of the first are led by `z M + s` and the steps that follow.
 ///
 /// # Errors
