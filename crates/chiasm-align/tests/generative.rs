@@ -3,7 +3,7 @@
 
 #![allow(clippy::print_stdout, reason = "a test says what it measured")]
 
-use std::path::{Path, PathBuf};
+mod common;
 
 use chiasm_align::deep::TowerConfig;
 use chiasm_align::deep::generative::cada_vae::{CadaVae, CadaVaeConfig};
@@ -16,6 +16,8 @@ use chiasm_core::{Cancel, MatrixView, NoProgress, SharedSpace, Vectors};
 use chiasm_eval::features::{Limits, Source, read_features, read_labels};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use common::data;
 
 const N_FIT: usize = 1_500;
 const N_TRIED: usize = 300;
@@ -203,18 +205,6 @@ fn a_collapse_is_told() {
         told.iter().any(|(name, told)| name == "posterior of view 0" && told.ends_with(": collapsed to the prior")),
         "{told:?}"
     );
-}
-
-fn data(name: &str) -> Option<PathBuf> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
-    let root = std::env::var_os("CHIASM_TEST_DATA").map_or_else(|| Path::new(default).to_owned(), PathBuf::from);
-    let path = root.join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    assert!(std::env::var_os("CI").is_none(), "no test data at {}", path.display());
-    eprintln!("skipped: no test data at {}", path.display());
-    None
 }
 
 /// Pictures of 16 x 15 pixels told from 76 Fourier coefficients of handwritten digits that were not learned from (UCI Multiple Features, 1,500 and 500),

@@ -1,21 +1,13 @@
 //! Retrieval figures on the outputs of a real dual encoder, where the exact numbers are known.
 
+mod common;
+
 use std::path::{Path, PathBuf};
 
 use chiasm_align::{About, Pairs, PipelineSpace, View, evaluate};
 use chiasm_core::{MatrixView, Metric};
 
-fn data(name: &str) -> Option<PathBuf> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
-    let root = std::env::var_os("CHIASM_TEST_DATA").map_or_else(|| Path::new(default).to_owned(), PathBuf::from);
-    let path = root.join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    assert!(std::env::var_os("CI").is_none(), "no test data at {}", path.display());
-    eprintln!("skipped: no test data at {}", path.display());
-    None
-}
+use common::data;
 
 /// A two-dimensional little-endian f32 array in C order.
 fn npy(path: &Path) -> (Vec<f32>, usize) {

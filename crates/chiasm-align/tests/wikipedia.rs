@@ -2,24 +2,15 @@
 //! topics) to learn from and to search, 693 to ask with, ten classes. Hamming ranking of the whole gallery, equal distances in the
 //! order of the rows, mean average precision.
 
-use std::path::{Path, PathBuf};
+mod common;
+
 use std::time::Instant;
 
 use chiasm_align::{CmfhConfig, Fitted, MethodConfig, Pairs, Run, ScmBits, ScmHashConfig, SephConfig, ViewConfig};
 use chiasm_core::{Cancel, Labels, MatrixView, NoProgress, SharedSpace, Vectors};
 use chiasm_eval::features::{Limits, Source, read_features, read_labels};
 
-fn data(name: &str) -> Option<PathBuf> {
-    let default = concat!(env!("CARGO_MANIFEST_DIR"), "/../../../shared/data");
-    let root = std::env::var_os("CHIASM_TEST_DATA").map_or_else(|| Path::new(default).to_owned(), PathBuf::from);
-    let path = root.join(name);
-    if path.exists() {
-        return Some(path);
-    }
-    assert!(std::env::var_os("CI").is_none(), "no test data at {}", path.display());
-    eprintln!("skipped: no test data at {}", path.display());
-    None
-}
+use common::data;
 
 /// Pictures and texts, to learn from and to ask with, and their classes.
 struct Wikipedia {
