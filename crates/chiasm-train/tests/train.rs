@@ -161,6 +161,9 @@ fn chunks_give_the_gradients_of_the_whole_batch() {
         whole[whole.len() - 1]
     );
     assert!(most < 1e-4, "{whole:?} {chunked:?}");
+    // What is left out is drawn for each chunk by itself: that this changes the first loss shows that there are chunks at all.
+    let (whole, chunked) = (of("whole, dropped", "dropout = 0.2"), of("chunked, dropped", "dropout = 0.2\nchunk = 7"));
+    assert!((whole[0] - chunked[0]).abs() > 1e-4, "{} and {}: a batch was not cut", whole[0], chunked[0]);
 }
 
 #[test]
