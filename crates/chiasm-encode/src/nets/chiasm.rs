@@ -37,6 +37,9 @@ const ARITHMETIC: &str = "chiasm 1";
 /// What `config.json` calls the architecture.
 pub const MODEL_TYPE: &str = "chiasm";
 
+/// Pixels or frames beyond these are refused: a description comes from strangers, and decides how many tokens there are.
+const MAX_SIDE: usize = 1 << 16;
+
 /// Added to the variance in all normalisations.
 pub const EPS: f32 = 1e-5;
 
@@ -189,8 +192,8 @@ impl Inputs {
         let (path, config): (_, JointConfig) = files.json("config.json")?;
         let none = || OpenError::SeveralTowers { name: path.display().to_string(), towers: config.modalities() };
         let divides = |part: &str, whole: usize, patch: usize| {
-            model::expect(&path, patch > 0 && whole > 0 && whole.is_multiple_of(patch), || {
-                format!("{part}: {whole} does not divide into patches of {patch}")
+            model::expect(&path, patch > 0 && (1..=MAX_SIDE).contains(&whole) && whole.is_multiple_of(patch), || {
+                format!("{part}: {whole} does not divide into patches of {patch}, or is beyond {MAX_SIDE}")
             })
         };
         let inputs = match modality {
