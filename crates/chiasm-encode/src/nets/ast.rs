@@ -157,7 +157,7 @@ impl Ast {
         let names = |i: usize| vit_names(&format!("{prefix}encoder.layer.{i}."), c.qkv_bias);
         Ok(Self {
             patches,
-            projection: Linear::new(&turned, bias, area, Activation::None),
+            projection: Linear::with_precision(&turned, bias, area, Activation::None, w.precision()),
             tokens,
             positions,
             blocks: (0..c.num_hidden_layers).map(|i| Block::load(w, &names(i), shape)).collect::<Result<_, _>>()?,

@@ -1,7 +1,7 @@
 //! Pictures to rows of patches, the first layer of vision transformers.
 
 use chiasm_nn::cuda::PictureParts;
-use chiasm_nn::{Activation, FeatureMap, LayerNorm, Linear, Weights, WeightsError};
+use chiasm_nn::{Activation, FeatureMap, LayerNorm, Linear, Precision, Weights, WeightsError};
 
 /// A convolution whose stride is its kernel: every patch by itself through one dense layer.
 ///
@@ -23,18 +23,24 @@ impl Patches {
     ) -> Result<Self, WeightsError> {
         let stored = w.take(&format!("{prefix}.weight"), &[dim, channels, side, side])?;
         let bias = if biased { w.take(&format!("{prefix}.bias"), &[dim])? } else { vec![0.0; dim] };
-        Ok(Self::new(&stored, bias, [channels, side], Activation::None))
+        Ok(Self::new(&stored, bias, [channels, side], Activation::None, w.precision()))
     }
 
     /// From a weight `[dim, channels, side, side]` and a bias `[dim]`.
-    pub(crate) fn new(stored: &[f32], bias: Vec<f32>, [channels, side]: [usize; 2], activation: Activation) -> Self {
+    pub(crate) fn new(
+        stored: &[f32],
+        bias: Vec<f32>,
+        [channels, side]: [usize; 2],
+        activation: Activation,
+        precision: Precision,
+    ) -> Self {
         // [dim, channels, y, x] to [dim, y, x, channels], the order in which a picture's patch is read.
         let area = side * side;
         let mut turned = Vec::with_capacity(stored.len());
         for filter in stored.chunks_exact(channels * area) {
             turned.extend((0..area).flat_map(|at| (0..channels).map(move |c| filter[c * area + at])));
         }
-        Self { side, channels, product: Linear::new(&turned, bias, area * channels, activation) }
+        Self { side, channels, product: Linear::with_precision(&turned, bias, area * channels, activation, precision) }
     }
 
     /// The picture of the patches of one picture, `[height / side, width / side, dim]`.

@@ -166,7 +166,7 @@ fn names(prefix: &str, i: usize) -> BlockNames {
 fn batch_normed(w: &mut Weights, at: &str, [n_out, channels, side]: [usize; 3]) -> Result<Patches, WeightsError> {
     let (conv, norm) = (format!("{at}.conv"), format!("{at}.bn"));
     let (weight, bias) = Filters::normed(&conv, &norm, BATCH_EPS).take(w, &[n_out, channels, side, side])?;
-    Ok(Patches::new(&weight, bias, [channels, side], Activation::Gelu))
+    Ok(Patches::new(&weight, bias, [channels, side], Activation::Gelu, w.precision()))
 }
 
 #[cfg(test)]

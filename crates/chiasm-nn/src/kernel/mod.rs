@@ -37,7 +37,7 @@ use rayon::prelude::*;
 
 use crate::activation::Activation;
 use crate::norm::LayerNorm;
-use crate::simd::{map_with, widest};
+use crate::simd::widest;
 use isa::Kernel;
 use quantise::{Columns, Encoding, Place, RowScale, Rows};
 use tile::Strip;
@@ -97,7 +97,7 @@ pub(crate) struct Packed {
     /// Words per row.
     steps: usize,
     words: Words,
-    /// Added to every row; as many as the panels have columns, like the following.
+    /// Added to every row; filled up to whole groups of [`COLUMNS_TO_FINISH`], like the following.
     bias: Vec<f32>,
     /// With integers: what a unit of each column is worth.
     units: Vec<f32>,
@@ -154,7 +154,7 @@ impl Packed {
         let width = kernel.columns;
         let (steps, n_panels) = (kernel.steps(n_in), n_out.div_ceil(width));
         let mut words = Words::zeros(n_panels * steps * width);
-        bias.resize(n_panels * width, 0.0);
+        bias.resize((n_panels * width).next_multiple_of(COLUMNS_TO_FINISH), 0.0);
         let (mut units, mut sums) = (vec![0.0; bias.len()], vec![0.0; bias.len()]);
         if n_in > 0 {
             let panels = words.as_mut_slice().par_chunks_mut(steps * width);
@@ -334,63 +334,76 @@ struct Finishing<'a, 'b> {
     target: &'a mut Target<'b>,
 }
 
-/// Columns and rows that are finished together: they stay in the first cache meanwhile.
+/// Columns that are finished together, those of several panels: loops of so many numbers become vector instructions whole, where those over
+/// a panel's few would be unrolled to single numbers.
 const COLUMNS_TO_FINISH: usize = 128;
-const ROWS_TO_FINISH: usize = 8;
+/// And where there are no more than so many, as in small convolutions.
+const FEW_COLUMNS: usize = 32;
 
 impl NullaryFnOnce for Finishing<'_, '_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let Self { of, c, strip_len, n, scales, first_panel, target } = self;
-        let Packed { kernel, encoding, n_out, activation, .. } = of;
-        let width = kernel.columns;
-        let place = Place { steps: kernel.steps(*n_out), rows: kernel.rows };
-        for first_row in (0..n).step_by(ROWS_TO_FINISH) {
-            let rows = first_row..n.min(first_row + ROWS_TO_FINISH);
-            for (nth, c) in c.chunks_exact_mut(strip_len).enumerate() {
-                let columns = (first_panel + nth) * width..(first_panel + nth + 1) * width;
-                let c = &mut c[rows.start * width..rows.end * width];
-                if !encoding.is_direct() {
-                    let (units, sums) = (&of.units[columns.clone()], &of.sums[columns.clone()]);
-                    for (row, scale) in c.chunks_exact_mut(width).zip(&scales[rows.clone()]) {
-                        // x is unit * q + offset, so that the sum of x w is this.
-                        map_with(row, units, |v, unit| v.to_bits().cast_signed() as f32 * (scale.unit * unit));
-                        map_with(row, sums, |v, sum| v + scale.offset * sum);
-                    }
-                }
-                activation.add_bias(c, &of.bias[columns]);
-            }
-            for row in rows {
-                for (nth, c) in c.chunks_exact_mut(strip_len).enumerate() {
-                    let c = &mut c[row * width..][..width];
-                    target.take(row, (first_panel + nth) * width, c, *n_out, *encoding, place);
-                }
-            }
+        if self.of.n_out - self.first_panel * self.of.kernel.columns > FEW_COLUMNS {
+            self.rows::<COLUMNS_TO_FINISH>();
+        } else {
+            self.rows::<FEW_COLUMNS>();
         }
     }
 }
 
-impl Target<'_> {
-    /// Takes the numbers of a row from column `first` on; what only fills the panel up goes nowhere.
+/// A few numbers, as many as `to` takes: a call of the library's would cost more than the copy.
+#[inline(always)]
+fn copy(from: &[f32], to: &mut [f32]) {
+    const AT_A_TIME: usize = 8;
+    let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<AT_A_TIME>(), to.as_chunks_mut::<AT_A_TIME>());
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+    to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
+}
+
+impl Finishing<'_, '_> {
+    /// All rows, in columns of which there are at most `N`.
     #[inline(always)]
-    fn take(&mut self, row: usize, first: usize, c: &mut [f32], n_out: usize, encoding: Encoding, place: Place) {
-        let n = c.len().min(n_out - first);
-        match self {
-            Target::Set(out) => {
-                let out = &mut out[row * n_out + first..][..n];
-                let (lines, rest) = out.as_chunks_mut::<LINE>();
-                let (of_lines, of_rest) = c[..n].as_chunks::<LINE>();
-                lines.iter_mut().zip(of_lines).for_each(|(out, c)| *out = *c);
-                rest.iter_mut().zip(of_rest).for_each(|(out, c)| *out = *c);
+    fn rows<const N: usize>(self) {
+        let Self { of, c, strip_len, n, scales, first_panel, target } = self;
+        let Packed { kernel, encoding, n_out, activation, .. } = of;
+        let first = first_panel * kernel.columns;
+        let of_columns = |numbers: &'_ [f32]| numbers.get(first..).and_then(|numbers| numbers.first_chunk::<N>().copied());
+        let bias = of_columns(&of.bias).expect("the bias of whole groups");
+        let of_integers = of_columns(&of.units).zip(of_columns(&of.sums));
+        let columns = first..first + N.min(n_out - first);
+        let place = Place { steps: kernel.steps(*n_out), rows: kernel.rows };
+        let mut numbers = [0.0; N];
+        for row in 0..n {
+            for (to, c) in numbers.chunks_exact_mut(kernel.columns).zip(c.chunks_exact(strip_len)) {
+                copy(&c[row * kernel.columns..][..kernel.columns], to);
             }
-            Target::Add(out) => map_with(&mut out[row * n_out + first..][..n], &c[..n], |out, v| out + v),
-            Target::Pack(rows) => {
-                c[n..].fill(0.0);
-                let per_line = encoding.per_line();
-                for (line, part) in (first / per_line..place.steps / LINE).zip(c.chunks(per_line)) {
-                    encoding.line(part, place.line(&mut rows.words, row, line));
+            if let Some((units, sums)) = of_integers {
+                let RowScale { unit, offset } = scales[row];
+                // x is unit * q + offset, so that the sum of x w is this.
+                for i in 0..N {
+                    let sum = numbers[i].to_bits().cast_signed() as f32;
+                    numbers[i] = sum * (unit * units[i]) + offset * sums[i];
+                }
+            }
+            activation.add_bias(&mut numbers, &bias);
+            match target {
+                Target::Set(out) => copy(&numbers[..columns.len()], &mut out[row * n_out..][columns.clone()]),
+                Target::Add(out) => {
+                    let out = &mut out[row * n_out..][columns.clone()];
+                    match <&mut [f32; N]>::try_from(&mut *out) {
+                        Ok(out) => (0..N).for_each(|i| out[i] += numbers[i]),
+                        Err(_) => out.iter_mut().zip(&numbers).for_each(|(out, v)| *out += v),
+                    }
+                }
+                Target::Pack(rows) => {
+                    // What only fills the group up goes nowhere.
+                    numbers[columns.len()..].fill(0.0);
+                    let per_line = encoding.per_line();
+                    for (line, part) in (first / per_line..place.steps / LINE).zip(numbers.chunks(per_line)) {
+                        encoding.line(part, place.line(&mut rows.words, row, line));
+                    }
                 }
             }
         }

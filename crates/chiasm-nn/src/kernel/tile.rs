@@ -111,6 +111,27 @@ impl Strip {
 /// Words of a panel that stay in the first cache while all rows pass.
 pub(super) const CHUNK_WORDS: usize = 4096;
 
+/// What of the next chunk is asked for while this one is multiplied: some lines with each line of the rows, so that the requests never queue up.
+struct Ahead {
+    at: *const u32,
+    lines: usize,
+}
+
+impl Ahead {
+    /// A chunk of `steps` from `at` on, while `tiles` tiles are multiplied by one as long.
+    fn of<V: Lanes>(at: *const u32, steps: usize, tiles: usize) -> Self {
+        Self { at, lines: (steps * 2 * V::N).div_ceil(LINE * steps.div_ceil(LINE).max(1) * tiles.max(1)) }
+    }
+
+    #[inline(always)]
+    fn fetch<V: Lanes>(&mut self) {
+        for _ in 0..self.lines {
+            V::prefetch(self.at);
+            self.at = self.at.wrapping_add(LINE);
+        }
+    }
+}
+
 /// The whole strip with tiles of up to `ROWS` rows.
 ///
 /// # Safety
@@ -124,19 +145,14 @@ pub(super) unsafe fn strip<V: Lanes, const ROWS: usize>(s: Strip) {
         let steps = chunk.min(s.steps - done);
         let carry = s.carry || done > 0;
         // While this chunk is multiplied, the next one, which lies behind it, is fetched bit by bit.
-        let mut ahead = s.b.wrapping_add((done + steps) * 2 * V::N);
-        let lines_a_tile = (steps * 2 * V::N).div_ceil(LINE * s.rows.div_ceil(ROWS).max(1));
+        let mut ahead = Ahead::of::<V>(s.b.wrapping_add((done + steps) * 2 * V::N), steps, s.rows.div_ceil(ROWS));
         for row in (0..s.rows).step_by(ROWS) {
-            for _ in 0..lines_a_tile {
-                V::prefetch(ahead);
-                ahead = ahead.wrapping_add(LINE);
-            }
             let n = ROWS.min(s.rows - row);
             macro_rules! tiles {
                 ($($n:literal)*) => {
                     match n {
                         // SAFETY: passed on; `row + n <= rows` and `done + steps <= s.steps`.
-                        $($n if $n <= ROWS => unsafe { tile::<V, ROWS, $n>(&s, row, done, steps, carry) },)*
+                        $($n if $n <= ROWS => unsafe { tile::<V, ROWS, $n>(&s, row, done, steps, carry, &mut ahead) },)*
                         _ => unreachable!("a tile of {n} rows"),
                     }
                 };
@@ -158,6 +174,7 @@ unsafe fn tile<V: Lanes, const ROWS: usize, const N: usize>(
     first: usize,
     steps: usize,
     carry: bool,
+    ahead: &mut Ahead,
 ) {
     let at = s.first_step + first;
     // Constants where they can be, so that the addresses of all rows are one register and a number each.
@@ -165,9 +182,9 @@ unsafe fn tile<V: Lanes, const ROWS: usize, const N: usize>(
     // begins at its multiple of `a_stride`.
     unsafe {
         if s.packed {
-            sums::<V, N>(s, s.a.add(row / ROWS * s.a_stride + at * ROWS), LINE, ROWS * LINE, row, first, steps, carry);
+            sums::<V, N>(s, s.a.add(row / ROWS * s.a_stride + at * ROWS), LINE, ROWS * LINE, row, first, steps, carry, ahead);
         } else {
-            sums::<V, N>(s, s.a.add(row * s.a_stride + at), s.a_stride, LINE, row, first, steps, carry);
+            sums::<V, N>(s, s.a.add(row * s.a_stride + at), s.a_stride, LINE, row, first, steps, carry, ahead);
         }
     }
 }
@@ -185,6 +202,7 @@ unsafe fn sums<V: Lanes, const N: usize>(
     first: usize,
     mut steps: usize,
     carry: bool,
+    ahead: &mut Ahead,
 ) {
     // SAFETY: `a` is the caller's to answer for; `b` is `[steps][2 V::N]`; rows of `c` are `c_stride` apart and `2 V::N` wide. The
     // constructors of `Strip` have checked all three. Behind the last line `a` and `b` only wrap.
@@ -194,6 +212,7 @@ unsafe fn sums<V: Lanes, const N: usize>(
         let mut sums = [[V::zero(); 2]; N];
         while steps > 0 {
             let of_line = LINE.min(steps);
+            ahead.fetch::<V>();
             for step in 0..of_line {
                 let columns = [V::load(b), V::load(b.add(V::N))];
                 for (r, sum) in sums.iter_mut().enumerate() {
