@@ -5,7 +5,7 @@ use rayon::prelude::*;
 
 use super::cell::{Entry, Writer};
 use super::image::{Image, Shape};
-use super::kernel::BLOCK_SLOTS;
+use super::kernel::{BLOCK_SLOTS, CODE_DIMS_MAX};
 use super::kmeans::Centres;
 use super::map::Fitted;
 use super::{CellBuildError, CellConfig, Coarse, codes};
@@ -36,7 +36,7 @@ pub(crate) fn build(
     let (n, dim) = (vectors.n(), vectors.dim());
 
     progress.start("index: learning which directions matter", None);
-    let fitted = Fitted::fit(metric, vectors, sample, config.code_dims.max(1));
+    let fitted = Fitted::fit(metric, vectors, sample, config.code_dims.clamp(1, CODE_DIMS_MAX));
     let map = fitted.map(metric, dim);
     let dims = map.dims;
     let mut mapped = vec![0.0; n * dims];

@@ -44,7 +44,7 @@ use chiasm_core::Metric;
 use memmap2::Mmap;
 
 use super::digits;
-use super::kernel::{BLOCK_SLOTS, CODE_STEP, block_len};
+use super::kernel::{BLOCK_SLOTS, CODE_DIMS_MAX, CODE_STEP, block_len};
 use super::map;
 use crate::file::{BYTE_ORDER, FileError, MAGIC, Temporary, VERSION, io_error, metric_code, metric_of};
 use crate::pages::Pages;
@@ -120,7 +120,7 @@ impl Layout {
     fn new(shape: &Shape) -> Option<Self> {
         // The parts of a size that a header could blow up; each is bounded, so what is computed from one alone cannot overflow.
         if shape.dim >= 1 << 24
-            || shape.dims >= 1 << 24
+            || shape.dims > CODE_DIMS_MAX
             || shape.n >= 1 << 32
             || shape.cells >= 1 << 32
             || shape.blocks >= 1 << 32

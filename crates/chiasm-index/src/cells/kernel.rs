@@ -21,6 +21,9 @@ pub(crate) const BLOCK_SLOTS: usize = 32;
 /// Dimensions that codes are a multiple of.
 pub(crate) const CODE_STEP: usize = 8;
 
+/// The most dimensions that codes have: sixteen times a sum of them fits 32 bits (`65,536 * 240 * 127 < 2^31`).
+pub(crate) const CODE_DIMS_MAX: usize = 1 << 16;
+
 /// Dimensions that digits are a multiple of.
 pub(crate) const DIGIT_STEP: usize = 32;
 
@@ -40,6 +43,8 @@ pub(crate) struct IntegerKernel(Path);
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Path {
     #[cfg(target_arch = "x86_64")]
+    Avx512,
+    #[cfg(target_arch = "x86_64")]
     Avx2,
     #[cfg(target_arch = "aarch64")]
     Neon,
@@ -57,6 +62,10 @@ impl IntegerKernel {
     pub(crate) fn available() -> Vec<Self> {
         let mut kernels = Vec::new();
         #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512vnni") {
+            kernels.push(Self(Path::Avx512));
+        }
+        #[cfg(target_arch = "x86_64")]
         if is_x86_feature_detected!("avx2") {
             kernels.push(Self(Path::Avx2));
         }
@@ -72,7 +81,7 @@ impl IntegerKernel {
     /// codes to the next there are `stride` bytes.
     ///
     /// # Panics
-    /// When there are no whole blocks that hold `n` slots of the query's dimensions.
+    /// When there are no whole blocks that hold `n` slots of the query's dimensions, or these are more than [`CODE_DIMS_MAX`].
     #[inline]
     pub(crate) fn scan(
         self,
@@ -85,7 +94,10 @@ impl IntegerKernel {
     ) {
         let len = block_len(query.len());
         assert!(
-            query.len().is_multiple_of(CODE_STEP) && len <= stride && n <= blocks.len() / stride * BLOCK_SLOTS,
+            query.len().is_multiple_of(CODE_STEP)
+                && query.len() <= CODE_DIMS_MAX
+                && len <= stride
+                && n <= blocks.len() / stride * BLOCK_SLOTS,
             "whole blocks"
         );
         let mut sums = [0i32; BLOCK_SLOTS];
@@ -95,6 +107,8 @@ impl IntegerKernel {
             // as the query asks.
             let mut above = unsafe {
                 match self.0 {
+                    #[cfg(target_arch = "x86_64")]
+                    Path::Avx512 => avx512::block(block, query, floor, &mut sums),
                     #[cfg(target_arch = "x86_64")]
                     Path::Avx2 => avx2::block(block, query, floor, &mut sums),
                     #[cfg(target_arch = "aarch64")]
@@ -125,6 +139,8 @@ impl IntegerKernel {
         unsafe {
             match self.0 {
                 #[cfg(target_arch = "x86_64")]
+                Path::Avx512 => avx512::bytes(digits, query),
+                #[cfg(target_arch = "x86_64")]
                 Path::Avx2 => avx2::bytes(digits, query),
                 #[cfg(target_arch = "aarch64")]
                 Path::Neon => neon::bytes(digits, query),
@@ -143,6 +159,8 @@ impl IntegerKernel {
         // SAFETY: as above; the lengths match and are whole steps.
         unsafe {
             match self.0 {
+                #[cfg(target_arch = "x86_64")]
+                Path::Avx512 => avx512::halves(digits, query),
                 #[cfg(target_arch = "x86_64")]
                 Path::Avx2 => avx2::halves(digits, query),
                 #[cfg(target_arch = "aarch64")]
@@ -195,6 +213,83 @@ fn scalar_halves(digits: &[u8], query: &[i16]) -> i32 {
         }
     }
     sum
+}
+
+#[cfg(target_arch = "x86_64")]
+mod avx512 {
+    use std::arch::x86_64::*;
+
+    use super::{BLOCK_SLOTS, CODE_STEP, DIGIT_STEP};
+
+    /// # Safety
+    /// AVX-512 with BW and VNNI; `block` is one block of `query.len()` dimensions, a multiple of eight and at most
+    /// [`super::CODE_DIMS_MAX`].
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) unsafe fn block(block: &[u8], query: &[i8], floor: i32, sums: &mut [i32; BLOCK_SLOTS]) -> u32 {
+        let low = _mm512_set1_epi8(15);
+        // A high half stays where it is and counts sixteenfold until the end: a shift less for each register.
+        let (mut once, mut sixteenfold) = ([_mm512_setzero_si512(); 2], [_mm512_setzero_si512(); 2]);
+        let (mut at, mut q) = (block.as_ptr(), query.as_ptr());
+        for _ in 0..query.len() / CODE_STEP {
+            // SAFETY: each step reads eight numbers of the query and 128 bytes of the block, which has them for each step.
+            unsafe {
+                let first = _mm512_set1_epi32(q.cast::<i32>().read_unaligned());
+                let second = _mm512_set1_epi32(q.add(4).cast::<i32>().read_unaligned());
+                for (h, (once, sixteenfold)) in once.iter_mut().zip(&mut sixteenfold).enumerate() {
+                    let both = _mm512_loadu_si512(at.add(64 * h).cast());
+                    *once = _mm512_dpbusd_epi32(*once, _mm512_and_si512(both, low), first);
+                    *sixteenfold = _mm512_dpbusd_epi32(*sixteenfold, _mm512_andnot_si512(low, both), second);
+                }
+                at = at.add(128);
+                q = q.add(CODE_STEP);
+            }
+        }
+        let wide = [0, 1].map(|h| _mm512_add_epi32(once[h], _mm512_srai_epi32::<4>(sixteenfold[h])));
+        let floor = _mm512_set1_epi32(floor);
+        let above = wide.map(|wide| u32::from(_mm512_cmpgt_epi32_mask(wide, floor)));
+        let above = above[0] | above[1] << 16;
+        if above != 0 {
+            for (out, wide) in sums.chunks_exact_mut(16).zip(wide) {
+                // SAFETY: sixteen sums.
+                unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), wide) };
+            }
+        }
+        above
+    }
+
+    /// # Safety
+    /// As [`block`]; equal lengths, multiples of 32.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) unsafe fn bytes(digits: &[i8], query: &[i16]) -> i32 {
+        let mut sums = [_mm512_setzero_si512(); 2];
+        for at in (0..query.len()).step_by(DIGIT_STEP) {
+            // SAFETY: 32 digits and 32 numbers of the query, one step.
+            let (d, q) = unsafe {
+                let d = _mm256_loadu_si256(digits.as_ptr().add(at).cast());
+                (_mm512_cvtepi8_epi16(d), _mm512_loadu_si512(query.as_ptr().add(at).cast()))
+            };
+            sums = [sums[1], _mm512_dpwssd_epi32(sums[0], d, q)];
+        }
+        _mm512_reduce_add_epi32(_mm512_add_epi32(sums[0], sums[1]))
+    }
+
+    /// # Safety
+    /// As [`block`]; `query` is twice as long as `digits`, a multiple of 32.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) unsafe fn halves(digits: &[u8], query: &[i16]) -> i32 {
+        let low = _mm_set1_epi8(15);
+        let mut sum = _mm512_setzero_si512();
+        for at in (0..query.len()).step_by(DIGIT_STEP) {
+            // SAFETY: 16 bytes of digits and 32 numbers of the query, one step.
+            unsafe {
+                let both = _mm_loadu_si128(digits.as_ptr().add(at / 2).cast());
+                let high = _mm_and_si128(_mm_srli_epi16::<4>(both), low);
+                let d = _mm512_cvtepu8_epi16(_mm256_set_m128i(high, _mm_and_si128(both, low)));
+                sum = _mm512_dpwssd_epi32(sum, d, _mm512_loadu_si512(query.as_ptr().add(at).cast()));
+            }
+        }
+        _mm512_reduce_add_epi32(sum)
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
