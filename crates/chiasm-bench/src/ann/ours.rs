@@ -6,13 +6,17 @@ use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use chiasm_core::{Hit, Metric, NoProgress, SearchError, SearchOptions, VectorIndex, Vectors};
-use chiasm_index::{CellConfig, CellIndex, Effort, ExactIndex, RefinedIndex};
+use chiasm_core::{Hit, Metric, NoProgress, SearchOptions, VectorIndex, Vectors};
+use chiasm_index::{CellConfig, CellIndex, Codes, Effort, ExactIndex, HammingIndex, RefinedIndex, refine_hits};
+use chiasm_nn::{Activation, Linear};
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::curve::Setting;
+use super::world::normals;
 use super::{Files, K, data};
 use crate::error::BenchError;
 use crate::measure::{cpu_s, status_mib, threads_cpu_s};
@@ -46,8 +50,8 @@ pub trait Contender: Send + Sync {
     /// The best `k` rows of each query.
     ///
     /// # Errors
-    /// [`SearchError`].
-    fn search(&self, setting: &Setting, queries: &Vectors, k: usize) -> Result<Vec<Vec<Hit>>, SearchError>;
+    /// In words, what the index says.
+    fn search(&self, setting: &Setting, queries: &Vectors, k: usize) -> Result<Vec<Vec<Hit>>, String>;
 }
 
 /// A row of the table that is ours.
@@ -59,11 +63,13 @@ pub struct Ours {
 }
 
 /// All of them: a new index takes part by a line here.
-pub const OURS: [Ours; 4] = [
+pub const OURS: [Ours; 6] = [
     Ours { id: "chiasm-exact", build: Exact::build },
     Ours { id: "chiasm-exact-bytes", build: Refined::build },
     Ours { id: "chiasm-cells", build: Cells::build },
     Ours { id: "chiasm-cells-no-sample", build: Cells::build_unsampled },
+    Ours { id: "chiasm-hash-128", build: Hashed::build::<128> },
+    Ours { id: "chiasm-hash-512", build: Hashed::build::<512> },
 ];
 
 /// A number of a setting; 0 when there is none.
@@ -97,8 +103,8 @@ impl Contender for Exact {
         Some(self.0.len() * 4 * self.0.dim())
     }
 
-    fn search(&self, _setting: &Setting, queries: &Vectors, k: usize) -> Result<Vec<Vec<Hit>>, SearchError> {
-        self.0.search(queries, k, &SearchOptions::default())
+    fn search(&self, _setting: &Setting, queries: &Vectors, k: usize) -> Result<Vec<Vec<Hit>>, String> {
+        self.0.search(queries, k, &SearchOptions::default()).map_err(|e| e.to_string())
     }
 }
 
@@ -124,8 +130,8 @@ impl Contender for Refined {
         self.0.memory_bytes() + self.0.len() * (4 * self.0.dim() + 8)
     }
 
-    fn search(&self, _setting: &Setting, queries: &Vectors, k: usize) -> Result<Vec<Vec<Hit>>, SearchError> {
-        self.0.search(queries, k, &SearchOptions::default())
+    fn search(&self, _setting: &Setting, queries: &Vectors, k: usize) -> Result<Vec<Vec<Hit>>, String> {
+        self.0.search(queries, k, &SearchOptions::default()).map_err(|e| e.to_string())
     }
 }
 
@@ -175,9 +181,93 @@ impl Contender for Cells {
         self.index.memory_bytes()
     }
 
-    fn search(&self, setting: &Setting, queries: &Vectors, k: usize) -> Result<Vec<Vec<Hit>>, SearchError> {
+    fn search(&self, setting: &Setting, queries: &Vectors, k: usize) -> Result<Vec<Vec<Hit>>, String> {
         let effort = Effort { probes: number(setting, "probes"), rerank: number(setting, "rerank") };
-        self.index.search_with(queries, k, &SearchOptions::default(), effort)
+        self.index.search_with(queries, k, &SearchOptions::default(), effort).map_err(|e| e.to_string())
+    }
+}
+
+/// Hits of the scan by codes that are compared by the vectors themselves.
+const REFINED: [usize; 11] = [10, 20, 40, 80, 160, 320, 640, 1280, 2560, 5120, 10240];
+
+/// Hash, then refine: signs of random projections (Charikar 2002), scanned whole, and then the vectors of the nearest codes. What lies between
+/// the modalities is taken out first: a vector is projected less the mean of the side that it is nearer to.
+struct Hashed {
+    exact: ExactIndex,
+    codes: HammingIndex,
+    projection: Projection,
+}
+
+struct Projection {
+    /// To a number for each bit.
+    directions: Linear,
+    /// Of the base, and of the sample of queries where there is one, `[dim]` and projected.
+    means: Vec<(Vec<f32>, Vec<f32>)>,
+}
+
+impl Projection {
+    fn new(bits: usize, sides: impl Iterator<Item = Vec<f32>>) -> Self {
+        let sides: Vec<_> = sides.collect();
+        let dim = sides[0].len();
+        let numbers = normals(&mut ChaCha8Rng::seed_from_u64(1), bits * dim);
+        let directions = Linear::new(&numbers, vec![0.0; bits], dim, Activation::None);
+        let mut means = Vec::new();
+        for side in sides {
+            let mut projected = Vec::new();
+            directions.forward(&side, &mut projected);
+            means.push((side, projected));
+        }
+        Self { directions, means }
+    }
+
+    fn codes(&self, vectors: &Vectors) -> Result<Codes, String> {
+        let mut projected = Vec::new();
+        self.directions.forward(vectors.data(), &mut projected);
+        for (row, to) in vectors.rows().zip(projected.chunks_exact_mut(self.directions.n_out())) {
+            let apart = |side: &[f32]| row.iter().zip(side).map(|(v, m)| (v - m).powi(2)).sum::<f32>();
+            let nearest = self.means.iter().min_by(|a, b| apart(&a.0).total_cmp(&apart(&b.0))).expect("the mean of the base");
+            to.iter_mut().zip(&nearest.1).for_each(|(v, m)| *v -= m);
+        }
+        let projected = Vectors::new(projected, self.directions.n_out()).map_err(|e| e.to_string())?;
+        Codes::from_signs(&projected).map_err(|e| e.to_string())
+    }
+}
+
+impl Hashed {
+    fn build<const BITS: usize>(from: &Material<'_>) -> Result<Box<dyn Contender>, String> {
+        let projection = Projection::new(BITS, std::iter::once(from.base).chain(from.sample).map(mean));
+        let codes = HammingIndex::build(from.ids, &projection.codes(from.base)?).map_err(|e| e.to_string())?;
+        let exact = ExactIndex::build(from.ids, from.base, Metric::InnerProduct).map_err(|e| e.to_string())?;
+        Ok(Box::new(Self { exact, codes, projection }))
+    }
+}
+
+/// Of all rows, `[dim]`.
+fn mean(vectors: &Vectors) -> Vec<f32> {
+    let mut sums = vec![0.0f64; vectors.dim()];
+    vectors.rows().for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, v)| *sum += f64::from(*v)));
+    sums.into_iter().map(|sum| (sum / vectors.n().max(1) as f64) as f32).collect()
+}
+
+impl Contender for Hashed {
+    fn about(&self) -> String {
+        let kernel = chiasm_index::CodeKernel::best().as_str();
+        format!("chiasm {}: codes of {} bits by {kernel}, then the vectors", env!("CARGO_PKG_VERSION"), self.codes.n_bits())
+    }
+
+    fn ladders(&self) -> Vec<Vec<Setting>> {
+        let refined = REFINED.into_iter().filter(|refined| *refined <= self.codes.len());
+        vec![refined.map(|refined| Setting::from_iter([("refined".to_owned(), json!(refined))])).collect()]
+    }
+
+    fn index_bytes(&self) -> usize {
+        self.codes.bytes() + self.exact.len() * (4 * self.exact.dim() + 8)
+    }
+
+    fn search(&self, setting: &Setting, queries: &Vectors, k: usize) -> Result<Vec<Vec<Hit>>, String> {
+        let codes = self.projection.codes(queries)?;
+        let near = self.codes.search(&codes, number(setting, "refined").max(k), &SearchOptions::default());
+        refine_hits(&near.map_err(|e| e.to_string())?, &self.exact, queries, k).map_err(|e| e.to_string())
     }
 }
 
@@ -260,7 +350,7 @@ impl Worker {
         let mut found = Vec::new();
         let (cpu, start) = (threads_cpu_s(), Instant::now());
         for _ in 0..rounds {
-            found = pool.install(|| built.search(setting, queries, K)).map_err(|e| e.to_string())?;
+            found = pool.install(|| built.search(setting, queries, K))?;
         }
         let wall = start.elapsed().as_secs_f64();
         let cpu = cpu.zip(threads_cpu_s()).map_or(wall, |(before, after)| after - before);
@@ -286,7 +376,7 @@ impl Worker {
             std::hint::black_box(sum(std::hint::black_box(&numbers)));
             memory = memory.max(BANDWIDTH_BYTES as f64 / start.elapsed().as_secs_f64());
             let start = Instant::now();
-            pool.install(|| built.search(&Setting::new(), &alone, K)).map_err(|e| e.to_string())?;
+            pool.install(|| built.search(&Setting::new(), &alone, K))?;
             scan = scan.max(bytes / start.elapsed().as_secs_f64());
         }
         Ok(json!({ "memory": memory, "scan": scan }))

@@ -278,7 +278,7 @@ fn offsets(rng: &mut ChaCha8Rng) -> [Vec<f32>; 2] {
 }
 
 /// Normal random numbers, two from two uniform ones (Box and Muller).
-fn normals(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
+pub(super) fn normals(rng: &mut ChaCha8Rng, n: usize) -> Vec<f32> {
     let mut out = Vec::with_capacity(n + 1);
     while out.len() < n {
         let radius = (-2.0 * (1.0 - rng.random::<f64>()).ln()).sqrt();
