@@ -28,7 +28,8 @@ pub fn document(sections: &[Section], command: &str) -> String {
          the order of the gallery; `ties` is MAP's expectation over all orders of the tied, where it differs. `@50` is the mean average \
          precision of the first 50 divided by the hits among them, as the hashing literature has it. R@1 and R@10 count queries with a right \
          answer that early. Chance is exact. *CV*: hyper-parameters chosen by {FOLDS}-fold cross-validation on the training part; *stated*: as a \
-         paper or the data's description states them. Published figures carry their source's mark: S read in a public copy, R re-measured \
+         paper or the data's description states them. Methods that draw lots are fitted with several seeds where so asked: *±* is the standard deviation \
+         of so many fits, and the figure before it their mean. R-sum adds up R@1, R@5 and R@10 of both directions. Published figures carry their source's mark: S read in a public copy, R re-measured \
          from the equations on the same features, U remembered and unproven. Time and memory are those of one fit without the choice of \
          hyper-parameters; memory is what the process took on top.\n"
     );
@@ -71,23 +72,24 @@ fn real_valued(out: &mut String, section: &Section) {
     let (a, b) = (&first.figures[0].direction, &first.figures[1].direction);
     let _ = write!(
         out,
-        "\n| method | {a} MAP | {b} MAP | published (source, mark) | @50 | R@1 | R@10 | fit, s (CPU) | MiB |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "\n| method | {a} MAP | {b} MAP | published (source, mark) | @50 | R@1 | R@10 | R-sum | fit, s (CPU) | MiB |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
     );
     for o in rows {
         let (x, y) = (&o.figures[0], &o.figures[1]);
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {:.3} / {:.3} | {:.1} / {:.1} | {:.1} / {:.1} | {} | {} |",
+            "| {} | {} | {} | {} | {:.3} / {:.3} | {} / {} | {} / {} | {:.1} | {} | {} |",
             name(o),
             map(x),
             map(y),
             published_of(section.task.key, o),
             x.map_at_50,
             y.map_at_50,
-            100.0 * x.hits[0],
-            100.0 * y.hits[0],
-            100.0 * x.hits[2],
-            100.0 * y.hits[2],
+            hits(x, 0),
+            hits(y, 0),
+            hits(x, 2),
+            hits(y, 2),
+            100.0 * x.hits.iter().chain(&y.hits).sum::<f64>(),
             time(o),
             memory(o)
         );
@@ -102,13 +104,15 @@ fn every_direction(out: &mut String, rows: &[&Outcome]) {
     for o in rows {
         for (i, f) in o.figures.iter().enumerate() {
             let once = |text: String| if i == 0 { text } else { String::new() };
-            let [r1, r5, r10] = f.hits.map(|h| 100.0 * h);
             let _ = writeln!(
                 out,
-                "| {} | {} | {} | {r1:.1} | {r5:.1} | {r10:.1} | {} | {} |",
+                "| {} | {} | {} | {} | {} | {} | {} | {} |",
                 once(name(o)),
                 f.direction,
                 map(f),
+                hits(f, 0),
+                hits(f, 1),
+                hits(f, 2),
                 once(time(o)),
                 once(memory(o))
             );
@@ -198,7 +202,16 @@ fn name(o: &Outcome) -> String {
     format!("{}{variant}{how}", o.method)
 }
 
+/// A share of [`Figures::hits`] in per cent.
+fn hits(f: &Figures, which: usize) -> String {
+    let deviation = f.seeds.map_or(String::new(), |seeds| format!(" ± {:.1}", 100.0 * seeds.hits[which]));
+    format!("{:.1}{deviation}", 100.0 * f.hits[which])
+}
+
 fn map(f: &Figures) -> String {
+    if let Some(seeds) = f.seeds {
+        return format!("{:.4} ± {:.4}", f.map, seeds.map);
+    }
     f.interval.map_or(format!("{:.4}", f.map), |(low, high)| format!("{:.4} [{low:.3}, {high:.3}]", f.map))
 }
 

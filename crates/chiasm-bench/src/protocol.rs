@@ -62,6 +62,44 @@ pub struct Figures {
     pub n_queries: usize,
     /// Items searched.
     pub n_gallery: usize,
+    /// Where the method draws lots: how far the figures of several seeds lie apart, of which `map`, `map_over_ties`, `map_at_50` and `hits` are
+    /// the means; all else is the first seed's.
+    pub seeds: Option<Deviation>,
+}
+
+/// Standard deviations over seeds, of a sample (divided by one less than there are).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Deviation {
+    /// How many seeds.
+    pub n: usize,
+    /// Of the mean average precision.
+    pub map: f64,
+    /// Of the shares of [`Figures::hits`].
+    pub hits: [f64; 3],
+}
+
+impl Figures {
+    /// One for several, in the same direction; the first where they are all the same.
+    fn over_seeds(all: &[&Figures]) -> Figures {
+        let first = all[0];
+        let mean = |of: &dyn Fn(&Figures) -> f64| all.iter().map(|f| of(f)).sum::<f64>() / all.len() as f64;
+        let deviation = |of: &dyn Fn(&Figures) -> f64| {
+            let mean = mean(of);
+            (all.iter().map(|f| (of(f) - mean).powi(2)).sum::<f64>() / (all.len() - 1) as f64).sqrt()
+        };
+        if all.iter().all(|f| f.map == first.map && f.hits == first.hits) {
+            return first.clone();
+        }
+        let seeds = Deviation { n: all.len(), map: deviation(&|f| f.map), hits: [0, 1, 2].map(|i| deviation(&|f| f.hits[i])) };
+        Figures {
+            map: mean(&|f| f.map),
+            map_over_ties: mean(&|f| f.map_over_ties),
+            map_at_50: mean(&|f| f.map_at_50),
+            hits: [0, 1, 2].map(|i| mean(&|f| f.hits[i])),
+            seeds: Some(seeds),
+            ..first.clone()
+        }
+    }
 }
 
 /// What a method reached on a set.
@@ -89,11 +127,12 @@ pub struct Outcome {
 pub const FOLDS: usize = 5;
 
 /// Fits a method on the training part and judges it in both directions; a hashing method that learns codes of the pairs gives two
-/// outcomes, one for each kind of database.
+/// outcomes, one for each kind of database. Hyper-parameters are chosen with the seed of `run`, and with them the method is fitted with
+/// that seed and those that follow it, `seeds` together; one that draws no lots is fitted twice, to see that.
 ///
 /// # Errors
 /// [`BenchError::Fit`], [`BenchError::Project`].
-pub fn run(task: &Task, recipe: &Recipe, variant: &str, run: &Run<'_>) -> Result<Vec<Outcome>, BenchError> {
+pub fn run(task: &Task, recipe: &Recipe, variant: &str, run: &Run<'_>, seeds: usize) -> Result<Vec<Outcome>, BenchError> {
     let pairs = task.train.pairs();
     let (config, name) = match recipe {
         Recipe::None => return Ok(vec![nothing_learned(task, variant)?]),
@@ -103,24 +142,44 @@ pub fn run(task: &Task, recipe: &Recipe, variant: &str, run: &Run<'_>) -> Result
     let cross_validated = matches!(recipe, Recipe::CrossValidated(_));
     let config =
         if cross_validated { config.clone().auto_from(&pairs, FOLDS, run).map_err(failed)?.config } else { config.clone() };
-    let (fitted, cost) = measured(|| config.fit_with_codes(&pairs, run));
-    let Fitted { space, codes } = fitted.map_err(failed)?;
-    let outcome = |database: Database, figures: Vec<Figures>| Outcome {
-        method: name,
-        variant: variant.to_owned(),
-        bits: space.n_bits(),
-        database,
-        cross_validated,
-        parameters: config.parameters(),
-        figures,
-        cost,
+    let fit = |seed: u64| -> Result<Vec<Outcome>, BenchError> {
+        let (fitted, cost) = measured(|| config.fit_with_codes(&pairs, &Run { seed, ..*run }));
+        let Fitted { space, codes } = fitted.map_err(failed)?;
+        let outcome = |database: Database, figures: Vec<Figures>| Outcome {
+            method: name,
+            variant: variant.to_owned(),
+            bits: space.n_bits(),
+            database,
+            cross_validated,
+            parameters: config.parameters(),
+            figures,
+            cost,
+        };
+        if space.n_bits().is_none() {
+            return Ok(vec![outcome(Database::Test, figures(task, &space, &task.test, None)?)]);
+        }
+        let mut outcomes = vec![outcome(Database::PerView, figures(task, &space, &task.train, None)?)];
+        if let Some(codes) = &codes {
+            outcomes.push(outcome(Database::Shared, figures(task, &space, &task.train, Some(codes))?));
+        }
+        Ok(outcomes)
     };
-    if space.n_bits().is_none() {
-        return Ok(vec![outcome(Database::Test, figures(task, &space, &task.test, None)?)]);
+    let mut all = vec![fit(run.seed)?];
+    for further in 1..seeds as u64 {
+        all.push(fit(run.seed.wrapping_add(further))?);
+        let maps = |outcomes: &[Outcome]| outcomes.iter().flat_map(|o| &o.figures).map(|f| f.map).collect::<Vec<_>>();
+        if further == 1 && maps(&all[0]) == maps(&all[1]) {
+            break;
+        }
     }
-    let mut outcomes = vec![outcome(Database::PerView, figures(task, &space, &task.train, None)?)];
-    if let Some(codes) = &codes {
-        outcomes.push(outcome(Database::Shared, figures(task, &space, &task.train, Some(codes))?));
+    let mut outcomes = all[0].clone();
+    if all.len() > 1 {
+        for (nth, outcome) in outcomes.iter_mut().enumerate() {
+            for (direction, figures) in outcome.figures.iter_mut().enumerate() {
+                *figures =
+                    Figures::over_seeds(&all.iter().map(|outcomes| &outcomes[nth].figures[direction]).collect::<Vec<_>>());
+            }
+        }
     }
     Ok(outcomes)
 }
@@ -346,6 +405,7 @@ fn told(judged: &Judgement) -> Figures {
         chance: map.chance.unwrap_or(f64::NAN),
         n_queries: direction.queries.len(),
         n_gallery: *n_gallery,
+        seeds: None,
     }
 }
 

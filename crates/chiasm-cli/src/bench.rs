@@ -216,6 +216,9 @@ pub(crate) struct TablesArgs {
     /// Decides every random choice of the methods
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
+    /// Fit methods that draw lots with so many seeds, this one and those that follow; means and deviations are told
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=20))]
+    seeds: u8,
     /// File for the document [default: stdout]; plots are written beside it
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -232,7 +235,8 @@ impl TablesArgs {
         let bits: Vec<String> = self.bits.iter().map(usize::to_string).collect();
         let narrowed = [list("only", &self.only), list("methods", &self.methods), list("bits", &bits)].concat();
         let seed = if self.seed == 0 { String::new() } else { format!(" --seed {}", self.seed) };
-        format!("chiasm bench tables --data DIR{narrowed}{seed} --output FILE")
+        let seeds = if self.seeds == 1 { String::new() } else { format!(" --seeds {}", self.seeds) };
+        format!("chiasm bench tables --data DIR{narrowed}{seed}{seeds} --output FILE")
     }
 }
 
@@ -550,7 +554,7 @@ fn section(task: chiasm_bench::Task, args: &TablesArgs, ui: &Ui) -> anyhow::Resu
         ui.cancel.check()?;
         let run = Run { seed: args.seed, progress: &NoProgress, cancel: &ui.cancel };
         let task = if entry.two_views { &two_views } else { &section.task };
-        match protocol::run(task, &entry.recipe, &entry.variant, &run) {
+        match protocol::run(task, &entry.recipe, &entry.variant, &run, usize::from(args.seeds)) {
             Ok(outcomes) => section.outcomes.extend(outcomes),
             Err(BenchError::Fit { source: chiasm_align::FitError::Cancelled(stop), .. }) => return Err(stop.into()),
             Err(BenchError::Fit { method, source, .. }) => section.refused.push((method, source.to_string())),
