@@ -230,13 +230,14 @@ impl<'q> Scorer<'q> {
 }
 
 /// Asks for the cache line at an address that need not be anyone's: sixteen streams of rows are more than the processor foresees by
-/// itself. Four rows at each step make one line of each of sixteen rows in four steps, which is the rate at which lines are used.
+/// itself. The rows that come next mostly lie behind these, so they are asked for as they lie, four lines at each step, which is the rate at which
+/// lines are used. Into the second cache: the first has few places for what is on its way (Zen 4: 13 GB/s into the first, 20 into the second).
 #[inline(always)]
 fn prefetch(at: *const f32) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch is a hint, never a fault, whatever the address; SSE is part of x86-64.
     unsafe {
-        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(at.cast());
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T1 }>(at.cast());
     }
     #[cfg(not(target_arch = "x86_64"))]
     let _ = at;
@@ -369,8 +370,8 @@ mod avx512 {
         }
         for s in 0..part.steps {
             if ROWS {
-                for r in s % 4 * 4..s % 4 * 4 + 4 {
-                    super::prefetch(rows[r].wrapping_add(s * LANES + part.ahead));
+                for line in 4 * s..4 * s + 4 {
+                    super::prefetch(rows[0].wrapping_add(part.ahead + line * PANEL_ROWS));
                 }
             }
             let mut x = [_mm512_setzero_ps(); REGISTERS];
@@ -472,10 +473,10 @@ mod avx2 {
                     fours[q] = _mm256_set_m128(four, four);
                 }
                 if ROWS {
-                    // The two halves of a panel share the work, and four steps a line.
-                    let r = half * 8 + s % 4 * 2;
-                    super::prefetch(rows[r].wrapping_add(s * LANES + part.ahead));
-                    super::prefetch(rows[r + 1].wrapping_add(s * LANES + part.ahead));
+                    // The two halves of a panel share the work.
+                    for line in 2 * s..2 * s + 2 {
+                        super::prefetch(rows[half * 8].wrapping_add(part.ahead + line * PANEL_ROWS));
+                    }
                 }
                 for i in 0..REGISTERS {
                     // SAFETY: s < part.steps, i < 4 and half < 2, and the caller promises as much.

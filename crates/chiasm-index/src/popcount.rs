@@ -266,13 +266,14 @@ mod avx512 {
         let mut at = lines.as_ptr();
         for group in 0..groups {
             let mut sums = [_mm512_setzero_si512(); GROUP_LINES];
-            for w in 0..words {
-                // SAFETY: w < words, the length of the query; a line is 64 bytes at a multiple of 64, and a group has 4 * words.
-                unsafe {
-                    let q = _mm512_set1_epi64(*query.get_unchecked(w) as i64);
-                    for i in 0..GROUP_LINES {
+            // Line after line as they lie: memory is quickest read in order.
+            for (i, sum) in sums.iter_mut().enumerate() {
+                for w in 0..words {
+                    // SAFETY: w < words, the length of the query; a line is 64 bytes at a multiple of 64, and a group has 4 * words.
+                    unsafe {
+                        let q = _mm512_set1_epi64(*query.get_unchecked(w) as i64);
                         let x = _mm512_load_si512(at.add(i * words + w).cast());
-                        sums[i] = _mm512_add_epi64(sums[i], _mm512_popcnt_epi64(_mm512_xor_si512(x, q)));
+                        *sum = _mm512_add_epi64(*sum, _mm512_popcnt_epi64(_mm512_xor_si512(x, q)));
                     }
                 }
             }

@@ -373,7 +373,10 @@ impl Worker {
         let (mut memory, mut scan) = (0f64, 0f64);
         for _ in 0..TURNS {
             let start = Instant::now();
-            std::hint::black_box(sum(std::hint::black_box(&numbers)));
+            std::hint::black_box(sum::<1>(std::hint::black_box(&numbers)));
+            memory = memory.max(BANDWIDTH_BYTES as f64 / start.elapsed().as_secs_f64());
+            let start = Instant::now();
+            std::hint::black_box(sum::<4>(std::hint::black_box(&numbers)));
             memory = memory.max(BANDWIDTH_BYTES as f64 / start.elapsed().as_secs_f64());
             let start = Instant::now();
             pool.install(|| built.search(&Setting::new(), &alone, K))?;
@@ -386,15 +389,17 @@ impl Worker {
 /// Much larger than a cache.
 const BANDWIDTH_BYTES: usize = 512 << 20;
 
-/// The sum of numbers, read in four places at once as the memory likes best.
-fn sum(numbers: &[u64]) -> u64 {
+/// The sum of numbers, read in so many places at once: some machines are quickest with one, some with four.
+fn sum<const PLACES: usize>(numbers: &[u64]) -> u64 {
     const LANES: usize = 8;
-    let quarter = numbers.len() / 4;
+    let part = numbers.len() / PLACES;
     let mut sums = [0u64; LANES];
-    let mut parts = [0, 1, 2, 3].map(|i| numbers[i * quarter..(i + 1) * quarter].as_chunks::<LANES>().0.iter());
-    while let [Some(a), Some(b), Some(c), Some(d)] = parts.each_mut().map(Iterator::next) {
-        for lane in 0..LANES {
-            sums[lane] = sums[lane].wrapping_add(a[lane]).wrapping_add(b[lane]).wrapping_add(c[lane]).wrapping_add(d[lane]);
+    let parts: [&[[u64; LANES]]; PLACES] = std::array::from_fn(|i| numbers[i * part..(i + 1) * part].as_chunks().0);
+    for at in 0..part / LANES {
+        for part in parts {
+            for lane in 0..LANES {
+                sums[lane] = sums[lane].wrapping_add(part[at][lane]);
+            }
         }
     }
     sums.iter().fold(0, |a, b| a.wrapping_add(*b))
