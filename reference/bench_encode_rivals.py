@@ -133,14 +133,14 @@ def inputs(folder, batch):
 
 def make(name, folder):
     import torch
-    from safetensors.torch import save_file
 
     folder.mkdir(parents=True, exist_ok=True)
     model, files, kind = build(name)
+    # Under the names that published checkpoints have, which are not always those of the modules.
+    model.save_pretrained(folder)
     for file, content in {**files, "config.json": model.config.to_dict()}.items():
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         (folder / file).write_text(json.dumps(content))
-    save_file({k: v.contiguous() for k, v in model.state_dict().items() if v.is_floating_point()}, folder / "model.safetensors")
     (folder / "kind").write_text(kind)
     rng = np.random.default_rng(SEED)
     if kind == "image":

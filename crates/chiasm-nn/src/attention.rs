@@ -97,6 +97,7 @@ impl SelfAttention {
         let dim = self.qkv.n_in();
         assert_eq!(lengths.iter().sum::<usize>() * dim, x.len(), "lengths of the sequences");
         let AttentionScratch { q: qkv, heads, .. } = scratch;
+        heads.beside(self.qkv.precision());
         self.qkv.forward_normed(x, norm, qkv);
         out.resize(x.len(), 0.0);
         let mut first = 0;
@@ -194,6 +195,7 @@ impl CrossAttention {
         assert_eq!(lengths.iter().sum::<usize>() * dim, x.len(), "lengths of the sequences");
         assert_eq!(context_lengths.iter().sum::<usize>() * self.kv.n_in(), context.len(), "lengths of the contexts");
         let AttentionScratch { q, kv, heads } = scratch;
+        heads.beside(self.q.precision());
         self.q.forward(x, q);
         self.kv.forward(context, kv);
         out.resize(x.len(), 0.0);
@@ -296,4 +298,11 @@ struct Heads {
     mixed: Vec<f32>,
     /// `[n_queries, n_keys]`, for masks of the caller's.
     whole: Vec<f32>,
+}
+
+impl Heads {
+    fn beside(&mut self, precision: Precision) {
+        self.keys.beside(precision);
+        self.values.beside(precision);
+    }
 }

@@ -104,7 +104,7 @@ impl Linear {
         self.packed.activation()
     }
 
-    #[cfg(feature = "cuda")]
+    /// How it multiplies.
     pub(crate) fn precision(&self) -> Precision {
         self.packed.precision()
     }

@@ -105,3 +105,14 @@ pub(super) fn all(precision: Precision) -> impl Iterator<Item = &'static Kernel>
 pub(super) fn best(precision: Precision) -> &'static Kernel {
     all(precision).next().expect("the plain kernel is everywhere")
 }
+
+/// The fastest for products of numbers that are computed on the way, beside layers of this precision: bfloat16 beside it and beside integers, which
+/// would have to be scaled first. The tiles of AMX are not asked, for they take rows in an order of their own.
+pub(super) fn beside(precision: Precision) -> &'static Kernel {
+    #[cfg(target_arch = "x86_64")]
+    if precision != Precision::F32 && (super::x86::AVX512_BF16.is_here)() {
+        return &super::x86::AVX512_BF16;
+    }
+    let _ = precision;
+    best(Precision::F32)
+}

@@ -23,6 +23,7 @@ mod cache;
 mod isa;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod panels;
 mod plain;
 mod quantise;
 mod tile;
@@ -39,6 +40,7 @@ use crate::activation::Activation;
 use crate::norm::LayerNorm;
 use crate::simd::widest;
 use isa::Kernel;
+pub(crate) use panels::Panels;
 use quantise::{Columns, Encoding, Place, RowScale, Rows};
 use tile::Strip;
 use words::Words;
@@ -181,7 +183,6 @@ impl Packed {
     }
 
     /// How it multiplies.
-    #[cfg(feature = "cuda")]
     pub(crate) fn precision(&self) -> Precision {
         self.encoding.precision()
     }
@@ -406,69 +407,6 @@ impl Finishing<'_, '_> {
                     }
                 }
             }
-        }
-    }
-}
-
-/// A matrix in single precision packed for one product, as attention needs it: keys and values are others each time.
-#[derive(Debug)]
-pub(crate) struct Panels {
-    kernel: &'static Kernel,
-    steps: usize,
-    n_columns: usize,
-    words: Vec<u32>,
-}
-
-impl Default for Panels {
-    fn default() -> Self {
-        Self { kernel: isa::best(Precision::F32), steps: 0, n_columns: 0, words: Vec::new() }
-    }
-}
-
-impl Panels {
-    /// Numbers per row of a product: the columns, and what fills the last panel up.
-    pub(crate) fn width(&self) -> usize {
-        self.n_columns.next_multiple_of(self.kernel.columns)
-    }
-
-    /// `[steps, n_columns]`, rows `stride` apart.
-    pub(crate) fn pack(&mut self, b: &[f32], steps: usize, n_columns: usize, stride: usize) {
-        let width = self.kernel.columns;
-        (self.steps, self.n_columns) = (steps, n_columns);
-        self.words.clear();
-        for first in (0..n_columns).step_by(width) {
-            let n = width.min(n_columns - first);
-            for step in 0..steps {
-                let row = &b[step * stride + first..][..n];
-                self.words.extend(row.iter().map(|v| v.to_bits()));
-                self.words.extend(std::iter::repeat_n(0, width - n));
-            }
-        }
-    }
-
-    /// The transpose of `[n_columns, steps]`, rows `stride` apart.
-    pub(crate) fn pack_transposed(&mut self, b: &[f32], n_columns: usize, steps: usize, stride: usize) {
-        let width = self.kernel.columns;
-        (self.steps, self.n_columns) = (steps, n_columns);
-        self.words.clear();
-        self.words.resize(steps * self.width(), 0);
-        for (nth, panel) in self.words.chunks_exact_mut(steps * width).enumerate() {
-            let columns = &b[nth * width * stride..];
-            let n = width.min(n_columns - nth * width);
-            for (step, to) in panel.chunks_exact_mut(width).enumerate() {
-                for (column, to) in to[..n].iter_mut().enumerate() {
-                    *to = columns[column * stride + step].to_bits();
-                }
-            }
-        }
-    }
-
-    /// `rows` rows of `a`, `a_stride` apart, times the packed matrix, to `c`, `[rows, width]`.
-    pub(crate) fn multiply(&self, a: &[f32], a_stride: usize, rows: usize, c: &mut [f32]) {
-        let (columns, width) = (self.kernel.columns, self.width());
-        for first in (0..width).step_by(columns) {
-            let b = &self.words[first * self.steps..][..columns * self.steps];
-            Strip::strided(a, a_stride, rows, b, self.steps, &mut c[first..], width).run(self.kernel);
         }
     }
 }

@@ -23,12 +23,14 @@ pub(super) struct Encoding {
 }
 
 impl Encoding {
+    /// Pairs of bfloat16.
+    pub(super) const PAIRS: Self = Self { word: Word::Bf16, rounded: false };
+
     pub(super) fn of(precision: Precision, kernel: &Kernel) -> Self {
         Self { word: kernel.word, rounded: precision == Precision::Bf16 && kernel.word == Word::F32 }
     }
 
     /// What was asked for.
-    #[cfg(feature = "cuda")]
     pub(super) fn precision(self) -> Precision {
         match self.word {
             Word::F32 if !self.rounded => Precision::F32,

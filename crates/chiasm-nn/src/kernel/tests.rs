@@ -136,22 +136,36 @@ fn what_is_not_finite_comes_out_so() {
 
 #[test]
 fn panels_multiply_with_and_without_turning() {
-    let (n, steps, n_columns) = (50, 64, 53);
-    let (a, b) = (numbers(n * 70, 11), numbers(steps * n_columns, 12));
-    let turned: Vec<f32> =
-        (0..n_columns).flat_map(|j| (0..steps).map(move |s| (s, j))).map(|(s, j)| b[s * n_columns + j]).collect();
-    let (mut straight, mut transposed) = (Panels::default(), Panels::default());
-    straight.pack(&b, steps, n_columns, n_columns);
-    transposed.pack_transposed(&turned, n_columns, steps, steps);
-    let width = straight.width();
-    let (mut c, mut d) = (vec![0.0; n * width], vec![0.0; n * width]);
-    straight.multiply(&a, 70, n, &mut c);
-    transposed.multiply(&a, 70, n, &mut d);
-    assert_eq!(c, d);
-    for i in 0..n {
-        for j in 0..n_columns {
-            let exact: f64 = (0..steps).map(|s| f64::from(a[i * 70 + s]) * f64::from(b[s * n_columns + j])).sum();
-            assert!((f64::from(c[i * width + j]) - exact).abs() < 1e-5);
+    for precision in [Precision::F32, Precision::Bf16, Precision::Int8] {
+        for (n, n_in, n_columns) in [(50, 64, 53), (3, 1, 1), (25, 63, 32), (7, 257, 80)] {
+            let stride = n_in + 6;
+            // What stands between the rows is not looked at.
+            let mut a = numbers(n * stride, 11);
+            a.chunks_exact_mut(stride).for_each(|row| row[n_in..].fill(f32::NAN));
+            let b = numbers(n_in * n_columns, 12);
+            let turned: Vec<f32> = (0..n_columns * n_in).map(|i| b[i % n_in * n_columns + i / n_in]).collect();
+            let (mut straight, mut transposed) = (Panels::default(), Panels::default());
+            straight.beside(precision);
+            transposed.beside(precision);
+            straight.pack(&b, n_in, n_columns, n_columns);
+            transposed.pack_transposed(&turned, n_columns, n_in, n_in);
+            let width = straight.width();
+            let (mut c, mut d) = (vec![0.0; n * width], vec![0.0; n * width]);
+            straight.multiply(&a, stride, n, &mut c);
+            transposed.multiply(&a, stride, n, &mut d);
+            assert_eq!(c, d, "{precision:?}");
+            let in_pairs = isa::beside(precision).word == isa::Word::Bf16;
+            let as_multiplied = |v: f32| {
+                f64::from(if in_pairs { f32::from_bits(u32::from(super::quantise::bf16(v)) << 16) } else { v })
+            };
+            for i in 0..n {
+                for j in 0..n_columns {
+                    let product = |s: usize| as_multiplied(a[i * stride + s]) * as_multiplied(b[s * n_columns + j]);
+                    let exact: f64 = (0..n_in).map(product).sum();
+                    let got = f64::from(c[i * width + j]);
+                    assert!((got - exact).abs() < 1e-5, "{precision:?}, {n} x {n_in} x {n_columns}: {got}, expected {exact}");
+                }
+            }
         }
     }
 }

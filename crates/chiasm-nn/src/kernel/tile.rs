@@ -77,9 +77,9 @@ impl Strip {
         Self(StripParts { a, a_stride, first_step, packed: true, rows, b, steps, c, c_stride, carry })
     }
 
-    /// Rows of plain numbers `a_stride` apart; `b` is one panel of `steps` steps, `c` rows `c_stride` apart.
+    /// Rows of words `a_stride` apart; `b` is one panel of `steps` steps, `c` rows `c_stride` apart.
     pub(super) fn strided(
-        a: &[f32],
+        a: &[u32],
         a_stride: usize,
         rows: usize,
         b: &[u32],
@@ -90,7 +90,7 @@ impl Strip {
         let width = b.len().checked_div(steps).unwrap_or(0);
         assert!(rows == 0 || a.len() >= (rows - 1) * a_stride + steps, "rows of a strip");
         assert!(rows == 0 || c.len() >= (rows - 1) * c_stride + width, "sums of a strip");
-        let (a, b, c) = (a.as_ptr().cast(), b.as_ptr(), c.as_mut_ptr().cast());
+        let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr().cast());
         Self(StripParts { a, a_stride, first_step: 0, packed: false, rows, b, steps, c, c_stride, carry: false })
     }
 

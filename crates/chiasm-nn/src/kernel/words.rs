@@ -64,6 +64,12 @@ impl Words {
     }
 }
 
+/// Numbers in single precision as the words that they are.
+pub(super) fn bits_of(numbers: &[f32]) -> &[u32] {
+    // SAFETY: of one size and alignment, and any bits are a word.
+    unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), numbers.len()) }
+}
+
 impl Clone for Words {
     fn clone(&self) -> Self {
         let mut copy = Self::zeros(self.n);
