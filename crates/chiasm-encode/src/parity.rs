@@ -18,6 +18,7 @@ use crate::error::OpenError;
 use crate::model::Output;
 use crate::net::{Net, Tower, Wanted};
 use crate::nets::{blip, classes, families, lxmert, sentence_bert, visual_bert};
+use crate::temperature;
 
 /// Largest difference of any hidden state and embedding, relative to their size where that is above 1.
 const TOLERANCE: f32 = 1e-4;
@@ -103,6 +104,12 @@ fn compare(json: &Path) -> f32 {
         Tower::Text(_, net) => run(net.as_ref(), &texts(&expected), &expected),
         Tower::Video(_, net) => run(net.as_ref(), &clips(&expected), &expected),
     };
+    if expected.names().contains(&"temperature") {
+        let weights = families::family_of(folder.path()).unwrap().weights(&mut Checkpoint::new(folder.path())).unwrap();
+        let got = temperature::read(weights, Some(Modality::Image)).unwrap().expect("the reference has one");
+        let off = difference(&[got.scale, got.bias.unwrap_or(0.0)].map(|v| v as f32), &floats(&expected, "temperature"));
+        assert!(off <= TOLERANCE, "the temperature differs by {off:.1e}");
+    }
     if expected.names().contains(&"classes") { off.max(compare_classes(folder.path(), modality, &expected)) } else { off }
 }
 
@@ -194,8 +201,12 @@ fn run_pair<P>(net: &dyn PairNet<P>, picture: &P, expected: &SafeTensors<'_>) ->
     largest
 }
 
-/// Pictures `[n, channels, height, width]` by their name.
+/// Pictures `[n, channels, height, width]` by their name; where their shapes differ, each is a tensor of its own, `name.0` and so on.
 pub(crate) fn pictures(file: &SafeTensors<'_>, name: &str) -> Vec<FeatureMap> {
+    if file.tensor(name).is_err() {
+        let each = (0..).map(|i| format!("{name}.{i}")).take_while(|name| file.tensor(name).is_ok());
+        return each.flat_map(|name| pictures(file, &name)).collect();
+    }
     let [_, shape @ ..]: [usize; 4] = file.tensor(name).unwrap().shape().try_into().unwrap();
     maps(&floats(file, name), shape)
 }

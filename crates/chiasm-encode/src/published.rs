@@ -273,6 +273,16 @@ const PUBLISHED: &[Published] = &[
         ..BARE
     },
     Published {
+        name: "google/siglip2-base-patch16-naflex",
+        aliases: &["siglip2-base-patch16-naflex"],
+        family: "siglip2",
+        modalities: BOTH,
+        dim: 768,
+        about: "SigLIP 2, ViT-B/16 over pictures that keep their shape (NaFlex), texts of many languages",
+        languages: Some("many"),
+        ..BARE
+    },
+    Published {
         name: "OFA-Sys/chinese-clip-vit-base-patch16",
         aliases: &["chinese-clip-vit-base-patch16", "cn-clip/ViT-B-16"],
         family: "chinese_clip",

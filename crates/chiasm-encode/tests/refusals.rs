@@ -320,6 +320,79 @@ fn a_mixture_of_two_models_is_refused_by_name() {
 }
 
 #[test]
+fn a_description_of_pictures_of_any_shape_must_fit_its_weights() {
+    let dir = tempfile::tempdir().unwrap();
+    let fresh = || common::checkpoint(dir.path(), "siglip2_image", "siglip2");
+    let path = |tower: &str| format!("{}:{tower}", fresh().display());
+    let here = ModelDirs::default();
+    let encoder = open(&path("image"), &here).unwrap();
+    assert_eq!(encoder.dim(), open(&path("text"), &here).unwrap().dim());
+    // A column, a row and a single pixel together; each by itself gives the same bits.
+    let picture = |width: u32, height: u32| {
+        let rgb = (0..width * height * 3).map(|i| (i * 7 % 251) as u8).collect();
+        Media::Image(Image { width, height, rgb })
+    };
+    let batch = [picture(3, 400), picture(90, 31), picture(1, 1)];
+    let together = encoder.encode(&batch).unwrap();
+    for (i, one) in batch.iter().enumerate() {
+        let alone = encoder.encode(std::slice::from_ref(one)).unwrap();
+        assert_eq!(alone.data(), &together.data()[i * encoder.dim()..][..encoder.dim()]);
+    }
+
+    for (file, old, new, parts) in [
+        ("config.json", r#""num_patches":16"#, r#""num_patches":0"#, ["num_patches is 0", "a square"]),
+        ("config.json", r#""num_patches":16"#, r#""num_patches":15"#, ["num_patches is 15", "a square"]),
+        ("config.json", r#""num_patches":16"#, r#""num_patches":25"#, ["position_embedding.weight", "needs [25, 32]"]),
+        // The square of 2^31, and the largest square.
+        (
+            "config.json",
+            r#""num_patches":16"#,
+            r#""num_patches":4611686018427387904"#,
+            ["position_embedding.weight", "has shape [16, 32]"],
+        ),
+        (
+            "config.json",
+            r#""num_patches":16"#,
+            r#""num_patches":18446744065119617025"#,
+            ["position_embedding.weight", "has shape [16, 32]"],
+        ),
+        (
+            "config.json",
+            r#""patch_size":5"#,
+            r#""patch_size":0"#,
+            ["vision_config: patch_size is 0", "patch_size of preprocessor_config.json is 5"],
+        ),
+        (
+            "config.json",
+            r#""patch_size":5"#,
+            r#""patch_size":18446744073709551615"#,
+            ["patch_size is 18446744073709551615", "one model"],
+        ),
+        ("config.json", r#""num_channels":3"#, r#""num_channels":1"#, ["num_channels is 1", "expected 3"]),
+        ("config.json", r#""vision_use_head":true"#, r#""vision_use_head":false"#, ["vision_use_head is false", "no pooling"]),
+        (
+            "preprocessor_config.json",
+            r#""max_num_patches":22"#,
+            r#""max_num_patches":0"#,
+            ["max_num_patches is 0", "1 to 4096"],
+        ),
+        (
+            "preprocessor_config.json",
+            r#""max_num_patches":22"#,
+            r#""max_num_patches":1000000000000"#,
+            ["max_num_patches is 1000000000000", "1 to 4096"],
+        ),
+        ("preprocessor_config.json", r#""patch_size":5"#, r#""patch_size":6"#, ["vision_config: patch_size is 5", "is 6"]),
+    ] {
+        replace(&fresh().join(file), old, new);
+        let message = refusal(&format!("{}:image", dir.path().join("siglip2").display()), dir.path());
+        for part in [file].iter().filter(|_| !message.contains("position_embedding")).chain(&parts) {
+            assert!(message.contains(part), "no `{part}` in: {message}");
+        }
+    }
+}
+
+#[test]
 fn what_means_nothing_is_refused_with_its_place() {
     let Some(folder) = small_models() else { return };
     let models = ModelDirs::new(vec![folder]);

@@ -2,14 +2,17 @@
 //!
 //! # Reference
 //! The image processors of transformers, which differ in their defaults alone: resize, cut out the middle, scale, normalise; and
-//! `image_transform` of open_clip. Equal within 1/255 before the normalisation; resizing is Pillow's.
+//! `image_transform` of open_clip. Equal within 1/255 before the normalisation; resizing is Pillow's. And that of SigLIP 2, whose
+//! pictures keep their shape.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use chiasm_core::Image;
 use chiasm_media::{Filter, resize_with};
 use chiasm_nn::FeatureMap;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
@@ -17,6 +20,13 @@ use crate::model;
 
 /// Sides beyond this are refused: a description comes from strangers, and decides how much memory a picture takes.
 const MAX_SIDE: u32 = 4096;
+
+/// Patches beyond this are refused, likewise: attention takes the square of their number in time. Four times the most that a model was
+/// trained with (Tschannen et al., "SigLIP 2", 2025: 1024).
+const MAX_PATCHES: u32 = 4096;
+
+/// A patch of a side beyond this is refused; so patches cannot be more pixels than a picture of [`MAX_SIDE`] has.
+const MAX_PATCH_SIDE: u32 = 64;
 
 /// What part of a picture ConvNeXT's processor keeps where nothing is said, and the side from which on it keeps all of it.
 const CONVNEXT_PART: f64 = 0.875;
@@ -55,6 +65,10 @@ impl Defaults {
 
     /// Those of BLIP: to 384 x 384, cubic, the shape not kept.
     pub(crate) const BLIP: Self = Self { side: 384, square: true, crop: false, ..Self::CLIP };
+
+    /// Those of SigLIP 2 over pictures of any shape, whose size follows from the patches: by a triangle.
+    const SIGLIP_2: Self =
+        Self { side: 256, square: true, filter: Filter::Bilinear, crop: false, mean: [0.5; 3], std: [0.5; 3] };
 }
 
 /// `preprocessor_config.json`.
@@ -77,6 +91,15 @@ struct Config {
     image_std: Option<Vec<f32>>,
 }
 
+/// The same of SigLIP 2. Numbers are taken as they stand, so that whatever is no number of patches can be named.
+#[derive(Deserialize)]
+struct PatchesConfig {
+    patch_size: Option<Value>,
+    max_num_patches: Option<Value>,
+    #[serde(flatten)]
+    rest: Config,
+}
+
 /// A size in any of the ways in which checkpoints write it.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(untagged)]
@@ -96,6 +119,8 @@ enum Target {
     Shortest(u32),
     /// The longer edge, the other in proportion.
     Longest(u32),
+    /// As many patches of `side` x `side` as fill the picture and are at most `max`, its shape kept but for what the last ones need.
+    Patches { side: u32, max: u32 },
 }
 
 impl Target {
@@ -105,6 +130,7 @@ impl Target {
             Target::Box(height, width) => (height, width),
             Target::Shortest(edge) => in_proportion(image, edge),
             Target::Longest(edge) => within(image, edge),
+            Target::Patches { side, max } => filled([image.height, image.width], side, max).into(),
         }
     }
 }
@@ -148,12 +174,7 @@ pub(crate) struct ImageProcessor {
 impl ImageProcessor {
     /// Reads `preprocessor_config.json`; without it, the defaults hold.
     pub(crate) fn open(files: &mut Checkpoint, defaults: Defaults) -> Result<Self, OpenError> {
-        const FILE: &str = "preprocessor_config.json";
-        let (path, config): (_, Config) = if files.has(FILE) {
-            files.json(FILE)?
-        } else {
-            (files.path(FILE), serde_json::from_str("{}").expect("every field is optional"))
-        };
+        let (path, config): (_, Config) = described(files)?;
         let side = defaults.side;
         let target = match config.size {
             None if defaults.square => Target::Box(side, side),
@@ -162,17 +183,7 @@ impl ImageProcessor {
             Some(Size::Side(edge) | Size::Shortest { shortest_edge: edge }) => Target::Shortest(edge),
             Some(Size::Pair([height, width]) | Size::Box { height, width }) => Target::Box(height, width),
         };
-        let filter = match config.resample {
-            None => defaults.filter,
-            Some(0) => Filter::Nearest,
-            Some(1) => Filter::Lanczos,
-            Some(2) => Filter::Bilinear,
-            Some(3) => Filter::Bicubic,
-            Some(4) => Filter::Box,
-            Some(other) => {
-                return Err(model::config(&path, format!("resample is {other}, expected a filter of Pillow: 0 to 4")));
-            }
-        };
+        let filter = filter(&path, &config, defaults)?;
         let crop = match config.crop_size {
             None => [side, side],
             Some(Size::Side(side) | Size::Shortest { shortest_edge: side }) => [side, side],
@@ -180,7 +191,7 @@ impl ImageProcessor {
             Some(Size::Box { height, width }) => [height, width],
         };
         let crop = config.do_center_crop.unwrap_or(defaults.crop).then_some(crop);
-        let kind = config.image_processor_type.or(config.feature_extractor_type).unwrap_or_default();
+        let kind = config.kind();
         // ConvNeXT's processor, which ResNet's checkpoints name too, states one side and of what part of a picture that is the middle.
         let part = config.crop_pct.or(kind.starts_with("ConvNext").then_some(CONVNEXT_PART));
         let (target, crop) = match (part, target) {
@@ -199,7 +210,7 @@ impl ImageProcessor {
         let resize = config.do_resize.unwrap_or(true).then_some((target, filter));
         let sides = match target {
             Target::Box(height, width) => [height, width],
-            Target::Shortest(edge) | Target::Longest(edge) => [edge, edge],
+            Target::Shortest(edge) | Target::Longest(edge) | Target::Patches { side: edge, .. } => [edge, edge],
         };
         let fits = sides.iter().chain(crop.iter().flatten()).all(|side| (1..=MAX_SIDE).contains(side));
         model::expect(&path, fits, || format!("size and crop_size must be 1 to {MAX_SIDE} pixels a side"))?;
@@ -209,27 +220,25 @@ impl ImageProcessor {
             "neither size (height and width) nor crop_size states the picture's shape".to_owned()
         })?;
 
-        let factor = if config.do_rescale.unwrap_or(true) { config.rescale_factor.unwrap_or(1.0 / 255.0) } else { 1.0 };
-        let channels = |field: &str, given: Option<Vec<f32>>, otherwise: [f32; 3]| match given {
-            None => Ok(otherwise),
-            Some(values) => <[f32; 3]>::try_from(values)
-                .map_err(|v| model::config(&path, format!("{field} has {} values, expected 3", v.len()))),
-        };
-        let normalize = config.do_normalize.unwrap_or(true);
-        let mean = if normalize { channels("image_mean", config.image_mean, defaults.mean)? } else { [0.0; 3] };
-        let deviation = channels("image_std", config.image_std, defaults.std)?;
-        let std = if normalize { deviation } else { [1.0; 3] };
-        let sound =
-            factor.is_finite() && mean.iter().all(|v| v.is_finite()) && deviation.iter().all(|v| v.is_finite() && *v > 0.0);
-        model::expect(&path, sound, || {
-            "image_mean, image_std and rescale_factor must be finite, and image_std above 0".to_owned()
-        })?;
-        // EfficientNet's were trained on pictures that lie around 0 and are divided by the deviation once more.
-        let offset = if config.rescale_offset.unwrap_or(false) { 1.0 } else { 0.0 };
-        let again = if config.include_top.unwrap_or(kind.starts_with("EfficientNet")) { deviation } else { [1.0; 3] };
-        let scale = std::array::from_fn(|c| (factor / f64::from(std[c]) / f64::from(again[c])) as f32);
-        let shift = std::array::from_fn(|c| (-offset - mean[c]) / std[c] / again[c]);
+        let [scale, shift] = scale_and_shift(&path, &config, defaults)?;
         Ok(Self { resize, crop, middle: Middle::UpperLeft, sampled: None, scale, shift })
+    }
+
+    /// Reads `preprocessor_config.json` of SigLIP 2, whose pictures are cut into as many patches as their shape allows; without it, the
+    /// reference's defaults hold: at most 256 patches of 16 x 16. Gives the side of a patch too.
+    pub(crate) fn in_patches(files: &mut Checkpoint) -> Result<(Self, u32), OpenError> {
+        let (path, config): (_, PatchesConfig) = described(files)?;
+        let PatchesConfig { patch_size, max_num_patches, rest: config } = config;
+        let side = count(&path, "patch_size", patch_size, (16, MAX_PATCH_SIDE))?;
+        let max = count(&path, "max_num_patches", max_num_patches, (256, MAX_PATCHES))?;
+        // As they come, pictures would make any number of patches.
+        model::expect(&path, config.do_resize.unwrap_or(true), || {
+            "do_resize is false, expected true: the patches of a picture must be bounded by max_num_patches".to_owned()
+        })?;
+        let defaults = Defaults::SIGLIP_2;
+        let resize = Some((Target::Patches { side, max }, filter(&path, &config, defaults)?));
+        let [scale, shift] = scale_and_shift(&path, &config, defaults)?;
+        Ok((Self { resize, crop: None, middle: Middle::UpperLeft, sampled: None, scale, shift }, side))
     }
 
     /// The steps of open_clip's evaluation for a network that takes pictures of `side` x `side`; `path` is where the description stands.
@@ -277,7 +286,7 @@ impl ImageProcessor {
 
     /// The picture resized and cut, where that is smaller and what would be made of it again: itself.
     pub(crate) fn reduced(&self, image: &Image) -> Option<Image> {
-        let [height, width] = self.shape();
+        let [height, width] = self.shape_of(image);
         let cut = |rgb: Vec<u8>| Image { width, height, rgb };
         // A cut that leaves a rim away, as the middle 224 of 256, would be enlarged and cut again.
         let again = self.resize.map_or((height, width), |(target, _)| target.of(&cut(Vec::new())));
@@ -323,9 +332,80 @@ impl ImageProcessor {
         match (self.sampled, self.crop, self.resize) {
             (Some(shape), _, _) | (None, Some(shape), _) => shape,
             (None, None, Some((Target::Box(height, width), _))) => [height, width],
-            (None, None, _) => unreachable!("a processor is opened only when the shape is stated"),
+            (None, None, _) => {
+                unreachable!("only what keeps the picture's shape has none, and no network of one size opens that")
+            }
         }
     }
+
+    /// The same of one picture, for those too whose shape depends on it.
+    fn shape_of(&self, image: &Image) -> [u32; 2] {
+        match (self.sampled, self.crop, self.resize) {
+            (None, None, Some((target, _))) => target.of(image).into(),
+            (None, None, None) => [image.height, image.width],
+            (Some(shape), _, _) | (None, Some(shape), _) => shape,
+        }
+    }
+}
+
+impl Config {
+    /// The processor that it names; empty where it names none.
+    fn kind(&self) -> &str {
+        self.image_processor_type.as_deref().or(self.feature_extractor_type.as_deref()).unwrap_or_default()
+    }
+}
+
+/// `preprocessor_config.json`, and where it stands; one that says nothing where there is none.
+fn described<T: DeserializeOwned>(files: &mut Checkpoint) -> Result<(PathBuf, T), OpenError> {
+    const FILE: &str = "preprocessor_config.json";
+    if files.has(FILE) {
+        return files.json(FILE);
+    }
+    Ok((files.path(FILE), serde_json::from_str("{}").expect("every field is optional")))
+}
+
+/// A number of 1 to `max`, or what holds where none is given.
+fn count(path: &Path, field: &str, given: Option<Value>, (otherwise, max): (u32, u32)) -> Result<u32, OpenError> {
+    let Some(given) = given else { return Ok(otherwise) };
+    let number = given.as_u64().and_then(|n| u32::try_from(n).ok()).filter(|n| (1..=max).contains(n));
+    number.ok_or_else(|| model::config(path, format!("{field} is {given}, expected a whole number of 1 to {max}")))
+}
+
+/// The filter that pictures are resized with.
+fn filter(path: &Path, config: &Config, defaults: Defaults) -> Result<Filter, OpenError> {
+    Ok(match config.resample {
+        None => defaults.filter,
+        Some(0) => Filter::Nearest,
+        Some(1) => Filter::Lanczos,
+        Some(2) => Filter::Bilinear,
+        Some(3) => Filter::Bicubic,
+        Some(4) => Filter::Box,
+        Some(other) => {
+            return Err(model::config(path, format!("resample is {other}, expected a filter of Pillow: 0 to 4")));
+        }
+    })
+}
+
+/// What a byte of each channel is multiplied with, and what is added then.
+fn scale_and_shift(path: &Path, config: &Config, defaults: Defaults) -> Result<[[f32; 3]; 2], OpenError> {
+    let factor = if config.do_rescale.unwrap_or(true) { config.rescale_factor.unwrap_or(1.0 / 255.0) } else { 1.0 };
+    let channels = |field: &str, given: &Option<Vec<f32>>, otherwise: [f32; 3]| match given {
+        None => Ok(otherwise),
+        Some(values) => <[f32; 3]>::try_from(values.as_slice())
+            .map_err(|_| model::config(path, format!("{field} has {} values, expected 3", values.len()))),
+    };
+    let normalize = config.do_normalize.unwrap_or(true);
+    let mean = if normalize { channels("image_mean", &config.image_mean, defaults.mean)? } else { [0.0; 3] };
+    let deviation = channels("image_std", &config.image_std, defaults.std)?;
+    let std = if normalize { deviation } else { [1.0; 3] };
+    let sound = factor.is_finite() && mean.iter().all(|v| v.is_finite()) && deviation.iter().all(|v| v.is_finite() && *v > 0.0);
+    model::expect(path, sound, || "image_mean, image_std and rescale_factor must be finite, and image_std above 0".to_owned())?;
+    // EfficientNet's were trained on pictures that lie around 0 and are divided by the deviation once more.
+    let offset = if config.rescale_offset.unwrap_or(false) { 1.0 } else { 0.0 };
+    let again = if config.include_top.unwrap_or(config.kind().starts_with("EfficientNet")) { deviation } else { [1.0; 3] };
+    let scale = std::array::from_fn(|c| (factor / f64::from(std[c]) / f64::from(again[c])) as f32);
+    let shift = std::array::from_fn(|c| (-offset - mean[c]) / std[c] / again[c]);
+    Ok([scale, shift])
 }
 
 /// Fills `out` with what lies between the pixels of a picture, the four around each place mixed by how near they are; beyond the rim stands the
@@ -372,6 +452,23 @@ fn within(image: &Image, edge: u32) -> (u32, u32) {
     let ratio = f64::from(image.width.max(image.height)) / f64::from(edge);
     let side = |v: u32| ((f64::from(v) / ratio).round_ties_even() as u32).max(1);
     (side(image.height), side(image.width))
+}
+
+/// Height and width, in whole patches of `patch` x `patch`, of the largest picture of this shape that at most `max` patches fill. The sides
+/// are rounded up to patches each by itself, so the shape is kept but for less than a patch.
+///
+/// Where the patches reach the limit the sides jump, so the scale is sought by halving an interval; with the reference's own ends and
+/// end of the search, for the last of its steps decide where two sides jump close to one another. No picture is enlarged a hundredfold.
+fn filled(sides: [u32; 2], patch: u32, max: u32) -> [u32; 2] {
+    const NEAR: f64 = 1e-5;
+    let n_patches = |scale: f64| sides.map(|side| (f64::from(side) * scale / f64::from(patch)).ceil().max(1.0));
+    let (mut fits, mut exceeds) = (NEAR / 10.0, 100.0);
+    while exceeds - fits >= NEAR {
+        let scale = (fits + exceeds) / 2.0;
+        let [down, across] = n_patches(scale);
+        *(if down * across <= f64::from(max) { &mut fits } else { &mut exceeds }) = scale;
+    }
+    n_patches(fits).map(|n| n as u32 * patch)
 }
 
 /// The middle of a picture, which is laid on one colour where it is smaller.
@@ -438,6 +535,7 @@ mod tests {
             of(cubic(Target::Longest(16)), Some([16, 16]), Middle::Even(127)),
             of(cubic(Target::Box(12, 16)), None, Middle::UpperLeft),
             of(None, Some([16, 16]), Middle::UpperLeft),
+            of(Some((Target::Patches { side: 3, max: 20 }, Filter::Bilinear)), None, Middle::UpperLeft),
         ];
         for picture in [ramp(64, 48), ramp(31, 200), ramp(17, 17)] {
             for processor in &reduces {
@@ -450,6 +548,47 @@ mod tests {
             assert!(mixed.reduced(&picture).is_none());
             assert!(of(cubic(Target::Shortest(18)), Some([16, 16]), Middle::UpperLeft).reduced(&picture).is_none());
             assert!(of(cubic(Target::Box(200, 200)), None, Middle::UpperLeft).reduced(&picture).is_none());
+        }
+    }
+
+    /// Sizes that the reference chose, by `reference/encode_siglip2.py`: `[height, width, patch, patches at most, height, width]`.
+    #[test]
+    fn patches_fill_pictures_as_the_reference_has_it() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/goldens/encode/siglip2_sizes.json");
+        let sizes: Vec<[u32; 6]> = serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap();
+        assert!(sizes.len() >= 1000);
+        for [height, width, patch, max, want_height, want_width] in sizes {
+            let got = filled([height, width], patch, max);
+            assert_eq!(got, [want_height, want_width], "{height} x {width} by {max} patches of {patch}");
+            assert!(got.iter().all(|side| side.is_multiple_of(patch)) && got[0] / patch * (got[1] / patch) <= max);
+            // What was resized once stays as it is.
+            assert!(filled(got, patch, max) == got || got[0] >= 100 * height || got[1] >= 100 * width);
+        }
+    }
+
+    #[test]
+    fn what_is_no_number_of_patches_is_refused_by_its_name() {
+        let folder = tempfile::tempdir().unwrap();
+        let opened = |description: &str| {
+            std::fs::write(folder.path().join("preprocessor_config.json"), description).unwrap();
+            ImageProcessor::in_patches(&mut Checkpoint::new(folder.path())).map_err(|e| e.to_string())
+        };
+        let (processor, side) = opened("{}").unwrap();
+        assert_eq!((processor.resize, side), (Some((Target::Patches { side: 16, max: 256 }, Filter::Bilinear)), 16));
+        for (description, part) in [
+            (r#"{"max_num_patches": 0}"#, "max_num_patches is 0, expected a whole number of 1 to 4096"),
+            (r#"{"max_num_patches": -3}"#, "max_num_patches is -3,"),
+            (r#"{"max_num_patches": 1e300}"#, "max_num_patches is 1e+300,"),
+            (r#"{"max_num_patches": 18446744073709551615}"#, "max_num_patches is 18446744073709551615,"),
+            (r#"{"max_num_patches": [256]}"#, "max_num_patches is [256],"),
+            (r#"{"patch_size": 0}"#, "patch_size is 0, expected a whole number of 1 to 64"),
+            (r#"{"patch_size": 4294967296}"#, "patch_size is 4294967296,"),
+            (r#"{"do_resize": false}"#, "do_resize is false"),
+            (r#"{"resample": 9}"#, "resample is 9"),
+            (r#"{"image_std": [0.5, 0.0, 0.5]}"#, "image_std above 0"),
+        ] {
+            let refused = opened(description).err().unwrap_or_else(|| panic!("{description} opened"));
+            assert!(refused.contains("preprocessor_config.json") && refused.contains(part), "{refused}");
         }
     }
 

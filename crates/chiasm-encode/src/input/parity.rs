@@ -1,5 +1,5 @@
-//! Preprocessing against that of transformers and open_clip: pictures' (goldens by `reference/encode_preprocess.py`) and sounds'
-//! (`reference/encode_sounds.py`).
+//! Preprocessing against that of transformers and open_clip: pictures' (goldens by `reference/encode_preprocess.py` and
+//! `reference/encode_siglip2.py`) and sounds' (`reference/encode_sounds.py`).
 
 use std::path::{Path, PathBuf};
 
@@ -9,6 +9,7 @@ use safetensors::SafeTensors;
 use super::{Defaults, ImageProcessor, SoundProcessor};
 use crate::checkpoint::Checkpoint;
 use crate::nets::cnn14;
+use crate::nets::patches::unfold;
 
 /// The goldens in a folder, in the order of their names.
 fn goldens(folder: &Path) -> Vec<PathBuf> {
@@ -26,6 +27,8 @@ fn compare(folder: &Path) -> usize {
         let golden = SafeTensors::deserialize(&bytes).unwrap();
         let (_, metadata) = SafeTensors::read_metadata(&bytes).unwrap();
         let metadata = metadata.metadata().as_ref().unwrap();
+        let mut side = 1;
+        let in_patches = metadata.get("family").is_some_and(|family| family == "siglip2");
         let processor = if let Some(config) = metadata.get("preprocess_cfg") {
             let config = serde_json::from_str(config).unwrap();
             ImageProcessor::of_open_clip(file, &config, metadata["side"].parse().unwrap()).unwrap()
@@ -38,25 +41,42 @@ fn compare(folder: &Path) -> usize {
                 Some("blip") => Defaults::BLIP,
                 _ => Defaults::CLIP,
             };
-            ImageProcessor::open(&mut Checkpoint::new(model.path()), defaults).unwrap()
+            let mut files = Checkpoint::new(model.path());
+            if in_patches {
+                let (processor, patch) = ImageProcessor::in_patches(&mut files).unwrap();
+                side = patch as usize;
+                processor
+            } else {
+                ImageProcessor::open(&mut files, defaults).unwrap()
+            }
         };
 
         let image = golden.tensor("image").unwrap();
         let (height, width) = (image.shape()[0] as u32, image.shape()[1] as u32);
         let got = processor.pixels(&Image { width, height, rgb: image.data().to_vec() });
-        let want = golden.tensor("pixels").unwrap();
-        assert_eq!([3, got.height, got.width], want.shape());
-        assert_eq!(processor.shape().map(|side| side as usize), [got.height, got.width]);
-        let want: Vec<f32> = want.data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+        let floats = |name: &str| -> Vec<f32> {
+            golden.tensor(name).unwrap().data().as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()
+        };
         let plane = got.height * got.width;
+        // Both channel by channel; where they are cut into patches, those one after the other.
+        let (values, want) = if in_patches {
+            let mut patches = Vec::new();
+            unfold(&got, [side; 2], &mut patches);
+            assert_eq!([got.height / side, got.width / side].map(|n| n as f32), floats("grid").as_slice());
+            assert_eq!([plane / side / side, side * side * 3], golden.tensor("patches").unwrap().shape());
+            (patches, floats("patches"))
+        } else {
+            assert_eq!([3, got.height, got.width], golden.tensor("pixels").unwrap().shape());
+            assert_eq!(processor.shape().map(|side| side as usize), [got.height, got.width]);
+            let want = floats("pixels");
+            (got.data, (0..plane).flat_map(|at| [0, 1, 2].map(|c| want[c * plane + at])).collect())
+        };
         let (mut largest, mut n_off) = (0.0f32, 0);
-        for (at, pixel) in got.data.chunks_exact(3).enumerate() {
-            for (c, v) in pixel.iter().enumerate() {
-                // In steps of a byte, the normalisation undone.
-                let off = (v - want[c * plane + at]).abs() / processor.scale[c];
-                largest = largest.max(off);
-                n_off += usize::from(off > 0.01);
-            }
+        for (at, (v, want)) in values.iter().zip(&want).enumerate() {
+            // In steps of a byte, the normalisation undone.
+            let off = (v - want).abs() / processor.scale[at % 3];
+            largest = largest.max(off);
+            n_off += usize::from(off > 0.01);
         }
         eprintln!(
             "{}: differs by at most {largest:.3}/255, {n_off} of {}",

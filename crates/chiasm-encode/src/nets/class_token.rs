@@ -158,17 +158,30 @@ fn mean(rows: &[f32], dim: usize) -> Vec<f32> {
 /// Positions of a square grid for one of another shape: cubic convolution around the place that the middle of each new cell has in the
 /// old grid.
 fn resized(positions: &[f32], side: usize, [height, width]: [usize; 2], dim: usize) -> Vec<f32> {
-    let (down, across) = (taps(side, height), taps(side, width));
-    let mut out = vec![0.0; height * width * dim];
-    for (cell, out) in out.chunks_exact_mut(dim).enumerate() {
-        for (y, weight_y) in &down[cell / width] {
-            for (x, weight_x) in &across[cell % width] {
-                let from = &positions[(y * side + x) * dim..][..dim];
+    let mut out = Vec::new();
+    mixed(positions, side, [&taps(side, height), &taps(side, width)], dim, &mut out);
+    out
+}
+
+/// Appends the cells, `[height * width, dim]`, that are mixed from those of a square grid, `[side * side, dim]`: for each row and for each
+/// column the old ones that it is mixed from, and their weights.
+pub(crate) fn mixed<T: AsRef<[(usize, f32)]>>(
+    old: &[f32],
+    side: usize,
+    [down, across]: [&[T]; 2],
+    dim: usize,
+    out: &mut Vec<f32>,
+) {
+    let before = out.len();
+    out.resize(before + down.len() * across.len() * dim, 0.0);
+    for (cell, out) in out[before..].chunks_exact_mut(dim).enumerate() {
+        for (y, weight_y) in down[cell / across.len()].as_ref() {
+            for (x, weight_x) in across[cell % across.len()].as_ref() {
+                let from = &old[(y * side + x) * dim..][..dim];
                 out.iter_mut().zip(from).for_each(|(out, v)| *out += weight_y * weight_x * v);
             }
         }
     }
-    out
 }
 
 /// For each of `n_out` cells along a side the four of `n_in` that it is mixed from, and their weights, which sum to 1.

@@ -12,7 +12,7 @@ use crate::model;
 use crate::net::{Opened, Wanted};
 use crate::nets::{
     align, ast, bert, blip, brivl, chiasm, chinese_clip, clap, clip, cnn14, dinov2, efficientnet, open_clip, r3d, recurrent,
-    resnet, siglip, swin, timesformer, unicl, vit, xclip, xlnet,
+    resnet, siglip, siglip2, swin, timesformer, unicl, vit, xclip, xlnet,
 };
 
 /// An architecture of checkpoints that describe themselves.
@@ -29,6 +29,7 @@ pub(crate) struct Family {
 const FAMILIES: &[Family] = &[
     Family { model_type: "clip", modalities: &[Modality::Image, Modality::Text], open: clip::open },
     Family { model_type: "siglip", modalities: &[Modality::Image, Modality::Text], open: siglip::open },
+    Family { model_type: "siglip2", modalities: &[Modality::Image, Modality::Text], open: siglip2::open },
     Family { model_type: "vit", modalities: &[Modality::Image], open: vit::open },
     Family { model_type: "dinov2", modalities: &[Modality::Image], open: dinov2::open },
     Family { model_type: "swin", modalities: &[Modality::Image], open: swin::open },
@@ -57,9 +58,6 @@ const FAMILIES: &[Family] = &[
     Family { model_type: "lstm", modalities: recurrent::MODALITIES, open: recurrent::open },
     Family { model_type: "gru", modalities: recurrent::MODALITIES, open: recurrent::open },
 ];
-
-/// SigLIP 2 over pictures of any shape; the checkpoints for one size call themselves `siglip`.
-const NAFLEX: &str = "siglip2";
 
 /// Those whose classifier is read, see [`crate::nets::classes`].
 const CLASSIFIERS: &[&str] = &["vit", "dinov2", "resnet", "efficientnet", "audio-spectrogram-transformer", "cnn14"];
@@ -108,11 +106,6 @@ pub(crate) fn family_of(folder: &Path) -> Result<&'static Family, OpenError> {
         Some(family) if !of_open_clip || open_clip::other_weights(folder) => Ok(family),
         Some(_) | None if of_open_clip => Ok(&OPEN_CLIP),
         Some(_) | None => {
-            if model_type.as_deref() == Some(NAFLEX) {
-                let reason = "model_type is `siglip2`: its pictures keep their shape and are cut into any number of patches (NaFlex), which \
-                              is not known here; take a checkpoint for pictures of one size, as google/siglip2-base-patch16-224";
-                return Err(model::config(&folder.join("config.json"), reason));
-            }
             let known: Vec<&str> = FAMILIES.iter().map(|family| family.model_type).collect();
             Err(unknown(folder, model_type.as_deref(), &known))
         }
@@ -165,8 +158,9 @@ mod tests {
         // A description of the image tower alone, as timm's folders have it beside the whole.
         assert_eq!(family(&[ours, our_weights, timms, their_weights]).unwrap(), "open_clip");
         assert!(family(&[timms, their_weights]).unwrap_err().contains("no model_type"));
-        let naflex = ("config.json", r#"{"model_type": "siglip2"}"#);
-        assert!(family(&[naflex, their_weights]).unwrap_err().contains("take a checkpoint for pictures of one size"));
+        // Those of one size call themselves `siglip`.
+        let any_shape = ("config.json", r#"{"model_type": "siglip2"}"#);
+        assert_eq!(family(&[any_shape, their_weights]).unwrap(), "siglip2");
         assert!(family(&[our_weights]).unwrap_err().contains("open_clip_config.json (open_clip)"));
     }
 }

@@ -26,6 +26,7 @@ pub(crate) mod recurrent;
 pub(crate) mod resnet;
 pub(crate) mod sentence_bert;
 pub(crate) mod siglip;
+pub(crate) mod siglip2;
 pub(crate) mod swin;
 pub(crate) mod text_transformer;
 pub(crate) mod timesformer;

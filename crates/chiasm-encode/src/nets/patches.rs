@@ -26,6 +26,12 @@ impl Patches {
         Ok(Self::new(&stored, bias, [channels, side], Activation::None, w.precision()))
     }
 
+    /// The same where it is stored as a dense layer over patches that are read pixel by pixel: `{prefix}.weight`,
+    /// `[dim, side * side * channels]`, and `{prefix}.bias`, `[dim]`.
+    pub(crate) fn load_flat(w: &mut Weights, prefix: &str, [dim, channels, side]: [usize; 3]) -> Result<Self, WeightsError> {
+        Ok(Self { side, channels, product: Linear::load(w, prefix, side * side * channels, dim, Activation::None)? })
+    }
+
     /// From a weight `[dim, channels, side, side]` and a bias `[dim]`.
     pub(crate) fn new(
         stored: &[f32],
@@ -45,7 +51,7 @@ impl Patches {
 
     /// The picture of the patches of one picture, `[height / side, width / side, dim]`.
     pub(crate) fn map(&self, picture: &FeatureMap) -> FeatureMap {
-        let [height, width] = [picture.height / self.side, picture.width / self.side];
+        let [height, width] = self.grid(picture);
         let mut map = FeatureMap { height, width, channels: self.product.n_out(), data: Vec::new() };
         self.forward(std::slice::from_ref(picture), &mut map.data);
         map
@@ -63,7 +69,12 @@ impl Patches {
 
     /// How many patches a picture has: what does not fill a patch at the right and the bottom is left out.
     pub(crate) fn count(&self, picture: &FeatureMap) -> usize {
-        (picture.height / self.side) * (picture.width / self.side)
+        self.grid(picture).iter().product()
+    }
+
+    /// How many rows of patches it has, and how many patches stand in each.
+    pub(crate) fn grid(&self, picture: &FeatureMap) -> [usize; 2] {
+        [picture.height / self.side, picture.width / self.side]
     }
 
     /// `[n patches of all pictures, dim]`, in rows from the top.

@@ -1,9 +1,9 @@
-//! SigLIP and SigLIP 2: pictures and texts to one space, by a vision transformer that is pooled by attention and a text
+//! SigLIP, and SigLIP 2 over pictures of one size: pictures and texts to one space, by a vision transformer that is pooled by attention and a text
 //! transformer that sees every position, padding among them.
 //!
 //! # Reference
-//! Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023; Tschannen et al., "SigLIP 2", 2025, of which those
-//! checkpoints open here that take pictures of one size. Checked layer by layer against `SiglipModel` of transformers. Differs from
+//! Zhai et al., "Sigmoid Loss for Language Image Pre-Training", ICCV 2023; Tschannen et al., "SigLIP 2", 2025, whose
+//! checkpoints for pictures of any shape open in `siglip2.rs`. Checked layer by layer against `SiglipModel` of transformers. Differs from
 //! it in: texts are in lower case for all checkpoints, as all were trained.
 //! # Files
 //! Hugging Face's layout: `config.json` (`model_type` `siglip`), `preprocessor_config.json`, `tokenizer.json` or `spiece.model`,
@@ -18,6 +18,8 @@
 //! | tokens of a picture | `[patches, dim]` | any |
 //! | tokens of a text | `[64, dim]` | any |
 //! | embedding | `[dim of the vision tower]` | unit length |
+
+use std::path::Path;
 
 use chiasm_core::Modality;
 use chiasm_media::Filter;
@@ -48,7 +50,7 @@ struct Config {
 /// What is silent has the reference's default, which is that of the base model.
 #[derive(Deserialize)]
 #[serde(default)]
-struct TextConfig {
+pub(crate) struct TextConfig {
     vocab_size: usize,
     hidden_size: usize,
     intermediate_size: usize,
@@ -113,27 +115,12 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
     let (path, config): (_, Config) = files.json("config.json")?;
     let (text, vision) = (&config.text_config, &config.vision_config);
     let tower = if wanted.modality == Modality::Text {
-        let c = text;
-        let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
-        let shape = model::block_shape(&path, "text_config", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
-        model::expect(&path, c.max_position_embeddings >= 2, || "max_position_embeddings is below 2".to_owned())?;
-        let tokenizer = TextTokenizer::open(files, c.max_position_embeddings, c.vocab_size)?;
-        let padding = padding(files, &tokenizer, c)?;
-        let mut w = files.weights()?;
-        let net = load_text(&mut w, c, shape)?;
-        w.skip("text_model.embeddings.position_ids");
-        w.skip_prefix("vision_model.");
-        w.skip("logit_scale");
-        w.skip("logit_bias");
-        w.finish()?;
-        Tower::Text(tokenizer.cleaned(cleaning(files)?).padded(c.max_position_embeddings, padding), Box::new(net))
+        open_text(files, &path, text)?
     } else {
         let c = vision;
         let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
         let shape = model::block_shape(&path, "vision_config", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
-        model::expect(&path, c.vision_use_head, || {
-            "vision_use_head is false: the checkpoint has no pooling, expected one that has".to_owned()
-        })?;
+        has_head(&path, c.vision_use_head)?;
         let defaults =
             Defaults { side: 224, square: true, filter: Filter::Bicubic, crop: false, mean: [0.5; 3], std: [0.5; 3] };
         let processor = ImageProcessor::open(files, defaults)?;
@@ -141,13 +128,39 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
         let mut w = files.weights()?;
         let net = load_vision(&mut w, c, shape)?;
         w.skip("vision_model.embeddings.position_ids");
-        w.skip_prefix("text_model.");
-        w.skip("logit_scale");
-        w.skip("logit_bias");
-        w.finish()?;
+        finish(w, "text_model.")?;
         Tower::Image(processor, Box::new(net))
     };
     Ok(Opened { tower, finish: Finish::UnitLength, arithmetic: ARITHMETIC })
+}
+
+/// The tower of texts, whose section stands in the description at `path`: the same in both generations.
+pub(crate) fn open_text(files: &mut Checkpoint, path: &Path, c: &TextConfig) -> Result<Tower, OpenError> {
+    let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
+    let shape = model::block_shape(path, "text_config", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
+    model::expect(path, c.max_position_embeddings >= 2, || "max_position_embeddings is below 2".to_owned())?;
+    let tokenizer = TextTokenizer::open(files, c.max_position_embeddings, c.vocab_size)?;
+    let padding = padding(files, &tokenizer, c)?;
+    let mut w = files.weights()?;
+    let net = load_text(&mut w, c, shape)?;
+    w.skip("text_model.embeddings.position_ids");
+    finish(w, "vision_model.")?;
+    Ok(Tower::Text(tokenizer.cleaned(cleaning(files)?).padded(c.max_position_embeddings, padding), Box::new(net)))
+}
+
+/// Ends the loading of one tower: what is left is the other, whose tensors' names begin with `other`, and the temperature.
+pub(crate) fn finish(mut w: Weights, other: &str) -> Result<(), WeightsError> {
+    w.skip_prefix(other);
+    w.skip("logit_scale");
+    w.skip("logit_bias");
+    w.finish()
+}
+
+/// Refuses a checkpoint that gives patches alone.
+pub(crate) fn has_head(path: &Path, vision_use_head: bool) -> Result<(), OpenError> {
+    model::expect(path, vision_use_head, || {
+        "vision_use_head is false: the checkpoint has no pooling, expected one that has".to_owned()
+    })
 }
 
 /// The token that fills texts up: the one that `tokenizer_config.json` names, for the two generations differ in it and not all
@@ -176,7 +189,7 @@ fn cleaning(files: &mut Checkpoint) -> Result<Cleaning, OpenError> {
 }
 
 /// Names in block `i` of one tower.
-fn names(side: &str, i: usize) -> BlockNames {
+pub(crate) fn names(side: &str, i: usize) -> BlockNames {
     let at = |part: &str| format!("{side}.encoder.layers.{i}.{part}");
     BlockNames {
         qkv: Qkv::Separate(["q_proj", "k_proj", "v_proj"].map(|part| at(&format!("self_attn.{part}")))),
@@ -204,12 +217,7 @@ fn load_text(w: &mut Weights, c: &TextConfig, shape: BlockShape) -> Result<TextT
 fn load_vision(w: &mut Weights, c: &VisionConfig, shape: BlockShape) -> Result<VisionTransformer, WeightsError> {
     let dim = shape.dim;
     let n_patches = (c.image_size as usize / c.patch_size).pow(2);
-    let probe = w.take("vision_model.head.probe", &[1, 1, dim])?;
-    let stacked = ["vision_model.head.attention.in_proj_weight", "vision_model.head.attention.in_proj_bias"];
-    let attention = CrossAttention::load_stacked(w, stacked, dim, shape.n_heads)?;
-    let behind = ["attention.out_proj", "layernorm", "mlp.fc1", "mlp.fc2"].map(|part| format!("vision_model.head.{part}"));
-    let probe = Probe::load(w, probe, attention, behind.each_ref().map(String::as_str), shape)?;
-    let norm = LayerNorm::load(w, "vision_model.post_layernorm", dim, shape.eps)?;
+    let pooling = pooling(w, shape)?;
     Ok(VisionTransformer {
         stem: Vec::new(),
         patches: Patches::load(w, "vision_model.embeddings.patch_embedding", [dim, 3, c.patch_size], true)?,
@@ -217,9 +225,20 @@ fn load_vision(w: &mut Weights, c: &VisionConfig, shape: BlockShape) -> Result<V
         positions: w.take("vision_model.embeddings.position_embedding.weight", &[n_patches, dim])?,
         norm_before: None,
         blocks: vision_transformer::blocks(w, &|i| names("vision_model", i), c.num_hidden_layers, shape)?,
-        pooling: Pooling::Probe(norm, Box::new(probe)),
+        pooling,
         projection: None,
         dim,
         device: None,
     })
+}
+
+/// What stands behind the last block of the tower of pictures: the normalisation, and the learnt query to all patches.
+pub(crate) fn pooling(w: &mut Weights, shape: BlockShape) -> Result<Pooling, WeightsError> {
+    let dim = shape.dim;
+    let probe = w.take("vision_model.head.probe", &[1, 1, dim])?;
+    let stacked = ["vision_model.head.attention.in_proj_weight", "vision_model.head.attention.in_proj_bias"];
+    let attention = CrossAttention::load_stacked(w, stacked, dim, shape.n_heads)?;
+    let behind = ["attention.out_proj", "layernorm", "mlp.fc1", "mlp.fc2"].map(|part| format!("vision_model.head.{part}"));
+    let probe = Probe::load(w, probe, attention, behind.each_ref().map(String::as_str), shape)?;
+    Ok(Pooling::Probe(LayerNorm::load(w, "vision_model.post_layernorm", dim, shape.eps)?, Box::new(probe)))
 }

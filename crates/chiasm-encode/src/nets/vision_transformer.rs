@@ -151,7 +151,7 @@ impl Pooling {
 
     /// One vector per picture, one after the other, from the states `[sum of lengths, dim]`, of which the first `n_before` of each
     /// picture are no patches.
-    fn forward(&self, mut x: Vec<f32>, lengths: &[usize], dim: usize, n_before: usize) -> Vec<f32> {
+    pub(crate) fn forward(&self, mut x: Vec<f32>, lengths: &[usize], dim: usize, n_before: usize) -> Vec<f32> {
         let each = |x: &[f32], one: &dyn Fn(&[f32]) -> Vec<f32>| {
             let mut rest = x;
             let mut next = |n: &usize| {
