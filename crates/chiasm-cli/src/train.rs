@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use chiasm_train::{Begin, Config, Line, Outcome, train};
 use clap::Args;
 
+use crate::ModelsArg;
 use crate::ui::{SOME_REFUSED, Ui, shown};
 
 /// Arguments of `chiasm train`.
@@ -19,6 +20,8 @@ pub(crate) struct TrainArgs {
     /// Go on where a run was stopped; a new one begins where there is none
     #[arg(long)]
     resume: bool,
+    #[command(flatten)]
+    models: ModelsArg,
 }
 
 /// `chiasm train ...`
@@ -26,7 +29,7 @@ pub(crate) fn run(args: &TrainArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     let config = Config::read(&args.config)?;
     let folder = args.out.clone().unwrap_or_else(|| args.config.with_extension(""));
     let begin = if args.resume { Begin::Resume } else { Begin::New };
-    let outcome = train(&config, &folder, begin, ui, &ui.cancel)?;
+    let outcome = train(&config, &folder, begin, &args.models.dirs(), ui, &ui.cancel)?;
     if ui.json {
         ui.print_json(&serde_json::json!({
             "folder": outcome.folder.to_string_lossy(),

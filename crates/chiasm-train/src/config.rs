@@ -17,6 +17,14 @@
 //! epochs = 20
 //! batch = 128
 //! ```
+//! In place of `[model]` may stand a checkpoint that is tuned, each tower in its own way:
+//!
+//! ```toml
+//! [start]
+//! checkpoint = "openai/clip-vit-base-patch32"
+//! image = { train = "frozen" }
+//! text = { train = "lora", rank = 8 }
+//! ```
 //! Paths are taken from the folder of the file. What is not said has the default that stands here.
 
 use std::collections::BTreeMap;
@@ -35,13 +43,83 @@ pub struct Config {
     /// Decides everything that is drawn: first weights, order, alternatives, validation part.
     #[serde(default)]
     pub seed: u64,
-    /// The towers.
-    pub model: Model,
+    /// Towers of this project's own; either these or `start`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub model: Option<Model>,
+    /// A checkpoint of another's making whose towers go on learning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start: Option<Start>,
     /// What is learned from.
     pub data: Vec<Source>,
+    /// A larger model that shows how close things are.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distill: Option<Distill>,
     /// How.
     #[serde(default)]
     pub train: Train,
+}
+
+/// A dual encoder that is tuned: a checkpoint in Hugging Face's layout whose `model_type` is `clip`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Start {
+    /// Its folder, or its name as `chiasm model list` knows it.
+    pub checkpoint: String,
+    /// How its tower for pictures learns.
+    #[serde(default)]
+    pub image: Tune,
+    /// How its tower for texts learns.
+    #[serde(default)]
+    pub text: Tune,
+}
+
+/// How a tower of a checkpoint learns.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tune {
+    /// What of it changes.
+    #[serde(default)]
+    pub train: Learns,
+    /// For `lora`: of the change.
+    pub rank: Option<usize>,
+    /// For `lora`: scale of the change times `rank`; 16 where nothing is said.
+    pub alpha: Option<f64>,
+}
+
+/// What of a tower changes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Learns {
+    /// All of it.
+    #[default]
+    Full,
+    /// Nothing; a frozen tower for pictures beside one for texts that learns is locked-image tuning (Zhai et al., CVPR 2022).
+    Frozen,
+    /// Dense layers of its blocks by low-rank changes (Hu et al., ICLR 2022), which are merged in what is written.
+    Lora,
+}
+
+/// Learning from a teacher's similarities (Yang et al., "CLIP-KD", CVPR 2024; Wu et al., "TinyCLIP", ICCV 2023).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Distill {
+    /// Folder or name of a model that takes at least two of the kinds.
+    pub teacher: String,
+    /// Of the divergence of the student's shares of a batch from the teacher's, beside the objective at weight 1.
+    #[serde(default = "unit")]
+    pub weight: f64,
+    /// Of the mean distance `1 - cosine` of the student's embeddings from the teacher's, which must have as many numbers.
+    #[serde(default)]
+    pub cosine: f64,
+    /// Of the objective itself: with 0 nothing but the teacher is learned from.
+    #[serde(default = "unit")]
+    pub objective: f64,
+    /// What the teacher's cosines are multiplied by; where nothing is said, what its weights say.
+    pub scale: Option<f64>,
+}
+
+fn unit() -> f64 {
+    1.0
 }
 
 /// The towers, and where they begin.
@@ -330,7 +408,7 @@ impl Config {
 
     /// What its towers take, in the order of the tables.
     pub fn modalities(&self) -> Vec<Modality> {
-        let m = &self.model;
+        let Some(m) = &self.model else { return vec![Modality::Image, Modality::Text] };
         let has = [m.image.is_some(), m.text.is_some(), m.audio.is_some(), m.series.is_some()];
         [Modality::Image, Modality::Text, Modality::Audio, Modality::Series]
             .into_iter()
@@ -360,12 +438,14 @@ impl Config {
 
     /// The towers that `freeze` names.
     pub(crate) fn frozen(&self) -> std::result::Result<Vec<Modality>, String> {
-        self.model.freeze.iter().map(|word| tower(word, &self.modalities())).collect()
+        let words = self.model.iter().flat_map(|model| &model.freeze);
+        words.map(|word| tower(word, &self.modalities())).collect()
     }
 
     /// The towers that `lora` names.
     pub(crate) fn low_rank(&self) -> std::result::Result<Vec<Modality>, String> {
-        self.model.lora.iter().flat_map(|lora| &lora.towers).map(|word| tower(word, &self.modalities())).collect()
+        let words = self.model.iter().filter_map(|model| model.lora.as_ref()).flat_map(|lora| &lora.towers);
+        words.map(|word| tower(word, &self.modalities())).collect()
     }
 
     /// The rule of the optimiser.
@@ -392,58 +472,36 @@ impl Config {
     /// What is wrong with it.
     fn check(&self) -> std::result::Result<(), String> {
         let t = &self.train;
-        let here = self.modalities();
-        if here.len() < 2 {
-            return Err(format!("model: {} towers, expected two or more of image, text, audio, series", here.len()));
+        match (&self.model, &self.start) {
+            (Some(model), None) => self.check_model(model)?,
+            (None, Some(start)) => start.check()?,
+            (Some(_), Some(_)) => {
+                return Err(
+                    "[model] and [start] both, expected one: [model] makes towers of one's own, [start] tunes a checkpoint"
+                        .to_owned(),
+                );
+            }
+            (None, None) => {
+                return Err(
+                    "neither [model] nor [start], expected one: [model] makes towers of one's own, [start] tunes a checkpoint"
+                        .to_owned(),
+                );
+            }
         }
         if self.data.is_empty() {
             return Err("data: none, expected at least one [[data]]".to_owned());
         }
-        if !(1..=4096).contains(&self.model.projection) {
-            return Err(format!("model.projection is {}, expected 1 to 4096", self.model.projection));
-        }
         self.pairs()?;
         self.rule()?;
         self.decay(1)?;
-        let frozen = self.frozen()?;
-        if !frozen.is_empty() && self.model.start.is_none() {
-            return Err(
-                "model.freeze without model.start: towers that were never trained would stay as they were drawn".to_owned()
-            );
-        }
-        if frozen.len() == here.len() {
-            return Err("model.freeze: all towers, so nothing would be learned".to_owned());
-        }
-        let low_rank = self.low_rank()?;
-        if let Some(lora) = &self.model.lora {
-            if self.model.start.is_none() {
-                return Err("model.lora without model.start: there are no weights to be changed".to_owned());
-            }
-            if !(1..=1024).contains(&lora.rank) {
-                return Err(format!("model.lora.rank is {}, expected 1 to 1024", lora.rank));
-            }
-            if let Some(both) = low_rank.iter().find(|tower| frozen.contains(tower)) {
-                return Err(format!("{both} stands in model.freeze and in model.lora.towers, expected one of them"));
-            }
-        }
-        let sizes = [
-            ("image", self.model.image.map(|t| t.sizes())),
-            ("text", self.model.text.map(|t| t.sizes())),
-            ("audio", self.model.audio.map(|t| t.sizes())),
-            ("series", self.model.series.map(|t| t.sizes())),
-        ];
-        for (name, sizes) in sizes.into_iter().filter_map(|(name, sizes)| sizes.map(|sizes| (name, sizes))) {
-            let fits = sizes.heads > 0 && sizes.width > 0 && sizes.width.is_multiple_of(sizes.heads) && sizes.inner > 0;
-            if !fits || sizes.width > 8192 || sizes.inner > 32_768 || sizes.layers > 128 {
-                return Err(format!(
-                    "model.{name}: width {}, inner {}, layers {}, heads {}; expected a width of at most 8192 that is a multiple of the heads, an inner of at most 32768 and at most 128 layers",
-                    sizes.width, sizes.inner, sizes.layers, sizes.heads
-                ));
-            }
-        }
-        for (name, value, least, most) in
-            [("epochs", t.epochs, 1, 1_000_000), ("batch", t.batch, 2, 1 << 20), ("accumulate", t.accumulate, 1, 1 << 16)]
-        {
+        self.distill.iter().try_for_each(Distill::check)?;
+        // A checkpoint that learns nothing is still one; towers that were never trained are none.
+        let least_epochs = usize::from(self.start.is_none());
+        for (name, value, least, most) in [
+            ("epochs", t.epochs, least_epochs, 1_000_000),
+            ("batch", t.batch, 2, 1 << 20),
+            ("accumulate", t.accumulate, 1, 1 << 16),
+        ] {
             if !(least..=most).contains(&value) {
                 return Err(format!("train.{name} is {value}, expected {least} to {most}"));
             }
@@ -470,9 +528,65 @@ impl Config {
         Ok(())
     }
 
+    /// What is wrong with the description of towers of one's own.
+    fn check_model(&self, model: &Model) -> std::result::Result<(), String> {
+        let here = self.modalities();
+        if here.len() < 2 {
+            return Err(format!("model: {} towers, expected two or more of image, text, audio, series", here.len()));
+        }
+        if !(1..=4096).contains(&model.projection) {
+            return Err(format!("model.projection is {}, expected 1 to 4096", model.projection));
+        }
+        let frozen = self.frozen()?;
+        if !frozen.is_empty() && model.start.is_none() {
+            return Err(
+                "model.freeze without model.start: towers that were never trained would stay as they were drawn".to_owned()
+            );
+        }
+        if frozen.len() == here.len() {
+            return Err("model.freeze: all towers, so nothing would be learned".to_owned());
+        }
+        let low_rank = self.low_rank()?;
+        if let Some(lora) = &model.lora {
+            if model.start.is_none() {
+                return Err("model.lora without model.start: there are no weights to be changed".to_owned());
+            }
+            if !(1..=1024).contains(&lora.rank) {
+                return Err(format!("model.lora.rank is {}, expected 1 to 1024", lora.rank));
+            }
+            if let Some(both) = low_rank.iter().find(|tower| frozen.contains(tower)) {
+                return Err(format!("{both} stands in model.freeze and in model.lora.towers, expected one of them"));
+            }
+        }
+        let sizes = [
+            ("image", model.image.map(|t| t.sizes())),
+            ("text", model.text.map(|t| t.sizes())),
+            ("audio", model.audio.map(|t| t.sizes())),
+            ("series", model.series.map(|t| t.sizes())),
+        ];
+        for (name, sizes) in sizes.into_iter().filter_map(|(name, sizes)| sizes.map(|sizes| (name, sizes))) {
+            let fits = sizes.heads > 0 && sizes.width > 0 && sizes.width.is_multiple_of(sizes.heads) && sizes.inner > 0;
+            if !fits || sizes.width > 8192 || sizes.inner > 32_768 || sizes.layers > 128 {
+                return Err(format!(
+                    "model.{name}: width {}, inner {}, layers {}, heads {}; expected a width of at most 8192 that is a multiple of the heads, an inner of at most 32768 and at most 128 layers",
+                    sizes.width, sizes.inner, sizes.layers, sizes.heads
+                ));
+            }
+        }
+        Ok(())
+    }
+
     fn relative_to(&mut self, folder: &Path) {
         let onto = |path: &mut PathBuf| *path = folder.join(&*path);
-        self.model.start.iter_mut().for_each(onto);
+        self.model.iter_mut().flat_map(|model| &mut model.start).for_each(onto);
+        // A name stays one unless there is a folder of that name.
+        let named = self.start.iter_mut().map(|start| &mut start.checkpoint);
+        for name in named.chain(self.distill.iter_mut().map(|distill| &mut distill.teacher)) {
+            let path = folder.join(chiasm_encode::bare(name));
+            if path.exists() {
+                *name = folder.join(&*name).to_string_lossy().into_owned();
+            }
+        }
         for source in &mut self.data {
             match source {
                 Source::World { .. } => {}
@@ -484,6 +598,69 @@ impl Config {
                 Source::Shards { files, .. } => files.iter_mut().for_each(onto),
             }
         }
+    }
+}
+
+impl Start {
+    /// What the towers take, and how each learns.
+    pub(crate) fn towers(&self) -> [(Modality, &Tune); 2] {
+        [(Modality::Image, &self.image), (Modality::Text, &self.text)]
+    }
+
+    fn check(&self) -> std::result::Result<(), String> {
+        for (modality, Tune { train, rank, alpha }) in self.towers() {
+            let at = format!("start.{modality}");
+            match (train, rank) {
+                (Learns::Lora, Some(rank)) if !(1..=1024).contains(rank) => {
+                    return Err(format!("{at}.rank is {rank}, expected 1 to 1024"));
+                }
+                (Learns::Lora, Some(_)) => {}
+                (Learns::Lora, None) => {
+                    return Err(format!("{at}.train is lora without a rank, expected 1 to 1024, as rank = 8"));
+                }
+                (Learns::Full | Learns::Frozen, None) if alpha.is_none() => {}
+                (Learns::Full | Learns::Frozen, _) => {
+                    return Err(format!("{at}: rank and alpha are those of train = \"lora\", expected none beside another"));
+                }
+            }
+            if alpha.is_some_and(|alpha| !(alpha.is_finite() && alpha > 0.0)) {
+                return Err(format!("{at}.alpha is {}, expected above 0", alpha.unwrap_or_default()));
+            }
+        }
+        if self.towers().iter().all(|(_, tune)| tune.train == Learns::Frozen) {
+            return Err(
+                "start: both towers are frozen, so nothing would be learned; expected at least one that is full or lora"
+                    .to_owned(),
+            );
+        }
+        Ok(())
+    }
+}
+
+impl Tune {
+    /// What its low-rank changes are multiplied by, and their rank; none where it has none.
+    pub(crate) fn low_rank(&self) -> Option<(f32, usize)> {
+        let rank = self.rank.filter(|_| self.train == Learns::Lora)?;
+        Some(((self.alpha.unwrap_or_else(lora_alpha) / rank as f64) as f32, rank))
+    }
+}
+
+impl Distill {
+    fn check(&self) -> std::result::Result<(), String> {
+        for (name, value) in [("weight", self.weight), ("cosine", self.cosine), ("objective", self.objective)] {
+            if !(value.is_finite() && value >= 0.0) {
+                return Err(format!("distill.{name} is {value}, expected at least 0"));
+            }
+        }
+        if self.scale.is_some_and(|scale| !(scale.is_finite() && scale > 0.0)) {
+            return Err(format!("distill.scale is {}, expected above 0", self.scale.unwrap_or_default()));
+        }
+        if self.weight == 0.0 && self.cosine == 0.0 {
+            return Err(
+                "distill: weight and cosine are both 0, so the teacher teaches nothing; expected one above 0".to_owned()
+            );
+        }
+        Ok(())
     }
 }
 

@@ -1,12 +1,12 @@
 //! Matrices to files and back: weights in the layout that encoders are opened from, and checkpoints.
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 
 use chiasm_nn::grad::Array;
-use chiasm_nn::learn::Parameter;
 use half::f16;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -39,34 +39,54 @@ pub(crate) fn replace(path: &Path, bytes: &[u8]) -> Result<()> {
     })
 }
 
-/// The weights of a model. Rows of one are stored as vectors, `logit_scale` and `logit_bias` as numbers, as other checkpoints have them.
-pub(crate) fn write_weights(path: &Path, parameters: &[Parameter], stored: Stored) -> Result<()> {
-    let tensors: Vec<(&str, Vec<usize>, Vec<u8>)> = parameters
-        .iter()
-        .map(|p| {
-            let bytes = match stored {
-                Stored::Single => p.value.data().iter().flat_map(|x| x.to_le_bytes()).collect(),
-                Stored::Half => p.value.data().iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
-            };
-            (p.name.as_str(), stored_shape(p), bytes)
-        })
-        .collect();
-    let dtype = if stored == Stored::Half { Dtype::F16 } else { Dtype::F32 };
-    let views = tensors
-        .iter()
-        .map(|(name, shape, bytes)| (*name, TensorView::new(dtype, shape.clone(), bytes).expect("as many bytes as numbers")));
-    let bytes =
-        safetensors::serialize(views, None).map_err(|e| TrainError::Data { path: path.to_owned(), reason: e.to_string() })?;
-    replace(path, &bytes)
+/// How tensors lie in the file of a model.
+#[derive(Debug, Default)]
+pub(crate) struct Layout {
+    /// The shapes of those whose shapes are known. Of others rows of one are stored as vectors, `logit_scale` and `logit_bias` as numbers, as other
+    /// checkpoints have them.
+    pub(crate) shapes: BTreeMap<String, Vec<usize>>,
+    /// Integers that stand beside them: name, shape, numbers.
+    pub(crate) buffers: Vec<(String, Vec<usize>, Vec<i64>)>,
 }
 
-fn stored_shape(p: &Parameter) -> Vec<usize> {
-    let [n, m] = p.value.shape();
-    match p.name.as_str() {
-        "logit_scale" | "logit_bias" => Vec::new(),
-        name if n == 1 && (name.ends_with(".bias") || (name.ends_with(".weight") && name.contains("norm"))) => vec![m],
-        _ => vec![n, m],
+impl Layout {
+    fn shape(&self, name: &str, [n, m]: [usize; 2]) -> Vec<usize> {
+        match (self.shapes.get(name), name) {
+            (Some(shape), _) => shape.clone(),
+            (None, "logit_scale" | "logit_bias") => Vec::new(),
+            (None, name) if n == 1 && (name.ends_with(".bias") || (name.ends_with(".weight") && name.contains("norm"))) => {
+                vec![m]
+            }
+            (None, _) => vec![n, m],
+        }
     }
+}
+
+/// The weights of a model.
+pub(crate) fn write_weights(path: &Path, all: &[(&str, Cow<'_, Array<f32>>)], layout: &Layout, stored: Stored) -> Result<()> {
+    let dtype = if stored == Stored::Half { Dtype::F16 } else { Dtype::F32 };
+    let mut tensors: Vec<(&str, Dtype, Vec<usize>, Vec<u8>)> = all
+        .iter()
+        .map(|(name, value)| {
+            let bytes = match stored {
+                Stored::Single => value.data().iter().flat_map(|x| x.to_le_bytes()).collect(),
+                Stored::Half => value.data().iter().flat_map(|x| f16::from_f32(*x).to_le_bytes()).collect(),
+            };
+            (*name, dtype, layout.shape(name, value.shape()), bytes)
+        })
+        .collect();
+    let buffers = layout.buffers.iter().map(|(name, shape, numbers)| {
+        (name.as_str(), Dtype::I64, shape.clone(), numbers.iter().flat_map(|x| x.to_le_bytes()).collect())
+    });
+    tensors.extend(buffers);
+    let views = tensors.iter().map(|(name, dtype, shape, bytes)| {
+        (*name, TensorView::new(*dtype, shape.clone(), bytes).expect("as many bytes as numbers"))
+    });
+    // What transformers looks for before it reads a file.
+    let metadata = (!layout.shapes.is_empty()).then(|| HashMap::from([("format".to_owned(), "pt".to_owned())]));
+    let bytes = safetensors::serialize(views, metadata)
+        .map_err(|e| TrainError::Data { path: path.to_owned(), reason: e.to_string() })?;
+    replace(path, &bytes)
 }
 
 /// The weights of the model in a folder, as matrices: vectors as rows.

@@ -1,4 +1,4 @@
-//! Towers trained from raw files: pictures, texts, sounds and series to one space.
+//! Towers trained from raw files: pictures, texts, sounds and series to one space; or those of a dual encoder that was trained elsewhere, tuned.
 //!
 //! [`Config::read`] reads what is to be trained on what, [`train`] does it. What comes out is a folder that [`chiasm_encode::open`] opens, and with it every other part
 //! of this project; beside the model stand a checkpoint, a log of a line for each step and a page of curves.
@@ -12,9 +12,11 @@
 //! The same description, data and processor give the same weights whatever the count of threads.
 #![forbid(unsafe_code)]
 
+mod clip;
 mod config;
 mod curves;
 mod data;
+mod distill;
 mod error;
 mod files;
 mod log;
@@ -22,12 +24,13 @@ mod loss;
 mod model;
 mod probe;
 mod run;
+mod tape;
 mod tower;
 mod validate;
 mod words;
 
-pub use config::{Audio, Config, Image, Lora, Model, Objective, Series, Source, Text, Train};
+pub use config::{Audio, Config, Distill, Image, Learns, Lora, Model, Objective, Series, Source, Start, Text, Train, Tune};
 pub use error::{Result, TrainError};
 pub use log::{Direction, Line, Swapped};
-pub use probe::{Probe, Probed};
+pub use probe::{ClipProbe, Probe, Probed};
 pub use run::{Begin, Outcome, train};

@@ -1,30 +1,218 @@
-//! The model of a run: its folder, its towers, their first weights.
+//! The model of a run: its folder, its towers, what of them is learned, and what stands before them.
 
-use std::collections::HashMap;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
+use std::sync::Arc;
 
 use chiasm_core::Modality;
-use chiasm_encode::{AudioTower, ImageTower, Inputs, JointConfig, MODEL_TYPE, SeriesTower, TextTower};
-use chiasm_nn::grad::Array;
+use chiasm_encode::{
+    AudioTower, ImageTower, Inputs, JointConfig, MODEL_TYPE, ModelDirs, OpenError, SeriesTower, TextTower, bare, locate,
+    tower_name,
+};
+use chiasm_nn::Weights;
+use chiasm_nn::grad::{Array, Tape};
 use chiasm_nn::learn::Parameter;
 use serde_json::json;
 
-use crate::config::{Config, Objective};
-use crate::data::Data;
+use crate::config::{self, Config, Learns, Objective, Start};
+use crate::data::{Before, Data};
 use crate::error::{Result, TrainError, io};
-use crate::tower::{Shape, stream};
-use crate::{files, words};
+use crate::files::{Layout, Stored};
+use crate::tape::{Bound, Network, Scales, Still, merged, stream};
+use crate::tower::Shape;
+use crate::{clip, files, words};
 
 pub(crate) const WEIGHTS: &str = "model.safetensors";
 const TOKENISER: &str = "tokenizer.json";
+const DESCRIPTION: &str = "config.json";
+
+/// What a tuned checkpoint keeps of the one that it began as, beside the weights: whatever of it is there.
+const DESCRIPTIONS: [&str; 9] = [
+    DESCRIPTION,
+    "preprocessor_config.json",
+    "processor_config.json",
+    TOKENISER,
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.json",
+    "merges.txt",
+];
 
 /// Mean and deviation to which log-mel spectra are brought: about those of generated and recorded sounds alike.
 const LOG_MEL: [f64; 2] = [-4.27, 4.57];
 
+/// A number that a loss learns: the logarithm of what cosines are multiplied by, and what is added to logits.
+const SCALE: &str = "logit_scale";
+const BIAS: &str = "logit_bias";
+
+/// Everything that a run needs to know of its model.
+pub(crate) struct Model {
+    pub(crate) networks: Vec<Box<dyn Network>>,
+    pub(crate) before: BTreeMap<Modality, Before>,
+    /// What is learned, as it begins.
+    pub(crate) learned: Vec<Parameter>,
+    pub(crate) rest: Rest,
+}
+
+/// What of a model does not change from step to step.
+#[derive(Debug, Default)]
+pub(crate) struct Rest {
+    /// Parameters that stay as they are.
+    pub(crate) held: BTreeMap<String, Arc<Array<f32>>>,
+    pub(crate) scales: Scales,
+    layout: Layout,
+    /// Digest of the weights that it began as, if it did.
+    pub(crate) from: Option<String>,
+}
+
+impl Rest {
+    /// All parameters on a tape by name: those that stay as constants, those that are learned as `of` has them.
+    pub(crate) fn bound<'t>(
+        &self,
+        tape: &'t Tape<f32>,
+        learned: impl Iterator<Item = (String, chiasm_nn::grad::Var<'t, f32>)>,
+    ) -> Bound<'t> {
+        let mut of: HashMap<_, _> =
+            self.held.iter().map(|(name, value)| (name.clone(), tape.constant(Arc::clone(value)))).collect();
+        of.extend(learned);
+        Bound { tape, of, scales: self.scales.clone() }
+    }
+
+    /// Writes the weights of the model in a folder, with `values` for what is learned.
+    pub(crate) fn write<'a>(
+        &'a self,
+        folder: &Path,
+        values: impl Iterator<Item = (&'a str, &'a Array<f32>)>,
+        stored: Stored,
+    ) -> Result<()> {
+        let held = self.held.iter().map(|(name, value)| (name.as_str(), &**value));
+        let all: BTreeMap<&str, &Array<f32>> = held.chain(values).collect();
+        let all: Vec<(&str, Cow<'_, Array<f32>>)> = merged(&all, &self.scales);
+        files::write_weights(&folder.join(WEIGHTS), &all, &self.layout, stored)
+    }
+}
+
+/// Makes the model of a description and writes all of its folder but the weights.
+pub(crate) fn make(config: &Config, data: &Data, folder: &Path, models: &ModelDirs) -> Result<Model> {
+    let wrong = |reason: String| TrainError::Config { path: "model".into(), reason };
+    match (&config.model, &config.start) {
+        (Some(model), _) => own(config, model, data, folder),
+        (None, Some(start)) => tuned(config, start, folder, models),
+        (None, None) => Err(wrong("neither [model] nor [start], expected one".to_owned())),
+    }
+}
+
+/// Writes a file of the folder unless it is there; another's is refused.
+fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    match std::fs::read(path) {
+        Ok(there) if there == bytes => Ok(()),
+        Ok(_) => {
+            let reason = "is that of another model: name another folder with --out, or remove this one".to_owned();
+            Err(TrainError::Folder { path: path.to_owned(), reason })
+        }
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => files::replace(path, bytes),
+        Err(source) => Err(TrainError::Io { doing: "read", path: path.to_owned(), source }),
+    }
+}
+
+/// A checkpoint whose towers go on learning.
+fn tuned(config: &Config, start: &Start, folder: &Path, models: &ModelDirs) -> Result<Model> {
+    let wrong = |reason: String| TrainError::Config { path: "start.checkpoint".into(), reason };
+    let name = start.checkpoint.as_str();
+    if bare(name) != name {
+        let cure = format!("name the whole model, `{}`: [start] says what becomes of each tower", bare(name));
+        return Err(wrong(format!("`{name}` is a part or a manner of a model; {cure}")));
+    }
+    // Says what is not here and how it comes here.
+    chiasm_encode::towers(name, models)?;
+    let from = locate(name, models).map(|found| found.path).unwrap_or_else(|| name.into());
+    let model_type = std::fs::read(from.join(DESCRIPTION))
+        .ok()
+        .and_then(|bytes| serde_json::from_slice::<serde_json::Value>(&bytes).ok())
+        .and_then(|description| description["model_type"].as_str().map(str::to_owned));
+    if model_type.as_deref() != Some("clip") {
+        let came = match model_type.as_deref() {
+            Some(MODEL_TYPE) => "is one of `chiasm train`'s own, which goes on learning as `start` of [model]".to_owned(),
+            Some(other) => format!("is a model of type `{other}`"),
+            None => "says no model_type in a config.json".to_owned(),
+        };
+        let expected =
+            "expected a folder in Hugging Face's layout whose config.json has model_type `clip`, with a vision transformer";
+        return Err(wrong(format!("{} {came}; {expected}", from.display())));
+    }
+    let opened = clip::open(&from)?;
+    for file in DESCRIPTIONS {
+        let path = from.join(file);
+        if path.is_file() {
+            put(&folder.join(file), &std::fs::read(&path).map_err(io("read", &path))?)?;
+        }
+    }
+    let mut model = Model { networks: Vec::new(), before: BTreeMap::new(), learned: Vec::new(), rest: Rest::default() };
+    let mut scales = Vec::new();
+    for (((modality, tune), tower), parameters) in start.towers().into_iter().zip(opened.towers).zip(opened.parameters) {
+        if tune.train == Learns::Full {
+            model.learned.extend(parameters);
+        } else {
+            model.rest.held.extend(parameters.into_iter().map(|p| (p.name, Arc::new(p.value))));
+        }
+        if let Some((scale, rank)) = tune.low_rank() {
+            scales.push((format!("{}.", tower.side()), scale));
+            model.learned.extend(tower.low_rank(rank, &mut stream(config.seed, "low rank", modality as u64)));
+        }
+        let (network, before): (Box<dyn Network>, Before) = if tune.train == Learns::Frozen {
+            let encoder = chiasm_encode::open(&tower_name(&from.to_string_lossy(), modality), models)?;
+            (Box::new(Still { modality, projection: encoder.dim() }), Before::Encoder(encoder))
+        } else {
+            (Box::new(tower), Before::Inputs(Inputs::open(&from, modality)?))
+        };
+        model.networks.push(network);
+        model.before.insert(modality, before);
+    }
+    match config.train.objective {
+        Objective::Infonce => model.learned.push(opened.log_scale),
+        Objective::Siglip => model.learned.extend([opened.log_scale, bias(config, None)]),
+        // It knows no temperature; what the checkpoint had is kept.
+        Objective::Triplet => model.rest.held.extend([(opened.log_scale.name, Arc::new(opened.log_scale.value))]),
+    }
+    model.rest.scales = Scales(scales.into());
+    model.rest.layout = Layout { shapes: opened.shapes, buffers: opened.buffers };
+    model.rest.from = Some(opened.digest);
+    Ok(model)
+}
+
+/// What is added to logits of [`Objective::Siglip`].
+fn bias(config: &Config, begun: Option<Array<f32>>) -> Parameter {
+    // As many wrong pairs as there are right ones would make 0; there are far more (Zhai et al. 2023, section 3.2).
+    Parameter::plain(BIAS, begun.unwrap_or_else(|| Array::scalar(-config.train.scale as f32)))
+}
+
+/// Towers of this project's own.
+fn own(config: &Config, model: &config::Model, data: &Data, folder: &Path) -> Result<Model> {
+    let joint = describe(model, data, folder)?;
+    let inputs = inputs(&joint, folder)?;
+    let shapes = shapes(&joint, &inputs);
+    let (learned, held) = parameters(config, model, &shapes)?;
+    let low_rank = config.low_rank().map_err(|reason| TrainError::Config { path: "model".into(), reason })?;
+    let scale = model.lora.as_ref().map_or(1.0, |lora| (lora.alpha / lora.rank as f64) as f32);
+    let from = match &model.start {
+        Some(start) => Some(Weights::read(&start.join(WEIGHTS)).map_err(OpenError::from)?.digest().to_hex().to_string()),
+        None => None,
+    };
+    let rest = Rest {
+        held,
+        scales: Scales(low_rank.iter().map(|modality| (format!("{modality}."), scale)).collect()),
+        layout: Layout::default(),
+        from,
+    };
+    let before = inputs.into_iter().map(|(modality, inputs)| (modality, Before::Inputs(inputs))).collect();
+    Ok(Model { networks: shapes.into_iter().map(|shape| Box::new(shape) as Box<dyn Network>).collect(), before, learned, rest })
+}
+
 /// Writes the descriptions of a model into its folder, unless they are there; the tokeniser is learned from the texts of `data`, or taken from the model that this one
 /// begins as. What was there of another model is refused.
-pub(crate) fn describe(config: &Config, data: &Data, folder: &Path) -> Result<JointConfig> {
-    let m = &config.model;
+pub(crate) fn describe(m: &config::Model, data: &Data, folder: &Path) -> Result<JointConfig> {
     let tokeniser = folder.join(TOKENISER);
     let text = match m.text {
         None => None,
@@ -79,16 +267,7 @@ pub(crate) fn describe(config: &Config, data: &Data, folder: &Path) -> Result<Jo
         ("preprocessor_config.json", pretty(&preprocessing)),
     ];
     for (name, text) in descriptions {
-        let path = folder.join(name);
-        match std::fs::read_to_string(&path) {
-            Ok(there) if there == text => {}
-            Ok(_) => {
-                let reason = "is that of another model: name another folder with --out, or remove this one".to_owned();
-                return Err(TrainError::Folder { path, reason });
-            }
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => files::replace(&path, text.as_bytes())?,
-            Err(source) => return Err(TrainError::Io { doing: "read", path, source }),
-        }
+        put(&folder.join(name), text.as_bytes())?;
     }
     Ok(joint)
 }
@@ -100,12 +279,12 @@ fn count_words(tokeniser: &Path) -> Result<usize> {
 }
 
 /// What stands before each tower.
-pub(crate) fn inputs(joint: &JointConfig, folder: &Path) -> Result<HashMap<Modality, Inputs>> {
+pub(crate) fn inputs(joint: &JointConfig, folder: &Path) -> Result<BTreeMap<Modality, Inputs>> {
     joint.modalities().into_iter().map(|modality| Ok((modality, Inputs::open(folder, modality)?))).collect()
 }
 
 /// The towers.
-pub(crate) fn shapes(joint: &JointConfig, inputs: &HashMap<Modality, Inputs>) -> Vec<Shape> {
+pub(crate) fn shapes(joint: &JointConfig, inputs: &BTreeMap<Modality, Inputs>) -> Vec<Shape> {
     let shape = |modality: Modality| {
         let [n_tokens, numbers] = inputs[&modality].shape();
         let n_in = if modality == Modality::Text { joint.text.map_or(0, |tower| tower.vocabulary) } else { numbers };
@@ -115,15 +294,18 @@ pub(crate) fn shapes(joint: &JointConfig, inputs: &HashMap<Modality, Inputs>) ->
     joint.modalities().into_iter().map(shape).collect()
 }
 
-/// All parameters as they begin, and whether each is learned.
-pub(crate) fn parameters(config: &Config, shapes: &[Shape]) -> Result<(Vec<Parameter>, Vec<bool>)> {
+/// Parameters that stay as they are.
+type Held = BTreeMap<String, Arc<Array<f32>>>;
+
+/// All parameters as they begin: those that are learned, and the others.
+pub(crate) fn parameters(config: &Config, model: &config::Model, shapes: &[Shape]) -> Result<(Vec<Parameter>, Held)> {
     let wrong = |reason: String| TrainError::Config { path: "model".into(), reason };
     let (frozen, low_rank) = (config.frozen().map_err(wrong)?, config.low_rank().map_err(wrong)?);
-    let begun = match &config.model.start {
+    let begun = match &model.start {
         Some(start) => files::read_weights(&start.join(WEIGHTS))?,
         None => HashMap::new(),
     };
-    let (mut all, mut learned) = (Vec::new(), Vec::new());
+    let (mut learned, mut kept) = (Vec::new(), BTreeMap::new());
     for shape in shapes {
         let prefix = format!("{}.", shape.modality);
         let mut own = shape.drawn(&mut stream(config.seed, "tower", shape.modality as u64));
@@ -148,26 +330,22 @@ pub(crate) fn parameters(config: &Config, shapes: &[Shape]) -> Result<(Vec<Param
                 p.value = there.clone();
             }
         }
-        learned.extend(own.iter().map(|_| !held));
-        all.extend(own);
-        if let (true, Some(lora)) = (low_rank.contains(&shape.modality), &config.model.lora) {
-            let changes = shape.low_rank(lora.rank, &mut stream(config.seed, "low rank", shape.modality as u64));
-            learned.extend(changes.iter().map(|_| true));
-            all.extend(changes);
+        if held {
+            kept.extend(own.into_iter().map(|p| (p.name, Arc::new(p.value))));
+        } else {
+            learned.extend(own);
+        }
+        if let (true, Some(lora)) = (low_rank.contains(&shape.modality), &model.lora) {
+            learned.extend(shape.low_rank(lora.rank, &mut stream(config.seed, "low rank", shape.modality as u64)));
         }
     }
-    let number = |name: &str, value: f64| {
-        let there = begun.get(name).filter(|there| there.shape() == [1, 1]);
-        Parameter::plain(name, there.cloned().unwrap_or_else(|| Array::scalar(value as f32)))
-    };
+    let begun = |name: &str| begun.get(name).filter(|there| there.shape() == [1, 1]).cloned();
     if config.train.objective != Objective::Triplet {
-        all.push(number("logit_scale", config.train.scale.ln()));
-        learned.push(true);
+        let scale = || Array::scalar(config.train.scale.ln() as f32);
+        learned.push(Parameter::plain(SCALE, begun(SCALE).unwrap_or_else(scale)));
     }
     if config.train.objective == Objective::Siglip {
-        // As many wrong pairs as there are right ones would make 0; there are far more (Zhai et al. 2023, section 3.2).
-        all.push(number("logit_bias", -config.train.scale));
-        learned.push(true);
+        learned.push(bias(config, begun(BIAS)));
     }
-    Ok((all, learned))
+    Ok((learned, kept))
 }

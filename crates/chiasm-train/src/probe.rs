@@ -1,16 +1,22 @@
-//! Steps of training on made-up numbers, for measuring how long they take.
+//! Looks at trainings from outside: steps on made-up numbers, for measuring how long they take, and the towers of a checkpoint as they learn, for comparing
+//! their values and gradients with others'.
 
+use std::collections::{BTreeMap, HashMap};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use chiasm_core::Modality;
-use chiasm_encode::{Prepared, Sizes};
+use chiasm_core::{Media, Modality};
+use chiasm_encode::{Inputs, Prepared, Sizes};
 use chiasm_nn::grad::{Array, Tape, Var};
 use chiasm_nn::learn::{Optimiser, Parameter, Rule};
 use rand::RngExt;
 
+use crate::clip::{self, Clip};
 use crate::config::Objective;
+use crate::error::{Result, TrainError};
 use crate::loss::{Learned, Pair, loss};
-use crate::tower::{Bound, Shape, stream};
+use crate::tape::{Bound, Network, Scales, stream};
+use crate::tower::Shape;
 
 /// Two towers to be measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -86,7 +92,7 @@ impl Probe {
         let tape = Tape::new();
         let leaves: Vec<Var<'_, f32>> = self.parameters.iter().map(|p| tape.leaf(p.value.clone())).collect();
         let of = self.parameters.iter().zip(&leaves).map(|(p, leaf)| (p.name.clone(), *leaf)).collect();
-        let bound = Bound { tape: &tape, of, lora_scale: 0.0 };
+        let bound = Bound { tape: &tape, of, scales: Scales::default() };
         let embedded: Vec<Var<'_, f32>> = match self.probed {
             Probed::Mlp => {
                 let weight = |t: usize, part: &str, end: &str| bound.of[&format!("{t}.{part}.{end}")];
@@ -100,7 +106,7 @@ impl Probe {
                 self.rows.iter().enumerate().map(tower).collect()
             }
             Probed::VitTiny => {
-                self.shapes.iter().zip(&self.inputs).map(|(shape, inputs)| bound.embed(shape, inputs, None)).collect()
+                self.shapes.iter().zip(&self.inputs).map(|(shape, inputs)| shape.embed(&bound, inputs, None)).collect()
             }
         };
         let pair = Pair { left: embedded[0], right: embedded[1], wrong: None, groups: (0..self.n as u64).collect() };
@@ -111,5 +117,68 @@ impl Probe {
         let gradients: Vec<Array<f32>> = leaves.into_iter().map(|leaf| gradients.take(leaf)).collect();
         self.optimiser.step(&mut self.parameters, &gradients, 1e-4);
         value
+    }
+}
+
+/// The two towers of a CLIP checkpoint on the tape, all of them learned.
+#[derive(Debug)]
+pub struct ClipProbe {
+    folder: PathBuf,
+    /// For pictures and for texts, as what stands before them.
+    towers: [(Clip, Inputs); 2],
+    parameters: Vec<Parameter>,
+}
+
+impl ClipProbe {
+    /// Opens the checkpoint in a folder.
+    ///
+    /// # Errors
+    /// [`TrainError::Open`] and [`TrainError::Config`], naming the file.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let opened = clip::open(folder)?;
+        let [image, text] = opened.towers;
+        let before = |modality: Modality| Inputs::open(folder, modality);
+        let towers = [(image, before(Modality::Image)?), (text, before(Modality::Text)?)];
+        let parameters = opened.parameters.into_iter().flatten().chain([opened.log_scale]).collect();
+        Ok(Self { folder: folder.to_owned(), towers, parameters })
+    }
+
+    /// Embeddings of media of one kind, `[n, projection]`, at unit length.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] for what a tower cannot take.
+    pub fn embed(&self, media: &[Media]) -> Result<Array<f32>> {
+        let tape = Tape::new();
+        let of = self.parameters.iter().map(|p| (p.name.clone(), tape.constant(p.value.clone()))).collect();
+        self.embedded(&Bound { tape: &tape, of, scales: Scales::default() }, media).map(|y| Array::clone(&y.value()))
+    }
+
+    /// The symmetric InfoNCE loss of pictures and texts, of which those at the same place belong together, and its gradients by tensor: vectors as rows, filters
+    /// as rows of all their numbers.
+    ///
+    /// # Errors
+    /// [`TrainError::Data`] for what a tower cannot take.
+    pub fn gradients(&self, pictures: &[Media], texts: &[Media]) -> Result<(f32, BTreeMap<String, Array<f32>>)> {
+        let tape = Tape::new();
+        let leaves: Vec<(String, Var<'_, f32>)> =
+            self.parameters.iter().map(|p| (p.name.clone(), tape.leaf(p.value.clone()))).collect();
+        let of: HashMap<String, Var<'_, f32>> = leaves.iter().cloned().collect();
+        let learned = Learned { log_scale: of["logit_scale"], bias: None };
+        let bound = Bound { tape: &tape, of, scales: Scales::default() };
+        let (left, right) = (self.embedded(&bound, pictures)?, self.embedded(&bound, texts)?);
+        let pair = Pair { left, right, wrong: None, groups: (0..pictures.len() as u64).collect() };
+        let loss = loss(&tape, Objective::Infonce, 0.0, &pair, learned);
+        let mut gradients = tape.backward(loss);
+        Ok((loss.value().only(), leaves.into_iter().map(|(name, leaf)| (name, gradients.take(leaf))).collect()))
+    }
+
+    fn embedded<'t>(&self, on: &Bound<'t>, media: &[Media]) -> Result<Var<'t, f32>> {
+        let modality = media.first().map_or(Modality::Image, Media::modality);
+        let wrong = |reason: String| TrainError::Data { path: self.folder.clone(), reason };
+        let tower = self.towers.iter().find(|(tower, _)| tower.modality() == modality);
+        let (tower, before) = tower.ok_or_else(|| wrong(format!("no tower takes {modality}, expected image or text")))?;
+        let inputs: std::result::Result<Vec<Arc<Prepared>>, String> =
+            media.iter().map(|media| before.prepare(media).map(Arc::new)).collect();
+        Ok(tower.embed(on, &inputs.map_err(wrong)?, None))
     }
 }

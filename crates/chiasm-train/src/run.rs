@@ -1,27 +1,27 @@
 //! The loop.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chiasm_core::{Cancel, Media, Modality, Progress};
-use chiasm_encode::Prepared;
+use chiasm_encode::{ModelDirs, Prepared};
 use chiasm_nn::grad::{Array, Tape, Var};
 use chiasm_nn::learn::{Optimiser, Parameter, Schedule, clip};
 use rand::RngExt;
 use rand::seq::SliceRandom;
-use rayon::prelude::*;
 
-use crate::config::Config;
+use crate::config::{Config, Objective};
 use crate::curves;
-use crate::data::{Data, Prepare};
+use crate::data::{Data, Had, Key, Prepare};
+use crate::distill::{self, Teacher};
 use crate::error::{Result, TrainError, io};
 use crate::files::{self, Stored};
 use crate::log::{Line, Log};
 use crate::loss::{self, Learned, Pair};
-use crate::model::{self, WEIGHTS};
-use crate::tower::{Bound, Dropout, Shape, merged, stream};
+use crate::model::{self, Rest, WEIGHTS};
+use crate::tape::{self, Bound, Dropout, Network, stream};
 use crate::validate::{Figures, Validator};
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
@@ -48,7 +48,7 @@ pub struct Outcome {
     pub folder: PathBuf,
     /// Steps in all.
     pub n_steps: usize,
-    /// The epoch whose weights were kept, from 1; the last where nothing was set aside.
+    /// The epoch whose weights were kept, from 1; the last where nothing was set aside; 0 for a checkpoint that was best as it came.
     pub best_epoch: usize,
     /// The validation of that epoch.
     pub best: Option<Line>,
@@ -60,11 +60,18 @@ pub struct Outcome {
     pub refused: Vec<String>,
 }
 
-/// Trains what a description says into a folder.
+/// Trains what a description says into a folder; models that it names are looked for in `models`.
 ///
 /// # Errors
 /// Every variant of [`TrainError`].
-pub fn train(config: &Config, folder: &Path, begin: Begin, progress: &dyn Progress, cancel: &Cancel) -> Result<Outcome> {
+pub fn train(
+    config: &Config,
+    folder: &Path,
+    begin: Begin,
+    models: &ModelDirs,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Outcome> {
     std::fs::create_dir_all(folder).map_err(io("make the folder", folder))?;
     let there = folder.join(CHECKPOINT).is_file() || folder.join(WEIGHTS).is_file();
     if begin == Begin::New && there {
@@ -77,21 +84,48 @@ pub fn train(config: &Config, folder: &Path, begin: Begin, progress: &dyn Progre
             format!("{} things of which two kinds of media are known, expected two or more to learn from", data.train.len());
         return Err(TrainError::Data { path: "data".into(), reason });
     }
-    let joint = model::describe(config, &data, folder)?;
+    let model = model::make(config, &data, folder, models)?;
+    let wrong = |reason: String| TrainError::Config { path: "train".into(), reason };
+    let pairs = config.pairs().map_err(wrong)?;
+    let limit = config.train.cache_bytes;
+    let teacher = config.distill.as_ref().map(|distill| Teacher::open(distill, &model.networks, &pairs, models, limit));
     let set_aside = serde_json::to_string(&data.set_aside).expect("numbers");
     files::replace(&folder.join(SET_ASIDE), set_aside.as_bytes())?;
-    let inputs = model::inputs(&joint, folder)?;
-    let shapes = model::shapes(&joint, &inputs);
-    let prepare = Prepare::new(inputs, config.train.cache_bytes);
-    let mut run = Run::new(config, folder, &data, &prepare, &shapes, progress, cancel)?;
-    run.all()
+    let set = Set {
+        config,
+        folder,
+        data: &data,
+        prepare: Prepare::new(model.before, limit),
+        networks: model.networks,
+        rest: model.rest,
+        teacher: teacher.transpose()?,
+        pairs,
+        progress,
+        cancel,
+    };
+    Run::new(&set, model.learned)?.all()
+}
+
+/// What stays the same through a run.
+struct Set<'a> {
+    config: &'a Config,
+    folder: &'a Path,
+    data: &'a Data,
+    prepare: Prepare,
+    networks: Vec<Box<dyn Network>>,
+    rest: Rest,
+    teacher: Option<Teacher>,
+    pairs: Vec<[Modality; 2]>,
+    progress: &'a dyn Progress,
+    cancel: &'a Cancel,
 }
 
 /// What changes from step to step; all of it stands in a checkpoint.
 #[derive(Clone)]
 struct State {
+    /// Those that are learned.
     parameters: Vec<Parameter>,
-    /// Running means of the parameters.
+    /// Running means of these.
     mean: Vec<Array<f32>>,
     optimiser: Optimiser,
     n_steps: usize,
@@ -100,21 +134,12 @@ struct State {
 }
 
 struct Run<'a> {
-    config: &'a Config,
-    folder: &'a Path,
-    data: &'a Data,
-    prepare: &'a Prepare,
-    shapes: &'a [Shape],
-    pairs: Vec<[Modality; 2]>,
-    learned: Vec<bool>,
-    progress: &'a dyn Progress,
-    cancel: &'a Cancel,
+    set: &'a Set<'a>,
     schedule: Schedule,
     steps_of_epoch: usize,
-    lora_scale: f32,
     state: State,
     log: Log,
-    refused: HashSet<(usize, Modality, usize)>,
+    refused: HashSet<Key>,
     reasons: Vec<String>,
 }
 
@@ -131,20 +156,14 @@ struct Member {
     /// Place in `rows`.
     row: usize,
     input: Arc<Prepared>,
+    /// The teacher's embedding, if it takes such media.
+    taught: Option<Arc<Prepared>>,
 }
 
 impl<'a> Run<'a> {
-    fn new(
-        config: &'a Config,
-        folder: &'a Path,
-        data: &'a Data,
-        prepare: &'a Prepare,
-        shapes: &'a [Shape],
-        progress: &'a dyn Progress,
-        cancel: &'a Cancel,
-    ) -> Result<Self> {
+    fn new(set: &'a Set<'a>, parameters: Vec<Parameter>) -> Result<Self> {
+        let (config, data) = (set.config, set.data);
         let wrong = |reason: String| TrainError::Config { path: "train".into(), reason };
-        let (parameters, learned) = model::parameters(config, shapes)?;
         let n_batches = (data.train.len() / config.train.batch).max(1);
         let steps_of_epoch = (n_batches / config.train.accumulate).max(1);
         let schedule = Schedule {
@@ -153,60 +172,46 @@ impl<'a> Run<'a> {
             n_steps: config.train.epochs * steps_of_epoch,
             decay: config.decay(steps_of_epoch).map_err(wrong)?,
         };
-        let trained: Vec<Parameter> =
-            parameters.iter().zip(&learned).filter(|(_, learned)| **learned).map(|(p, _)| p.clone()).collect();
-        let optimiser = Optimiser::new(config.rule().map_err(wrong)?, config.train.decay, &trained);
+        let optimiser = Optimiser::new(config.rule().map_err(wrong)?, config.train.decay, &parameters);
         let mean = parameters.iter().map(|p| p.value.clone()).collect();
         let state = State { parameters, mean, optimiser, n_steps: 0, best: None };
-        let lora_scale = config.model.lora.as_ref().map_or(0.0, |lora| (lora.alpha / lora.rank as f64) as f32);
-        let (state, log_bytes) = match read_state(config, folder, &state, &learned)? {
+        let (state, log_bytes) = match read_state(set, &state)? {
             Some((state, log_bytes)) => (state, log_bytes),
             None => (state, 0),
         };
-        Ok(Self {
-            config,
-            folder,
-            data,
-            prepare,
-            shapes,
-            pairs: config.pairs().map_err(wrong)?,
-            learned,
-            progress,
-            cancel,
-            schedule,
-            steps_of_epoch,
-            lora_scale,
-            state,
-            log: Log::open(&folder.join(LOG), log_bytes)?,
-            refused: HashSet::new(),
-            reasons: Vec::new(),
-        })
+        let log = Log::open(&set.folder.join(LOG), log_bytes)?;
+        Ok(Self { set, schedule, steps_of_epoch, state, log, refused: HashSet::new(), reasons: Vec::new() })
     }
 
     /// Every epoch that is left.
     fn all(&mut self) -> Result<Outcome> {
-        let n_epochs = self.config.train.epochs;
+        let n_epochs = self.set.config.train.epochs;
         let mut saved = Instant::now();
+        if self.set.config.start.is_some() && self.state.n_steps == 0 && self.state.best.is_none() {
+            // What the checkpoint finds as it comes: what is learned has to be better.
+            self.validate(0)?;
+        }
         while self.state.n_steps < n_epochs * self.steps_of_epoch && !self.is_settled() {
             let epoch = self.state.n_steps / self.steps_of_epoch;
             let order = self.order(epoch);
             let at = self.state.n_steps % self.steps_of_epoch;
-            self.progress
-                .start(&format!("epoch {} of {}", epoch + 1, self.config.train.epochs), Some(self.steps_of_epoch as u64));
-            self.progress.advance(at as u64);
+            self.set
+                .progress
+                .start(&format!("epoch {} of {}", epoch + 1, self.set.config.train.epochs), Some(self.steps_of_epoch as u64));
+            self.set.progress.advance(at as u64);
             for step in at..self.steps_of_epoch {
-                let stopped = self.cancel.check().is_err();
-                if stopped || saved.elapsed() > Duration::from_secs(self.config.train.checkpoint_s) {
+                let stopped = self.set.cancel.check().is_err();
+                if stopped || saved.elapsed() > Duration::from_secs(self.set.config.train.checkpoint_s) {
                     self.save()?;
                     saved = Instant::now();
                 }
-                self.cancel.check()?;
+                self.set.cancel.check()?;
                 self.step(&order, step, epoch)?;
-                self.progress.tell(&self.told());
-                self.progress.advance(1);
+                self.set.progress.tell(&self.told());
+                self.set.progress.advance(1);
             }
-            self.progress.finish();
-            self.validate(epoch)?;
+            self.set.progress.finish();
+            self.validate(epoch + 1)?;
             self.save()?;
             saved = Instant::now();
             self.draw()?;
@@ -220,31 +225,24 @@ impl<'a> Run<'a> {
         let best_epoch = self.state.best.map_or(n_epochs, |(epoch, _)| epoch);
         let of_best = |line: &&Line| matches!(line, Line::Validation { epoch, .. } if *epoch == best_epoch);
         Ok(Outcome {
-            folder: self.folder.to_owned(),
+            folder: self.set.folder.to_owned(),
             n_steps: self.state.n_steps,
             best_epoch,
             best: self.log.lines.iter().find(of_best).cloned(),
-            n_things: [self.data.train.len(), self.data.validation.len()],
-            n_parameters: self
-                .state
-                .parameters
-                .iter()
-                .zip(&self.learned)
-                .filter(|(_, l)| **l)
-                .map(|(p, _)| p.value.data().len())
-                .sum(),
+            n_things: [self.set.data.train.len(), self.set.data.validation.len()],
+            n_parameters: self.state.parameters.iter().map(|p| p.value.data().len()).sum(),
             refused: self.reasons.clone(),
         })
     }
 
     /// Writes the page of curves.
     fn draw(&self) -> Result<()> {
-        files::replace(&self.folder.join(PAGE), curves::page("A training", &self.log.lines).as_bytes())
+        files::replace(&self.set.folder.join(PAGE), curves::page("A training", &self.log.lines).as_bytes())
     }
 
     /// Whether the last epochs brought nothing better.
     fn is_settled(&self) -> bool {
-        let (patience, epoch) = (self.config.train.patience, self.state.n_steps / self.steps_of_epoch);
+        let (patience, epoch) = (self.set.config.train.patience, self.state.n_steps / self.steps_of_epoch);
         patience > 0 && self.state.best.is_some_and(|(best, _)| epoch >= best + patience)
     }
 
@@ -268,16 +266,16 @@ impl<'a> Run<'a> {
 
     /// The things of an epoch in their order.
     fn order(&self, epoch: usize) -> Vec<usize> {
-        let mut order = self.data.train.clone();
-        order.shuffle(&mut stream(self.config.seed, "order", epoch as u64));
+        let mut order = self.set.data.train.clone();
+        order.shuffle(&mut stream(self.set.config.seed, "order", epoch as u64));
         order
     }
 
     /// One step: gradients of as many batches as are accumulated, and what follows from them.
     fn step(&mut self, order: &[usize], step: usize, epoch: usize) -> Result<()> {
         let began = Instant::now();
-        let n_batches = self.config.train.accumulate;
-        let size = self.config.train.batch.min(order.len());
+        let n_batches = self.set.config.train.accumulate;
+        let size = self.set.config.train.batch.min(order.len());
         let mut sum: Option<(f64, Vec<Array<f32>>)> = None;
         let mut n_things = 0;
         for part in 0..n_batches {
@@ -300,26 +298,26 @@ impl<'a> Run<'a> {
         let loss = loss / n_batches as f64;
         let share = 1.0 / n_batches as f32;
         gradients.iter_mut().for_each(|g| g.change(|g| share * g));
-        let length = clip(&mut gradients, self.config.train.clip);
+        let length = clip(&mut gradients, self.set.config.train.clip);
         if !loss.is_finite() || !length.is_finite() {
             return Err(TrainError::NotFinite { step: self.state.n_steps + 1 });
         }
         let rate = self.schedule.at(self.state.n_steps);
         let State { parameters, mean, optimiser, n_steps, .. } = &mut self.state;
-        let learned = parameters.iter_mut().zip(&self.learned).filter(|(_, learned)| **learned).map(|(p, _)| p);
-        optimiser.step(learned, &gradients, rate);
+        optimiser.step(parameters.iter_mut(), &gradients, rate);
         if let Some(scale) = parameters.iter_mut().find(|p| p.name == "logit_scale") {
             scale.value.change(|x| x.clamp(0.0, MOST_LOG_SCALE));
         }
         *n_steps += 1;
         // In the beginning the mean is of fewer steps, or the first weights would weigh for long.
-        let kept = self.config.train.ema.min(*n_steps as f64 / (*n_steps as f64 + 9.0)) as f32;
-        let kept = if self.config.train.ema == 0.0 { 0.0 } else { kept };
-        for ((mean, p), _) in mean.iter_mut().zip(parameters.iter()).zip(&self.learned).filter(|(_, learned)| **learned) {
+        let kept = self.set.config.train.ema.min(*n_steps as f64 / (*n_steps as f64 + 9.0)) as f32;
+        let kept = if self.set.config.train.ema == 0.0 { 0.0 } else { kept };
+        for (mean, p) in mean.iter_mut().zip(parameters.iter()) {
             mean.change_with(&p.value, move |m, p| kept * m + (1.0 - kept) * p);
         }
-        let scale =
-            self.state.parameters.iter().find(|p| p.name == "logit_scale").map_or(1.0, |p| f64::from(p.value.only()).exp());
+        let learned = self.state.parameters.iter().find(|p| p.name == "logit_scale").map(|p| p.value.only());
+        let held = || self.set.rest.held.get("logit_scale").map(|value| value.only());
+        let scale = learned.or_else(held).map_or(1.0, |scale| f64::from(scale).exp());
         self.log.add(Line::Step {
             step: self.state.n_steps,
             epoch: epoch + 1,
@@ -333,54 +331,71 @@ impl<'a> Run<'a> {
 
     /// What the towers take of some things, ways drawn.
     fn batch(&mut self, rows: &[usize], number: u64) -> Batch {
-        let mut rng = stream(self.config.seed, "ways", number);
-        let mut keys = Vec::new();
-        for shape in self.shapes {
+        let mut rng = stream(self.set.config.seed, "ways", number);
+        let mut keys: Vec<(usize, Key)> = Vec::new();
+        for modality in self.modalities() {
             for (place, row) in rows.iter().enumerate() {
-                if let Some(parts) = self.data.rows[*row].parts.get(&shape.modality) {
-                    keys.push((place, (*row, shape.modality, rng.random_range(0..parts.len()))));
+                if let Some(parts) = self.set.data.rows[*row].parts.get(&modality) {
+                    keys.push((place, (*row, modality, rng.random_range(0..parts.len()))));
                 }
             }
         }
         keys.retain(|(_, key)| !self.refused.contains(key));
-        let prepared: Vec<_> = keys.par_iter().map(|(_, key)| self.prepare.of(self.data, *key)).collect();
-        let mut of: Vec<(Modality, Vec<Member>)> = self.shapes.iter().map(|shape| (shape.modality, Vec::new())).collect();
+        let plain: Vec<Key> = keys.iter().map(|(_, key)| *key).collect();
+        let prepared = self.set.prepare.all(self.set.data, &plain);
+        let taught = self.taught(&plain);
+        let mut of: Vec<(Modality, Vec<Member>)> = self.modalities().map(|modality| (modality, Vec::new())).collect();
         let mut groups: Vec<u64> = (0..rows.len() as u64).collect();
-        for ((place, key), prepared) in keys.into_iter().zip(prepared) {
-            match prepared {
-                Ok(input) => {
-                    if let Prepared::Words(words) = &*input {
+        for (((place, key), prepared), taught) in keys.into_iter().zip(prepared).zip(taught) {
+            // What the teacher cannot take is left out as what the student cannot.
+            match prepared.and_then(|input| Ok((input, taught.transpose()?))) {
+                Ok((input, taught)) => {
+                    if key.1 == Modality::Text {
                         // Things of one text are right answers to one another.
-                        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-                        let digest = blake3::hash(&bytes);
-                        groups[place] = u64::from_le_bytes(digest.as_bytes()[..8].try_into().expect("eight of them")) | 1 << 63;
+                        groups[place] = digest_of(&input) | 1 << 63;
                     }
                     let members = of.iter_mut().find(|(modality, _)| *modality == key.1).map(|(_, members)| members);
-                    members.expect("a tower of the model").push(Member { row: place, input });
+                    members.expect("a tower of the model").push(Member { row: place, input, taught });
                 }
                 Err(reason) => {
-                    self.progress.note(&format!("left out: {reason}"));
+                    self.set.progress.note(&format!("left out: {reason}"));
                     self.reasons.push(reason);
                     self.refused.insert(key);
                 }
             }
         }
         let mut wrong = Vec::new();
-        if self.shapes.iter().any(|shape| shape.modality == Modality::Text) {
+        if self.modalities().any(|modality| modality == Modality::Text) {
             for row in rows {
-                let texts = &self.data.rows[*row].wrong;
+                let texts = &self.set.data.rows[*row].wrong;
                 if !texts.is_empty() {
                     let (_, text) = &texts[rng.random_range(0..texts.len())];
-                    wrong.extend(self.prepare.media(&Media::Text(text.clone())).ok().map(Arc::new));
+                    wrong.push(Media::Text(text.clone()));
                 }
             }
         }
+        let wrong = self.set.prepare.media(wrong).into_iter().filter_map(Had::ok).collect();
         Batch { rows: rows.to_vec(), of, wrong, groups }
+    }
+
+    fn modalities(&self) -> impl Iterator<Item = Modality> + use<'a> {
+        self.set.networks.iter().map(|network| network.modality())
+    }
+
+    /// What the teacher says of each piece of media, where there is one that takes it.
+    fn taught(&self, keys: &[Key]) -> Vec<Option<Had>> {
+        let mut taught: Vec<Option<Had>> = keys.iter().map(|_| None).collect();
+        if let Some(teacher) = &self.set.teacher {
+            let (places, taken): (Vec<usize>, Vec<Key>) =
+                keys.iter().enumerate().filter(|(_, key)| teacher.takes(key.1)).map(|(at, key)| (at, *key)).unzip();
+            places.into_iter().zip(teacher.all(self.set.data, &taken)).for_each(|(at, had)| taught[at] = Some(had));
+        }
+        taught
     }
 
     /// The loss of a batch and its gradients by what is learned.
     fn gradients(&self, batch: &Batch, number: u64) -> Result<(f64, Vec<Array<f32>>)> {
-        let chunk = if self.config.train.chunk == 0 { usize::MAX } else { self.config.train.chunk };
+        let chunk = if self.set.config.train.chunk == 0 { usize::MAX } else { self.set.config.train.chunk };
         let largest = batch.of.iter().map(|(_, members)| members.len()).max().unwrap_or(0).max(batch.wrong.len());
         if chunk >= largest {
             let tape = Tape::new();
@@ -389,7 +404,7 @@ impl<'a> Run<'a> {
                 .parts(batch)
                 .into_iter()
                 .enumerate()
-                .map(|(at, (shape, inputs))| self.embed(&bound, shape, &inputs, number, at, 0))
+                .map(|(at, (network, inputs))| self.embed(&bound, network, &inputs, number, at, 0))
                 .collect();
             let loss = self.loss(&tape, &bound, batch, &embedded);
             let mut gradients = tape.backward(loss);
@@ -398,17 +413,17 @@ impl<'a> Run<'a> {
         // First the embeddings alone, then the loss of all of them, then each chunk again with the gradient that its embeddings got.
         let parts = self.parts(batch);
         let mut embedded: Vec<Option<Array<f32>>> = Vec::new();
-        for (at, (shape, inputs)) in parts.iter().enumerate() {
+        for (at, (network, inputs)) in parts.iter().enumerate() {
             let mut data = Vec::new();
             for (c, inputs) in inputs.chunks(chunk).enumerate() {
-                self.cancel.check()?;
+                self.set.cancel.check()?;
                 let tape = Tape::new();
-                let of = self.state.parameters.iter().map(|p| (p.name.clone(), tape.constant(p.value.clone()))).collect();
-                let bound = Bound { tape: &tape, of, lora_scale: self.lora_scale };
-                let y = self.embed(&bound, shape, inputs, number, at, c).expect("a chunk is not empty");
+                let learned = self.state.parameters.iter().map(|p| (p.name.clone(), tape.constant(p.value.clone())));
+                let bound = self.set.rest.bound(&tape, learned);
+                let y = self.embed(&bound, *network, inputs, number, at, c).expect("a chunk is not empty");
                 data.extend_from_slice(y.value().data());
             }
-            embedded.push((!inputs.is_empty()).then(|| Array::new(inputs.len(), shape.projection, data)));
+            embedded.push((!inputs.is_empty()).then(|| Array::new(inputs.len(), network.projection(), data)));
         }
         let tape = Tape::new();
         let (bound, leaves) = self.bound(&tape);
@@ -416,14 +431,14 @@ impl<'a> Run<'a> {
         let loss = self.loss(&tape, &bound, batch, &at_loss);
         let mut gradients = tape.backward(loss);
         let mut sums: Vec<Array<f32>> = leaves.into_iter().map(|leaf| gradients.take(leaf)).collect();
-        for (at, (shape, inputs)) in parts.iter().enumerate() {
-            let Some(leaf) = at_loss[at] else { continue };
+        for (at, (network, inputs)) in parts.iter().enumerate() {
+            let Some(leaf) = at_loss[at].filter(|_| network.learns()) else { continue };
             let of_embeddings = gradients.take(leaf);
             for (c, inputs) in inputs.chunks(chunk).enumerate() {
-                self.cancel.check()?;
+                self.set.cancel.check()?;
                 let tape = Tape::new();
                 let (bound, leaves) = self.bound(&tape);
-                let y = self.embed(&bound, shape, inputs, number, at, c).expect("a chunk is not empty");
+                let y = self.embed(&bound, *network, inputs, number, at, c).expect("a chunk is not empty");
                 let rows: Vec<usize> = (c * chunk..c * chunk + inputs.len()).collect();
                 let surrogate = (y * tape.constant(of_embeddings.pick(&rows))).sum();
                 let mut gradients = tape.backward(surrogate);
@@ -435,21 +450,17 @@ impl<'a> Run<'a> {
 
     /// All parameters on a tape, and those of them that are learned.
     fn bound<'t>(&self, tape: &'t Tape<f32>) -> (Bound<'t>, Vec<Var<'t, f32>>) {
-        let (mut of, mut leaves) = (HashMap::new(), Vec::new());
-        for (p, learned) in self.state.parameters.iter().zip(&self.learned) {
-            let var = if *learned { tape.leaf(p.value.clone()) } else { tape.constant(p.value.clone()) };
-            if *learned {
-                leaves.push(var);
-            }
-            of.insert(p.name.clone(), var);
-        }
-        (Bound { tape, of, lora_scale: self.lora_scale }, leaves)
+        let leaves: Vec<Var<'t, f32>> = self.state.parameters.iter().map(|p| tape.leaf(p.value.clone())).collect();
+        let named = self.state.parameters.iter().map(|p| p.name.clone()).zip(leaves.iter().copied());
+        (self.set.rest.bound(tape, named), leaves)
     }
 
     /// Everything of a batch that goes through a tower: each kind's members, then the wrong texts.
-    fn parts(&self, batch: &Batch) -> Vec<(&'a Shape, Vec<Arc<Prepared>>)> {
-        let of_kind = |modality: Modality| self.shapes.iter().find(|shape| shape.modality == modality);
-        let mut parts: Vec<(&Shape, Vec<Arc<Prepared>>)> = batch
+    fn parts(&self, batch: &Batch) -> Vec<(&'a dyn Network, Vec<Arc<Prepared>>)> {
+        let networks: &'a [Box<dyn Network>] = &self.set.networks;
+        let of_kind =
+            |modality: Modality| networks.iter().find(|network| network.modality() == modality).map(|network| &**network);
+        let mut parts: Vec<(&'a dyn Network, Vec<Arc<Prepared>>)> = batch
             .of
             .iter()
             .filter_map(|(modality, members)| {
@@ -465,19 +476,18 @@ impl<'a> Run<'a> {
     fn embed<'t>(
         &self,
         bound: &Bound<'t>,
-        shape: &Shape,
+        network: &dyn Network,
         inputs: &[Arc<Prepared>],
         number: u64,
         part: usize,
         chunk: usize,
     ) -> Option<Var<'t, f32>> {
-        let share = self.config.train.dropout;
-        let dropout =
-            (share > 0.0).then(|| Dropout { share, rng: stream(self.config.seed, &format!("dropout {part} {chunk}"), number) });
-        (!inputs.is_empty()).then(|| bound.embed(shape, inputs, dropout))
+        let (share, seed) = (self.set.config.train.dropout, self.set.config.seed);
+        let dropout = (share > 0.0).then(|| Dropout { share, rng: stream(seed, &format!("dropout {part} {chunk}"), number) });
+        (!inputs.is_empty()).then(|| network.embed(bound, inputs, dropout))
     }
 
-    /// The mean over the pairs of kinds of their losses.
+    /// The mean over the pairs of kinds of their losses, and with a teacher of what it adds to them.
     fn loss<'t>(
         &self,
         tape: &'t Tape<f32>,
@@ -492,8 +502,9 @@ impl<'a> Run<'a> {
         };
         let place =
             |modality: Modality| batch.of.iter().position(|(other, _)| *other == modality).expect("a tower of the model");
+        let taught = self.set.config.distill.as_ref().zip(self.set.teacher.as_ref());
         let mut losses = Vec::new();
-        for [a, b] in &self.pairs {
+        for [a, b] in &self.set.pairs {
             // Texts on the right, where the wrong ones stand beside them.
             let [left, right] = if *a == Modality::Text { [place(*b), place(*a)] } else { [place(*a), place(*b)] };
             let (Some(x), Some(y)) = (embedded[left], embedded[right]) else { continue };
@@ -515,42 +526,75 @@ impl<'a> Run<'a> {
                 wrong,
                 groups: both.iter().map(|row| batch.groups[*row]).collect(),
             };
-            losses.push(loss::loss(tape, self.config.train.objective, self.config.train.smoothing, &pair, learned));
+            let train = &self.set.config.train;
+            let Some((distill, teacher)) = taught else {
+                losses.push(loss::loss(tape, train.objective, train.smoothing, &pair, learned));
+                continue;
+            };
+            let mut terms = Vec::new();
+            if distill.objective > 0.0 {
+                let loss = loss::loss(tape, train.objective, train.smoothing, &pair, learned);
+                terms.push(loss.scaled(distill.objective as f32));
+            }
+            if distill.weight > 0.0 && teacher.takes(*a) && teacher.takes(*b) {
+                let rows =
+                    |side: usize, of: &HashMap<usize, usize>| taught_rows(both.iter().map(|row| &batch.of[side].1[of[row]]));
+                let theirs = [rows(left, &of_left), rows(right, &of_right)];
+                // An objective without a temperature compares as the teacher does.
+                let log_scale = bound.of.get("logit_scale").copied().filter(|_| train.objective != Objective::Triplet);
+                let log_scale = log_scale.unwrap_or_else(|| tape.constant(Array::scalar(teacher.scale.ln() as f32)));
+                let apart =
+                    distill::divergence(tape, [pair.left, pair.right], log_scale, [&theirs[0], &theirs[1]], teacher.scale);
+                terms.push(apart.scaled(distill.weight as f32));
+            }
+            losses.extend(terms.into_iter().reduce(|sum, term| sum + term));
         }
         let n = losses.len().max(1) as f32;
-        losses.into_iter().reduce(|sum, loss| sum + loss).map_or_else(zero, |sum| sum.scaled(1.0 / n))
+        let mean = losses.into_iter().reduce(|sum, loss| sum + loss).map(|sum| sum.scaled(1.0 / n));
+        let near = taught.filter(|(distill, _)| distill.cosine > 0.0).and_then(|(distill, teacher)| {
+            let of_kind = batch.of.iter().zip(embedded).filter(|((modality, _), _)| teacher.takes(*modality));
+            let distances: Vec<Var<'t, f32>> = of_kind
+                .filter_map(|((_, members), embedded)| {
+                    Some(distill::distance(tape, (*embedded)?, &taught_rows(members.iter())))
+                })
+                .collect();
+            let n = distances.len() as f32;
+            distances.into_iter().reduce(|sum, distance| sum + distance).map(|sum| sum.scaled(distill.cosine as f32 / n))
+        });
+        match (mean, near) {
+            (Some(mean), Some(near)) => mean + near,
+            (Some(one), None) | (None, Some(one)) => one,
+            (None, None) => zero(),
+        }
     }
 
-    /// Looks for what was set aside, and keeps the weights if they are the best.
+    /// Looks for what was set aside, and keeps the weights if they are the best; `epoch` counts those that are done.
     fn validate(&mut self, epoch: usize) -> Result<()> {
-        if self.data.validation.is_empty() {
+        let set = self.set;
+        if set.data.validation.is_empty() {
             return Ok(());
         }
-        let weights = self
-            .state
-            .parameters
-            .iter()
-            .zip(&self.state.mean)
-            .map(|(p, mean)| (p.name.clone(), Arc::new(mean.clone())))
-            .collect();
+        let means = self.state.parameters.iter().zip(&self.state.mean);
+        let mut weights: BTreeMap<String, Arc<Array<f32>>> = set.rest.held.clone();
+        weights.extend(means.map(|(p, mean)| (p.name.clone(), Arc::new(mean.clone()))));
         let validator = Validator {
-            data: self.data,
-            prepare: self.prepare,
-            shapes: self.shapes,
-            pairs: &self.pairs,
-            lora_scale: self.lora_scale,
-            cancel: self.cancel,
+            data: set.data,
+            prepare: &set.prepare,
+            networks: &set.networks,
+            pairs: &set.pairs,
+            scales: &set.rest.scales,
+            cancel: set.cancel,
         };
         let figures: Figures = validator.figures(&weights)?;
         let figure = figures.mean();
         let best = self.state.best.is_none_or(|(_, best)| figure > best);
         if best {
-            self.state.best = Some((epoch + 1, figure));
+            self.state.best = Some((epoch, figure));
             self.write_weights()?;
         }
         self.log.add(Line::Validation {
             step: self.state.n_steps,
-            epoch: epoch + 1,
+            epoch,
             figure,
             best,
             directions: figures.directions,
@@ -560,15 +604,9 @@ impl<'a> Run<'a> {
 
     /// The running means as the model's weights.
     fn write_weights(&self) -> Result<()> {
-        let means: Vec<Parameter> = self
-            .state
-            .parameters
-            .iter()
-            .zip(&self.state.mean)
-            .map(|(p, mean)| Parameter { value: mean.clone(), ..p.clone() })
-            .collect();
-        let stored = if self.config.train.weights == "f16" { Stored::Half } else { Stored::Single };
-        files::write_weights(&self.folder.join(WEIGHTS), &merged(&means, self.lora_scale), stored)
+        let means = self.state.parameters.iter().zip(&self.state.mean).map(|(p, mean)| (p.name.as_str(), mean));
+        let stored = if self.set.config.train.weights == "f16" { Stored::Half } else { Stored::Single };
+        self.set.rest.write(self.set.folder, means, stored)
     }
 
     fn save(&self) -> Result<()> {
@@ -579,19 +617,20 @@ impl<'a> Run<'a> {
             arrays.push((format!("now.{}", p.name), &p.value));
             arrays.push((format!("mean.{}", p.name), mean));
         }
-        let trained = parameters.iter().zip(&self.learned).filter(|(_, learned)| **learned).map(|(p, _)| &p.name);
-        for (name, [first, second]) in trained.zip(moments) {
+        for (name, [first, second]) in parameters.iter().map(|p| &p.name).zip(moments) {
             arrays.push((format!("first.{name}"), first));
             arrays.push((format!("second.{name}"), second));
         }
-        let words = HashMap::from([
-            ("config".to_owned(), digest(self.config)),
+        let mut words = HashMap::from([
+            ("config".to_owned(), digest(self.set.config)),
             ("n_steps".to_owned(), n_steps.to_string()),
             ("n_optimised".to_owned(), n_optimised.to_string()),
             ("best".to_owned(), best.map_or_else(String::new, |(epoch, figure)| format!("{epoch} {:016x}", figure.to_bits()))),
             ("log_bytes".to_owned(), self.log.n_bytes()?.to_string()),
         ]);
-        files::write_checkpoint(&self.folder.join(CHECKPOINT), &arrays, words)
+        // What stays as it is stands where the run began, and is not written again and again.
+        words.extend(self.set.rest.from.iter().map(|from| ("from".to_owned(), from.clone())));
+        files::write_checkpoint(&self.set.folder.join(CHECKPOINT), &arrays, words)
     }
 }
 
@@ -604,17 +643,23 @@ fn digest(config: &Config) -> String {
 }
 
 /// The state that a checkpoint holds, and the length of the log at that time; none where there is no checkpoint.
-fn read_state(config: &Config, folder: &Path, fresh: &State, learned: &[bool]) -> Result<Option<(State, u64)>> {
-    let path = folder.join(CHECKPOINT);
+fn read_state(set: &Set<'_>, fresh: &State) -> Result<Option<(State, u64)>> {
+    let path = set.folder.join(CHECKPOINT);
     if !path.is_file() {
         return Ok(None);
     }
     let (mut arrays, words) = files::read_checkpoint(&path)?;
     let damaged = |reason: &str| TrainError::Folder { path: path.clone(), reason: reason.to_owned() };
     let word = |name: &str| words.get(name).map(String::as_str).unwrap_or_default();
-    if word("config") != digest(config) {
+    if word("config") != digest(set.config) {
         return Err(damaged(
             "is of another description: give the one that it was made with, or name another folder with --out",
+        ));
+    }
+    // Checkpoints of before these words were kept say nothing of it.
+    if words.get("from").is_some_and(|from| Some(from) != set.rest.from.as_ref()) {
+        return Err(damaged(
+            "began with other weights than those that stand there now: put them back, or begin anew with --out",
         ));
     }
     let number = |name: &str| word(name).parse::<u64>().map_err(|_| damaged("is damaged: a number is missing"));
@@ -627,9 +672,8 @@ fn read_state(config: &Config, folder: &Path, fresh: &State, learned: &[bool]) -
         p.value = take(format!("now.{}", p.name), shape)?;
         *mean = take(format!("mean.{}", p.name), shape)?;
     }
-    let trained = state.parameters.iter().zip(learned).filter(|(_, learned)| **learned);
     let mut moments = Vec::new();
-    for ((p, _), [_, second]) in trained.zip(fresh.optimiser.state().1) {
+    for (p, [_, second]) in state.parameters.iter().zip(fresh.optimiser.state().1) {
         moments
             .push([take(format!("first.{}", p.name), p.value.shape())?, take(format!("second.{}", p.name), second.shape())?]);
     }
@@ -648,4 +692,22 @@ fn read_state(config: &Config, folder: &Path, fresh: &State, learned: &[bool]) -
         }
     };
     Ok(Some((state, number("log_bytes")?)))
+}
+
+/// The first numbers of a digest of what a tower takes of a text.
+fn digest_of(input: &Prepared) -> u64 {
+    let bytes: Vec<u8> = match input {
+        Prepared::Words(words) => words.iter().flat_map(|word| word.to_le_bytes()).collect(),
+        // Of a tower that stays as it is: equal texts have equal embeddings, to the last bit.
+        Prepared::Rows(row) => row.iter().flat_map(|x| x.to_le_bytes()).collect(),
+    };
+    u64::from_le_bytes(blake3::hash(&bytes).as_bytes()[..8].try_into().expect("eight of them"))
+}
+
+/// The teacher's embeddings of some members, all of a kind that it takes.
+fn taught_rows<'m>(members: impl Iterator<Item = &'m Member>) -> Array<f32> {
+    let rows: Vec<Arc<Prepared>> = members.filter_map(|member| member.taught.clone()).collect();
+    let n = rows.len();
+    let data = tape::rows(&rows);
+    Array::new(n, data.len() / n.max(1), data)
 }

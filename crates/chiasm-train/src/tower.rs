@@ -1,17 +1,14 @@
-//! The towers as they learn: the network of `crates/chiasm-encode/src/nets/chiasm.rs` on a tape.
+//! This project's own towers as they learn: the network of `crates/chiasm-encode/src/nets/chiasm.rs` on a tape.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use chiasm_core::Modality;
 use chiasm_encode::{EPS, Prepared, Sizes};
-use chiasm_nn::grad::{Array, Sees, Tape, Var};
+use chiasm_nn::grad::{Array, Sees, Var};
 use chiasm_nn::learn::Parameter;
-use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Dense layers of a block, which a low-rank change changes.
-const DENSE: [&str; 6] = ["q", "k", "v", "out", "widen", "narrow"];
+use crate::tape::{Act, Blocks, Bound, Dropout, Names, Network, normal, rows, words};
 
 /// What a tower is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -66,152 +63,72 @@ impl Shape {
         all
     }
 
-    /// Low-rank changes of its dense layers, which change nothing at the start: `A` drawn, `B` zero.
+    /// Low-rank changes of its dense layers.
     pub(crate) fn low_rank(&self, rank: usize, rng: &mut ChaCha8Rng) -> Vec<Parameter> {
-        let Sizes { width, inner, layers, .. } = self.sizes;
-        let mut all = Vec::new();
-        for (layer, part) in (0..layers).flat_map(|layer| DENSE.map(|part| (layer, part))) {
-            let [n_out, n_in] = match part {
-                "widen" => [inner, width],
-                "narrow" => [width, inner],
-                _ => [width, width],
-            };
-            let prefix = format!("{}.blocks.{layer}.{part}", self.modality);
-            all.push(Parameter::plain(format!("{prefix}.lora_a"), normal(rank, n_in, 1.0 / (n_in as f64).sqrt(), rng)));
-            all.push(Parameter::plain(format!("{prefix}.lora_b"), Array::zeros(n_out, rank)));
-        }
-        all
-    }
-}
-
-/// Parameters on a tape, by name.
-pub(crate) struct Bound<'t> {
-    pub(crate) tape: &'t Tape<f32>,
-    pub(crate) of: HashMap<String, Var<'t, f32>>,
-    /// What low-rank changes are multiplied by.
-    pub(crate) lora_scale: f32,
-}
-
-/// What is left out while learning, and by which chances.
-pub(crate) struct Dropout {
-    pub(crate) share: f64,
-    pub(crate) rng: ChaCha8Rng,
-}
-
-impl<'t> Bound<'t> {
-    fn get(&self, name: &str) -> Var<'t, f32> {
-        self.of[name]
+        self.blocks(&|i| self.names(i)).low_rank(rank, rng)
     }
 
-    fn linear(&self, x: Var<'t, f32>, prefix: &str) -> Var<'t, f32> {
-        let y = x.linear(self.get(&format!("{prefix}.weight")), Some(self.get(&format!("{prefix}.bias"))));
-        match (self.of.get(&format!("{prefix}.lora_a")), self.of.get(&format!("{prefix}.lora_b"))) {
-            (Some(a), Some(b)) => y + x.linear(*a, None).linear(*b, None).scaled(self.lora_scale),
-            (_, _) => y,
+    fn names(&self, i: usize) -> Names {
+        let at = |part: &str| format!("{}.blocks.{i}.{part}", self.modality);
+        Names {
+            norm_1: at("norm_1"),
+            qkv: ["q", "k", "v"].map(at),
+            out: at("out"),
+            norm_2: at("norm_2"),
+            widen: at("widen"),
+            narrow: at("narrow"),
         }
     }
 
-    fn norm(&self, x: Var<'t, f32>, name: &str) -> Var<'t, f32> {
-        x.layer_norm(self.get(&format!("{name}.weight")), self.get(&format!("{name}.bias")), f64::from(EPS))
+    fn blocks<'a>(&self, names: &'a dyn Fn(usize) -> Names) -> Blocks<'a> {
+        Blocks { sizes: self.sizes, eps: EPS, act: Act::Gelu, sees: Sees::All, names }
+    }
+}
+
+impl Network for Shape {
+    fn modality(&self) -> Modality {
+        self.modality
     }
 
-    /// Embeddings of inputs, `[n, projection]`, at unit length.
-    pub(crate) fn embed(&self, shape: &Shape, inputs: &[Arc<Prepared>], mut dropout: Option<Dropout>) -> Var<'t, f32> {
-        let at = |part: &str| format!("{}.{part}", shape.modality);
-        let lengths: Vec<usize> = inputs
-            .iter()
-            .map(|input| match &**input {
-                Prepared::Rows(rows) => rows.len() / shape.n_in,
-                Prepared::Words(words) => words.len(),
-            })
-            .collect();
-        let places: Vec<usize> = lengths.iter().flat_map(|n| 0..*n).collect();
-        let embedded = if shape.modality == Modality::Text {
-            let words: Vec<usize> = inputs
-                .iter()
-                .flat_map(|input| match &**input {
-                    Prepared::Words(words) => words.as_slice(),
-                    Prepared::Rows(_) => &[],
-                })
-                .map(|word| *word as usize)
-                .collect();
-            self.get(&at("embed.weight")).rows(words)
+    fn projection(&self) -> usize {
+        self.projection
+    }
+
+    fn embed<'t>(&self, on: &Bound<'t>, inputs: &[Arc<Prepared>], mut dropout: Option<Dropout>) -> Var<'t, f32> {
+        let at = |part: &str| format!("{}.{part}", self.modality);
+        // [tokens of all inputs, width]
+        let (embedded, lengths) = if self.modality == Modality::Text {
+            let (words, lengths) = words(inputs);
+            (on.get(&at("embed.weight")).rows(words), lengths)
         } else {
-            let mut rows = Vec::with_capacity(places.len() * shape.n_in);
-            for input in inputs {
-                if let Prepared::Rows(of_input) = &**input {
-                    rows.extend_from_slice(of_input);
-                }
-            }
-            self.linear(self.tape.constant(Array::new(places.len(), shape.n_in, rows)), &at("embed"))
+            let of = |input: &Arc<Prepared>| if let Prepared::Rows(rows) = &**input { rows.len() / self.n_in } else { 0 };
+            let lengths: Vec<usize> = inputs.iter().map(of).collect();
+            let rows = Array::new(lengths.iter().sum(), self.n_in, rows(inputs));
+            (on.linear(on.tape.constant(rows), &at("embed")), lengths)
         };
-        let mut x = embedded + self.get(&at("positions")).rows(places);
-        for layer in 0..shape.sizes.layers {
-            let at = |part: &str| at(&format!("blocks.{layer}.{part}"));
-            let h = self.norm(x, &at("norm_1"));
-            let [q, k, v] = ["q", "k", "v"].map(|part| self.linear(h, &at(part)));
-            let mixed = q.attend(k, v, &lengths, &lengths, shape.sizes.heads, Sees::All);
-            x = x + self.dropped(self.linear(mixed, &at("out")), &mut dropout);
-            let h = self.linear(self.norm(x, &at("norm_2")), &at("widen")).gelu();
-            x = x + self.dropped(self.linear(h, &at("narrow")), &mut dropout);
-        }
-        self.norm(x, &at("norm")).mean_of_runs(&lengths).linear(self.get(&at("project.weight")), None).unit_rows()
+        let places: Vec<usize> = lengths.iter().flat_map(|n| 0..*n).collect();
+        let x = embedded + on.get(&at("positions")).rows(places);
+        let x = on.blocks(x, &self.blocks(&|i| self.names(i)), &lengths, &mut dropout);
+        on.norm(x, &at("norm"), EPS).mean_of_runs(&lengths).linear(on.get(&at("project.weight")), None).unit_rows()
     }
-
-    /// With a share of the numbers left out, and the others made up for it.
-    fn dropped(&self, x: Var<'t, f32>, dropout: &mut Option<Dropout>) -> Var<'t, f32> {
-        let Some(Dropout { share, rng }) = dropout else { return x };
-        let [n, m] = x.shape();
-        let kept = (1.0 / (1.0 - *share)) as f32;
-        x * self.tape.constant(Array::from_fn(n, m, |_, _| if rng.random::<f64>() < *share { 0.0 } else { kept }))
-    }
-}
-
-/// Parameters with low-rank changes merged into what they change: those that a checkpoint holds.
-pub(crate) fn merged(parameters: &[Parameter], lora_scale: f32) -> Vec<Parameter> {
-    let by_name: HashMap<&str, &Array<f32>> = parameters.iter().map(|p| (p.name.as_str(), &p.value)).collect();
-    let own = parameters.iter().filter(|p| !p.name.contains(".lora_"));
-    own.map(|p| {
-        let prefix = p.name.strip_suffix(".weight").unwrap_or(&p.name);
-        let change = (by_name.get(format!("{prefix}.lora_a").as_str()), by_name.get(format!("{prefix}.lora_b").as_str()));
-        let (Some(a), Some(b)) = change else { return p.clone() };
-        let tape = Tape::new();
-        let change = tape.constant(Array::clone(b)).dot(tape.constant(Array::clone(a)));
-        let mut p = p.clone();
-        p.value.change_with(&change.value(), move |w, d| w + lora_scale * d);
-        p
-    })
-    .collect()
-}
-
-/// Normal numbers (Box and Muller).
-fn normal(n: usize, m: usize, deviation: f64, rng: &mut ChaCha8Rng) -> Array<f32> {
-    Array::from_fn(n, m, |_, _| {
-        let (a, b): (f64, f64) = (rng.random(), rng.random());
-        (deviation * (-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()) as f32
-    })
-}
-
-/// A stream of random numbers of its own for each purpose: what is drawn for one never changes what is drawn for another.
-pub(crate) fn stream(seed: u64, purpose: &str, number: u64) -> ChaCha8Rng {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&seed.to_le_bytes()).update(&number.to_le_bytes()).update(purpose.as_bytes());
-    ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
 }
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
     use std::collections::HashMap;
 
     use chiasm_core::Media;
     use chiasm_encode::{Inputs, ModelDirs};
+    use chiasm_nn::grad::Tape;
     use chiasm_world::{WorldConfig, captions, deck, motion, picture, sound};
 
     use super::*;
     use crate::config::Config;
     use crate::data::Data;
-    use crate::files::{Stored, write_weights};
+    use crate::files::{Layout, Stored, write_weights};
     use crate::model;
+    use crate::tape::{Scales, stream};
 
     const CONFIG: &str = r#"
         [model]
@@ -232,17 +149,19 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let config: Config = toml::from_str(CONFIG).unwrap();
         let data = Data::open(&config, &config.modalities()).unwrap();
-        let joint = model::describe(&config, &data, folder.path()).unwrap();
+        let own = config.model.as_ref().unwrap();
+        let joint = model::describe(own, &data, folder.path()).unwrap();
         let inputs = model::inputs(&joint, folder.path()).unwrap();
         let shapes = model::shapes(&joint, &inputs);
-        let (mut parameters, _) = model::parameters(&config, &shapes).unwrap();
+        let (mut parameters, _) = model::parameters(&config, own, &shapes).unwrap();
         // Biases and gains are 0 and 1 at the start, so that a mistake in them would not be seen.
         let mut rng = stream(7, "test", 0);
         parameters
             .iter_mut()
             .filter(|p| !p.decays)
             .for_each(|p| p.value.add(&normal(p.value.n_rows(), p.value.n_cols(), 0.2, &mut rng)));
-        write_weights(&folder.path().join(model::WEIGHTS), &parameters, Stored::Single).unwrap();
+        let all: Vec<_> = parameters.iter().map(|p| (p.name.as_str(), Cow::Borrowed(&p.value))).collect();
+        write_weights(&folder.path().join(model::WEIGHTS), &all, &Layout::default(), Stored::Single).unwrap();
         let scenes = deck(&WorldConfig { seed: 5, n_train: 6, n_heldout: 0 }).unwrap();
         for shape in &shapes {
             let media: Vec<Media> = scenes
@@ -260,7 +179,7 @@ mod tests {
             let tape = Tape::new();
             let of: HashMap<String, Var<'_, f32>> =
                 parameters.iter().map(|p| (p.name.clone(), tape.constant(p.value.clone()))).collect();
-            let on_tape = Bound { tape: &tape, of, lora_scale: 0.0 }.embed(shape, &prepared, None).value();
+            let on_tape = shape.embed(&Bound { tape: &tape, of, scales: Scales::default() }, &prepared, None).value();
             let name = format!("{}:{}", folder.path().display(), shape.modality);
             let encoded = chiasm_encode::open(&name, &ModelDirs::default()).unwrap().encode(&media).unwrap();
             let most = (0..media.len())

@@ -1,6 +1,6 @@
 //! How well things that were set aside find one another.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use chiasm_core::{Cancel, Media, Modality};
@@ -8,10 +8,10 @@ use chiasm_encode::Prepared;
 use chiasm_nn::grad::{Array, Tape};
 use rayon::prelude::*;
 
-use crate::data::{Data, Prepare};
+use crate::data::{Data, Key, Prepare};
 use crate::error::Result;
 use crate::log::{Direction, Swapped};
-use crate::tower::{Bound, Shape};
+use crate::tape::{Bound, Network, Scales};
 
 /// Things at most: each is compared with all others after every epoch.
 const MOST: usize = 1_000;
@@ -44,29 +44,36 @@ impl Figures {
 pub(crate) struct Validator<'a> {
     pub(crate) data: &'a Data,
     pub(crate) prepare: &'a Prepare,
-    pub(crate) shapes: &'a [Shape],
+    pub(crate) networks: &'a [Box<dyn Network>],
     pub(crate) pairs: &'a [[Modality; 2]],
-    pub(crate) lora_scale: f32,
+    pub(crate) scales: &'a Scales,
     pub(crate) cancel: &'a Cancel,
 }
 
 impl Validator<'_> {
     /// All figures, over the first [`MOST`] things that were set aside.
-    pub(crate) fn figures(&self, weights: &HashMap<String, Arc<Array<f32>>>) -> Result<Figures> {
+    pub(crate) fn figures(&self, weights: &BTreeMap<String, Arc<Array<f32>>>) -> Result<Figures> {
         let rows = &self.data.validation[..self.data.validation.len().min(MOST)];
         let mut embedded = HashMap::new();
-        for shape in self.shapes {
-            let keys: Vec<(usize, Modality, usize)> = rows
+        for network in self.networks {
+            let modality = network.modality();
+            let keys: Vec<Key> = rows
                 .iter()
-                .filter_map(|row| Some((*row, self.data.rows[*row].parts.get(&shape.modality)?.len())))
-                .flat_map(|(row, n)| (0..n.min(MOST_WAYS)).map(move |way| (row, shape.modality, way)))
+                .filter_map(|row| Some((*row, self.data.rows[*row].parts.get(&modality)?.len())))
+                .flat_map(|(row, n)| (0..n.min(MOST_WAYS)).map(move |way| (row, modality, way)))
                 .collect();
-            let prepared: Vec<_> =
-                keys.par_iter().map(|key| self.prepare.of(self.data, *key).ok().map(|p| (key.0, p))).collect();
-            // What cannot be read was told when it was first met, or is told then.
-            let (things, inputs): (Vec<usize>, Vec<Arc<Prepared>>) = prepared.into_iter().flatten().unzip();
-            let rows = self.embed(shape, &inputs, weights)?;
-            embedded.insert(shape.modality, Embedded { rows, things });
+            let (mut things, mut inputs) = (Vec::new(), Vec::new());
+            for keys in keys.chunks(AT_ONCE) {
+                self.cancel.check()?;
+                // What cannot be read was told when it was first met, or is told then.
+                let prepared = keys.iter().zip(self.prepare.all(self.data, keys));
+                for (key, input) in prepared.filter_map(|(key, had)| Some((key, had.ok()?))) {
+                    things.push(key.0);
+                    inputs.push(input);
+                }
+            }
+            let rows = self.embed(network.as_ref(), &inputs, weights)?;
+            embedded.insert(modality, Embedded { rows, things });
         }
         let mut directions = Vec::new();
         for [a, b] in self.pairs {
@@ -75,10 +82,10 @@ impl Validator<'_> {
             }
         }
         let mut swaps = Vec::new();
-        let texts = self.shapes.iter().find(|shape| shape.modality == Modality::Text);
-        for shape in self.shapes.iter().filter(|shape| shape.modality != Modality::Text) {
+        let texts = self.networks.iter().find(|network| network.modality() == Modality::Text);
+        for network in self.networks.iter().filter(|network| network.modality() != Modality::Text) {
             if let Some(texts) = texts {
-                swaps.extend(self.swaps(shape.modality, texts, rows, &embedded, weights)?);
+                swaps.extend(self.swaps(network.modality(), texts.as_ref(), rows, &embedded, weights)?);
             }
         }
         Ok(Figures { directions, swaps })
@@ -87,33 +94,37 @@ impl Validator<'_> {
     /// Embeddings, `[n, d]`.
     pub(crate) fn embed(
         &self,
-        shape: &Shape,
+        network: &dyn Network,
         inputs: &[Arc<Prepared>],
-        weights: &HashMap<String, Arc<Array<f32>>>,
+        weights: &BTreeMap<String, Arc<Array<f32>>>,
     ) -> Result<Array<f32>> {
-        let mut data = Vec::with_capacity(inputs.len() * shape.projection);
+        let mut data = Vec::with_capacity(inputs.len() * network.projection());
         for part in inputs.chunks(AT_ONCE) {
             self.cancel.check()?;
             let tape = Tape::new();
             let of = weights.iter().map(|(name, value)| (name.clone(), tape.constant(Arc::clone(value)))).collect();
-            let bound = Bound { tape: &tape, of, lora_scale: self.lora_scale };
-            data.extend_from_slice(bound.embed(shape, part, None).value().data());
+            let bound = Bound { tape: &tape, of, scales: self.scales.clone() };
+            data.extend_from_slice(network.embed(&bound, part, None).value().data());
         }
-        Ok(Array::new(inputs.len(), shape.projection, data))
+        Ok(Array::new(inputs.len(), network.projection(), data))
     }
 
     /// How often the first text of a thing is closer to it than the texts that are wrong by an exchange.
     fn swaps(
         &self,
         media: Modality,
-        texts: &Shape,
+        texts: &dyn Network,
         rows: &[usize],
         embedded: &HashMap<Modality, Embedded>,
-        weights: &HashMap<String, Arc<Array<f32>>>,
+        weights: &BTreeMap<String, Arc<Array<f32>>>,
     ) -> Result<Vec<Swapped>> {
         let wrong = rows.iter().flat_map(|row| self.data.rows[*row].wrong.iter().map(|(swap, text)| (*row, *swap, text)));
+        let (wrong, told): (Vec<(usize, chiasm_world::Swap)>, Vec<Media>) =
+            wrong.map(|(row, swap, text)| ((row, swap), Media::Text(text.clone()))).unzip();
         let wrong: Vec<(usize, chiasm_world::Swap, Arc<Prepared>)> = wrong
-            .filter_map(|(row, swap, text)| Some((row, swap, Arc::new(self.prepare.media(&Media::Text(text.clone())).ok()?))))
+            .into_iter()
+            .zip(self.prepare.media(told))
+            .filter_map(|((row, swap), had)| Some((row, swap, had.ok()?)))
             .collect();
         let inputs: Vec<Arc<Prepared>> = wrong.iter().map(|(_, _, input)| Arc::clone(input)).collect();
         let wrong_rows = self.embed(texts, &inputs, weights)?;

@@ -2,13 +2,15 @@
 
 #![allow(clippy::print_stdout)] // A test's own lines: what was measured.
 
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+mod common;
 
-use chiasm_core::{Cancel, Media, NoProgress, Progress};
+use std::path::{Path, PathBuf};
+
+use chiasm_core::{Cancel, Media, NoProgress};
 use chiasm_encode::ModelDirs;
-use chiasm_train::{Begin, Config, Line, Outcome, TrainError, train};
+use chiasm_train::{Begin, Config, Line};
+
+use common::{config, lines, losses, run, same_files, stopped_after, tensors};
 
 /// Towers small enough for a test.
 const MODEL: &str = r#"
@@ -18,36 +20,10 @@ image = { size = 32, patch = 8, width = 32, inner = 64, layers = 1, heads = 2 }
 text = { vocabulary = 400, tokens = 24, width = 32, inner = 64, layers = 1, heads = 2 }
 "#;
 
-fn config(dir: &Path, text: &str) -> Config {
-    let path = dir.join("train.toml");
-    std::fs::write(&path, text).unwrap();
-    Config::read(&path).unwrap_or_else(|e| panic!("{e}"))
-}
-
 fn world(model: &str, scenes: usize, train: &str) -> String {
     format!(
         "seed = 3\n{model}\n[[data]]\nkind = \"world\"\nworld = 5\nscenes = {scenes}\nvalidation = 40\n\n[train]\nwarm_up = 5\n{train}\n"
     )
-}
-
-fn run(config: &Config, folder: &Path, begin: Begin) -> Result<Outcome, TrainError> {
-    train(config, folder, begin, &NoProgress, &Cancel::default())
-}
-
-fn lines(folder: &Path) -> Vec<Line> {
-    let text = std::fs::read_to_string(folder.join("log.jsonl")).unwrap();
-    let line = |line: &str| match serde_json::from_str(line).unwrap() {
-        // What time it took is no part of what was learned.
-        Line::Step { step, epoch, loss, rate, gradient, scale, .. } => {
-            Line::Step { step, epoch, loss, rate, gradient, scale, items_per_s: 0.0 }
-        }
-        line => line,
-    };
-    text.lines().map(line).collect()
-}
-
-fn losses(folder: &Path) -> Vec<f64> {
-    lines(folder).iter().filter_map(|line| if let Line::Step { loss, .. } = line { Some(*loss) } else { None }).collect()
 }
 
 #[test]
@@ -79,34 +55,6 @@ fn towers_learn_and_are_opened_as_any_model() {
     assert!(folder.join("curves.html").is_file());
 }
 
-/// Stops a run after so many steps.
-struct StopAfter {
-    steps: AtomicUsize,
-    most: usize,
-    cancel: Cancel,
-    notes: Mutex<Vec<String>>,
-}
-
-impl Progress for StopAfter {
-    fn start(&self, _: &str, _: Option<u64>) {}
-    fn advance(&self, n: u64) {
-        if self.steps.fetch_add(n as usize, Ordering::Relaxed) + n as usize >= self.most {
-            self.cancel.cancel();
-        }
-    }
-    fn note(&self, line: &str) {
-        self.notes.lock().unwrap().push(line.to_owned());
-    }
-    fn finish(&self) {}
-}
-
-fn stopped_after(steps: usize, config: &Config, folder: &Path, begin: Begin) {
-    let cancel = Cancel::default();
-    let stop = StopAfter { steps: AtomicUsize::new(0), most: steps, cancel: cancel.clone(), notes: Mutex::default() };
-    let stopped = train(config, folder, begin, &stop, &cancel);
-    assert!(matches!(stopped, Err(TrainError::Cancelled(_))), "{stopped:?}");
-}
-
 #[test]
 fn a_stopped_run_goes_on_as_if_it_had_not_been() {
     let dir = tempfile::tempdir().unwrap();
@@ -123,16 +71,7 @@ fn a_stopped_run_goes_on_as_if_it_had_not_been() {
     std::fs::write(at("halves").join("checkpoint.safetensors.partial"), b"half").unwrap();
     stopped_after(3, &config, &at("halves"), Begin::Resume);
     run(&config, &at("halves"), Begin::Resume).unwrap();
-    for file in ["model.safetensors", "checkpoint.safetensors", "config.json", "tokenizer.json"] {
-        let [through, halves] = ["through", "halves"].map(|run| std::fs::read(at(run).join(file)).unwrap());
-        if file == "checkpoint.safetensors" {
-            // The header's order of words is free, and lengths of logs hold digits of times; the numbers are the same.
-            let n = |bytes: &[u8]| u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize + 8;
-            assert_eq!(through[n(&through)..], halves[n(&halves)..], "{file}");
-        } else {
-            assert!(through == halves, "{file} differs");
-        }
-    }
+    same_files(&at("through"), &at("halves"));
     assert_eq!(lines(&at("through")), lines(&at("halves")));
     // What is there is not overwritten unasked, nor gone on with in another way.
     let refused = run(&config, &at("halves"), Begin::New).unwrap_err().to_string();
@@ -205,24 +144,12 @@ fn a_kind_bound_through_a_frozen_tower_meets_the_others() {
     let all = "pairs = [[\"image\", \"audio\"]]";
     let text = world(&model, 400, &format!("batch = 50\nepochs = 25\nrate = 3e-3\n{all}"));
     run(&config(dir.path(), &text), &bound, Begin::New).unwrap();
-    let tensors = |folder: &Path| {
-        let bytes = std::fs::read(folder.join("model.safetensors")).unwrap();
-        let (from, header) = (8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize, bytes[8..].to_vec());
-        let header: serde_json::Value = serde_json::from_slice(&header[..from - 8]).unwrap();
-        let names: Vec<String> = header
-            .as_object()
-            .unwrap()
-            .keys()
-            .filter(|name| name.starts_with("image.") || name.starts_with("text."))
-            .cloned()
-            .collect();
-        let of = |name: &String| {
-            let [a, b] = [0, 1].map(|at| header[name]["data_offsets"][at].as_u64().unwrap() as usize);
-            (name.clone(), bytes[from + a..from + b].to_vec())
-        };
-        names.iter().map(of).collect::<std::collections::BTreeMap<_, _>>()
+    let frozen = |folder: &Path| {
+        let mut all = tensors(folder);
+        all.retain(|name, _| name.starts_with("image.") || name.starts_with("text."));
+        all
     };
-    assert!(tensors(&first) == tensors(&bound), "frozen towers have changed");
+    assert!(frozen(&first) == frozen(&bound), "frozen towers have changed");
     // The pair that was never trained.
     let none = ModelDirs::default();
     let [sounds, texts] =

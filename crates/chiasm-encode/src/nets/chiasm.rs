@@ -18,7 +18,7 @@
 
 use std::path::Path;
 
-use chiasm_core::{Media, Modality};
+use chiasm_core::Modality;
 use chiasm_nn::{
     Activation, Block, BlockNames, BlockShape, FeatureMap, LayerNorm, Linear, Mask, Order, Qkv, Table, Weights, WeightsError,
 };
@@ -29,6 +29,7 @@ use crate::error::OpenError;
 use crate::input::{Defaults, ImageProcessor, SeriesProcessor, SoundProcessor, TextTokenizer};
 use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted, Watch, run};
+use crate::nets::inputs::{How, Inputs};
 use crate::nets::patches::unfold;
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
@@ -154,129 +155,63 @@ pub(crate) fn modalities(folder: &Path) -> Result<Vec<Modality>, OpenError> {
     Ok(config.modalities())
 }
 
-/// What stands before a tower: media to what its first layer takes. For whoever trains one; the encoder that [`crate::open`] opens has it inside.
-pub struct Inputs {
-    how: How,
-    /// Height and width of a patch; what becomes one token.
-    patch: [usize; 2],
-    /// Tokens of an input at most, and numbers of each (0 for words).
-    shape: [usize; 2],
-}
-
-enum How {
-    Image(ImageProcessor),
-    Text(TextTokenizer),
-    Audio(SoundProcessor),
-    Series(SeriesProcessor),
-}
-
-/// What goes into a tower.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Prepared {
-    /// `[tokens, numbers]`, row by row.
-    Rows(Vec<f32>),
-    /// Numbers of words.
-    Words(Vec<u32>),
-}
-
-impl Inputs {
-    /// That of the tower for `modality` of the checkpoint in a folder, whose weights need not be there yet.
-    ///
-    /// # Errors
-    /// [`OpenError`], naming the file; [`OpenError::SeveralTowers`] where there is no such tower.
-    pub fn open(folder: &Path, modality: Modality) -> Result<Self, OpenError> {
-        Self::read(&mut Checkpoint::new(folder), modality).map(|(inputs, _)| inputs)
-    }
-
-    fn read(files: &mut Checkpoint, modality: Modality) -> Result<(Self, JointConfig), OpenError> {
-        let (path, config): (_, JointConfig) = files.json("config.json")?;
-        let none = || OpenError::SeveralTowers { name: path.display().to_string(), towers: config.modalities() };
-        let divides = |part: &str, whole: usize, patch: usize| {
-            model::expect(&path, patch > 0 && (1..=MAX_SIDE).contains(&whole) && whole.is_multiple_of(patch), || {
-                format!("{part}: {whole} does not divide into patches of {patch}, or is beyond {MAX_SIDE}")
-            })
-        };
-        let inputs = match modality {
-            Modality::Image => {
-                let tower = config.image.ok_or_else(none)?;
-                divides("image", tower.size, tower.patch)?;
-                let processor = ImageProcessor::open(files, Defaults { side: tower.size as u32, ..Defaults::BLIP })?;
-                model::expect(&path, processor.shape() == [tower.size as u32; 2], || {
-                    format!(
-                        "the preprocessing gives pictures of {:?}, the network takes {} square",
-                        processor.shape(),
-                        tower.size
-                    )
-                })?;
-                let along = tower.size / tower.patch;
-                let shape = [along * along, tower.patch * tower.patch * 3];
-                Self { how: How::Image(processor), patch: [tower.patch; 2], shape }
-            }
-            Modality::Text => {
-                let tower = config.text.ok_or_else(none)?;
-                model::expect(&path, tower.tokens > 0, || "text: texts of 0 tokens".to_owned())?;
-                let tokenizer = TextTokenizer::open(files, tower.tokens, tower.vocabulary)?;
-                Self { how: How::Text(tokenizer), patch: [1; 2], shape: [tower.tokens, 0] }
-            }
-            Modality::Audio => {
-                let tower = config.audio.ok_or_else(none)?;
-                divides("audio", tower.frames, tower.patch)?;
-                let processor = SoundProcessor::ast(files)?;
-                model::expect(&path, processor.shape() == (Some(tower.frames), tower.bands), || {
-                    let (frames, bands) = processor.shape();
-                    let frames = frames.unwrap_or_default();
-                    format!(
-                        "the preprocessing gives {frames} frames of {bands} bands, the network takes {} of {}",
-                        tower.frames, tower.bands
-                    )
-                })?;
-                let shape = [tower.frames / tower.patch, tower.patch * tower.bands];
-                Self { how: How::Audio(processor), patch: [tower.patch, tower.bands], shape }
-            }
-            Modality::Series => {
-                let tower = config.series.ok_or_else(none)?;
-                let processor = SeriesProcessor::new(&path, tower.steps, tower.channels, tower.window)?;
-                Self { shape: processor.shape(), how: How::Series(processor), patch: [1; 2] }
-            }
-            Modality::Video | Modality::Shape => return Err(none()),
-        };
-        Ok((inputs, config))
-    }
-
-    /// Tokens of an input at most, and numbers of each; 0 numbers for words.
-    pub fn shape(&self) -> [usize; 2] {
-        self.shape
-    }
-
-    /// What the tower takes of one piece of media.
-    ///
-    /// # Errors
-    /// Why nothing can be made of it: another kind of media, a text without words, a series without readings.
-    pub fn prepare(&self, media: &Media) -> Result<Prepared, String> {
-        let mut rows = Vec::new();
-        match (&self.how, media) {
-            (How::Text(tokenizer), Media::Text(text)) => {
-                return tokenizer.ids_of("the text tower", 0, text).map(Prepared::Words).map_err(|e| e.to_string());
-            }
-            (How::Image(processor), Media::Image(image)) => unfold(&processor.pixels(image), self.patch, &mut rows),
-            (How::Audio(processor), Media::Audio(wave)) => unfold(&processor.spectrum(wave)?, self.patch, &mut rows),
-            (How::Series(processor), Media::Series(series)) => unfold(&processor.windows(series)?, self.patch, &mut rows),
-            (_, other) => return Err(format!("a tower for another kind of media cannot take {}", other.modality())),
+/// What stands before the tower for `modality` of a checkpoint whose weights need not be there yet.
+pub(crate) fn inputs(files: &mut Checkpoint, modality: Modality) -> Result<(Inputs, JointConfig), OpenError> {
+    let (path, config): (_, JointConfig) = files.json("config.json")?;
+    let none = || OpenError::SeveralTowers { name: path.display().to_string(), towers: config.modalities() };
+    let divides = |part: &str, whole: usize, patch: usize| {
+        model::expect(&path, patch > 0 && (1..=MAX_SIDE).contains(&whole) && whole.is_multiple_of(patch), || {
+            format!("{part}: {whole} does not divide into patches of {patch}, or is beyond {MAX_SIDE}")
+        })
+    };
+    let inputs = match modality {
+        Modality::Image => {
+            let tower = config.image.ok_or_else(none)?;
+            divides("image", tower.size, tower.patch)?;
+            let processor = ImageProcessor::open(files, Defaults { side: tower.size as u32, ..Defaults::BLIP })?;
+            model::expect(&path, processor.shape() == [tower.size as u32; 2], || {
+                format!("the preprocessing gives pictures of {:?}, the network takes {} square", processor.shape(), tower.size)
+            })?;
+            let along = tower.size / tower.patch;
+            let shape = [along * along, tower.patch * tower.patch * 3];
+            Inputs::new(How::Image(processor), [tower.patch; 2], shape)
         }
-        Ok(Prepared::Rows(rows))
-    }
-}
-
-impl std::fmt::Debug for Inputs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Inputs of {} tokens of {} numbers", self.shape[0], self.shape[1])
-    }
+        Modality::Text => {
+            let tower = config.text.ok_or_else(none)?;
+            model::expect(&path, tower.tokens > 0, || "text: texts of 0 tokens".to_owned())?;
+            let tokenizer = TextTokenizer::open(files, tower.tokens, tower.vocabulary)?;
+            Inputs::new(How::Text(tokenizer), [1; 2], [tower.tokens, 0])
+        }
+        Modality::Audio => {
+            let tower = config.audio.ok_or_else(none)?;
+            divides("audio", tower.frames, tower.patch)?;
+            let processor = SoundProcessor::ast(files)?;
+            model::expect(&path, processor.shape() == (Some(tower.frames), tower.bands), || {
+                let (frames, bands) = processor.shape();
+                let frames = frames.unwrap_or_default();
+                format!(
+                    "the preprocessing gives {frames} frames of {bands} bands, the network takes {} of {}",
+                    tower.frames, tower.bands
+                )
+            })?;
+            let shape = [tower.frames / tower.patch, tower.patch * tower.bands];
+            Inputs::new(How::Audio(processor), [tower.patch, tower.bands], shape)
+        }
+        Modality::Series => {
+            let tower = config.series.ok_or_else(none)?;
+            let processor = SeriesProcessor::new(&path, tower.steps, tower.channels, tower.window)?;
+            let shape = processor.shape();
+            Inputs::new(How::Series(processor), [1; 2], shape)
+        }
+        Modality::Video | Modality::Shape => return Err(none()),
+    };
+    Ok((inputs, config))
 }
 
 /// Opens one of the towers.
 pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, OpenError> {
     let modality = wanted.modality;
-    let (inputs, config) = Inputs::read(files, modality)?;
+    let (inputs, config) = inputs(files, modality)?;
     let path = files.path("config.json");
     let sizes = config.sizes(modality).expect("a tower whose inputs could be read");
     let shape =

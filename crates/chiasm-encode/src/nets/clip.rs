@@ -20,7 +20,7 @@
 use std::path::Path;
 
 use chiasm_core::Modality;
-use chiasm_nn::{Block, BlockNames, BlockShape, LayerNorm, Linear, Order, Qkv, Weights, WeightsError};
+use chiasm_nn::{Activation, Block, BlockNames, BlockShape, LayerNorm, Linear, Order, Qkv, Weights, WeightsError};
 use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
@@ -28,12 +28,17 @@ use crate::error::OpenError;
 use crate::input::{Defaults, ImageProcessor, TextTokenizer};
 use crate::model;
 use crate::net::{Finish, Net, Opened, Tower, Wanted};
+use crate::nets::chiasm::Sizes;
+use crate::nets::inputs::{How, Inputs};
 use crate::nets::patches::Patches;
 use crate::nets::text_transformer::{Parts, Reading, Speaker, TextTransformer};
 use crate::nets::vision_transformer::{Pooling, VisionTransformer};
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
 const ARITHMETIC: &str = "clip 1";
+
+/// What `config.json` calls the architecture.
+pub(crate) const MODEL_TYPE: &str = "clip";
 
 /// End token that old configurations name by mistake; the end is then the token of the highest number.
 const LEGACY_END: u32 = 2;
@@ -88,6 +93,22 @@ impl TextConfig {
     pub(crate) fn with_legacy_end(&self) -> Self {
         Self { eos_token_id: LEGACY_END, ..self.clone() }
     }
+
+    fn shape(&self, path: &Path) -> Result<BlockShape, OpenError> {
+        let sizes = [self.hidden_size, self.intermediate_size, self.num_attention_heads];
+        model::block_shape(path, "text_config", sizes, (&self.hidden_act, self.layer_norm_eps), Order::PreNorm)
+    }
+
+    fn tokenizer(&self, files: &mut Checkpoint, path: &Path) -> Result<TextTokenizer, OpenError> {
+        model::expect(path, self.max_position_embeddings >= 3, || "max_position_embeddings is below 3".to_owned())?;
+        let tokenizer = TextTokenizer::open(files, self.max_position_embeddings, self.vocab_size)?;
+        // The state of the end token stands for the text: a tokeniser that puts none would make all texts that begin alike the same.
+        if self.eos_token_id == LEGACY_END { Ok(tokenizer) } else { tokenizer.ending_in(self.eos_token_id) }
+    }
+
+    fn speaker(&self) -> Speaker {
+        if self.eos_token_id == LEGACY_END { Speaker::Highest } else { Speaker::Token(self.eos_token_id) }
+    }
 }
 
 /// What is silent has the reference's default, which is that of ViT-B/32.
@@ -119,6 +140,100 @@ impl Default for VisionConfig {
     }
 }
 
+impl VisionConfig {
+    fn shape(&self, path: &Path) -> Result<BlockShape, OpenError> {
+        let sizes = [self.hidden_size, self.intermediate_size, self.num_attention_heads];
+        model::block_shape(path, "vision_config", sizes, (&self.hidden_act, self.layer_norm_eps), Order::PreNorm)
+    }
+
+    fn processor(&self, files: &mut Checkpoint, path: &Path) -> Result<ImageProcessor, OpenError> {
+        let processor = ImageProcessor::open(files, Defaults { side: self.image_size, ..Defaults::CLIP })?;
+        model::fits_patches(path, processor.shape(), self.image_size, self.patch_size)?;
+        Ok(processor)
+    }
+
+    /// To be asked once [`model::fits_patches`] has looked at it.
+    fn n_patches(&self) -> usize {
+        (self.image_size as usize / self.patch_size).pow(2)
+    }
+}
+
+/// What a description says of both towers, for whoever trains them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClipTowers {
+    /// Numbers per embedding.
+    pub projection: usize,
+    /// For pictures: the positions are the class token's and the patches'.
+    pub image: ClipTower,
+    /// Pixels along a side of a patch.
+    pub patch: usize,
+    /// For texts.
+    pub text: ClipTower,
+    /// Words of the tokeniser.
+    pub vocabulary: usize,
+}
+
+/// One of them.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ClipTower {
+    /// Of the transformer.
+    pub sizes: Sizes,
+    /// Rows of its table of positions.
+    pub positions: usize,
+    /// Between the layers of the feed-forward parts.
+    pub activation: Activation,
+    /// Added to the variance in all normalisations.
+    pub eps: f32,
+}
+
+impl ClipTowers {
+    /// Those of the checkpoint in a folder.
+    ///
+    /// # Errors
+    /// [`OpenError`], naming the file, what came and what was expected.
+    pub fn read(folder: &Path) -> Result<Self, OpenError> {
+        let (path, config): (_, Config) = Checkpoint::new(folder).json("config.json")?;
+        let (v, t) = (&config.vision_config, &config.text_config);
+        let tower = |shape: BlockShape, layers: usize, positions: usize| ClipTower {
+            sizes: Sizes { width: shape.dim, inner: shape.wide, layers, heads: shape.n_heads },
+            positions,
+            activation: shape.activation,
+            eps: shape.eps,
+        };
+        model::expect(&path, config.projection_dim > 0, || "projection_dim is 0".to_owned())?;
+        model::fits_patches(&path, [v.image_size; 2], v.image_size, v.patch_size)?;
+        Ok(Self {
+            projection: config.projection_dim,
+            image: tower(v.shape(&path)?, v.num_hidden_layers, 1 + v.n_patches()),
+            patch: v.patch_size,
+            text: tower(t.shape(&path)?, t.num_hidden_layers, t.max_position_embeddings),
+            vocabulary: t.vocab_size,
+        })
+    }
+}
+
+/// What stands before one of the two towers.
+pub(crate) fn inputs(files: &mut Checkpoint, modality: Modality) -> Result<Inputs, OpenError> {
+    let (path, config): (_, Config) = files.json("config.json")?;
+    match modality {
+        Modality::Image => {
+            let c = &config.vision_config;
+            let processor = c.processor(files, &path)?;
+            let shape = [c.n_patches(), c.patch_size * c.patch_size * 3];
+            Ok(Inputs::new(How::Image(processor), [c.patch_size; 2], shape).by_channel())
+        }
+        Modality::Text => {
+            let c = &config.text_config;
+            let tokenizer = c.tokenizer(files, &path)?;
+            Ok(Inputs::new(How::Text(tokenizer), [1; 2], [c.max_position_embeddings, 0]).until(c.speaker()))
+        }
+        Modality::Audio | Modality::Series | Modality::Video | Modality::Shape => {
+            let towers = vec![Modality::Image, Modality::Text];
+            Err(OpenError::SeveralTowers { name: path.display().to_string(), towers })
+        }
+    }
+}
+
 /// Opens one of the two towers.
 pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, OpenError> {
     let (path, config): (_, Config) = files.json("config.json")?;
@@ -127,6 +242,8 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
         w.skip_prefix("vision_model.");
         w.skip_prefix("visual_projection.");
         w.skip("logit_scale");
+        // What a training with SigLIP's loss leaves.
+        w.skip("logit_bias");
         w.finish()?;
         Tower::Text(tokenizer, net)
     } else {
@@ -141,12 +258,8 @@ pub(crate) type OfText = (TextTokenizer, Box<dyn Net<Vec<u32>>>, Weights);
 /// Opens the text tower, which other models have as well; `path` is where the description stands, `projected` the numbers per
 /// embedding.
 pub(crate) fn load_text(files: &mut Checkpoint, path: &Path, c: &TextConfig, projected: usize) -> Result<OfText, OpenError> {
-    let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
-    let shape = model::block_shape(path, "text_config", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
-    model::expect(path, c.max_position_embeddings >= 3, || "max_position_embeddings is below 3".to_owned())?;
-    let tokenizer = TextTokenizer::open(files, c.max_position_embeddings, c.vocab_size)?;
-    // The state of the end token stands for the text: a tokeniser that puts none would make all texts that begin alike the same.
-    let tokenizer = if c.eos_token_id == LEGACY_END { tokenizer } else { tokenizer.ending_in(c.eos_token_id)? };
+    let shape = c.shape(path)?;
+    let tokenizer = c.tokenizer(files, path)?;
     let mut w = files.weights()?;
     let net = text(&mut w, c, shape, projected)?;
     w.skip("text_model.embeddings.position_ids");
@@ -156,16 +269,15 @@ pub(crate) fn load_text(files: &mut Checkpoint, path: &Path, c: &TextConfig, pro
 /// Opens the image tower, which models with another text tower have as well; `path` is where the description stands, `projected`
 /// the numbers per embedding.
 pub(crate) fn open_vision(files: &mut Checkpoint, path: &Path, c: &VisionConfig, projected: usize) -> Result<Tower, OpenError> {
-    let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
-    let shape = model::block_shape(path, "vision_config", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
-    let processor = ImageProcessor::open(files, Defaults { side: c.image_size, ..Defaults::CLIP })?;
-    model::fits_patches(path, processor.shape(), c.image_size, c.patch_size)?;
+    let shape = c.shape(path)?;
+    let processor = c.processor(files, path)?;
     let mut w = files.weights()?;
     let net = vision(&mut w, c, shape, projected)?;
     w.skip("vision_model.embeddings.position_ids");
     w.skip_prefix("text_model.");
     w.skip_prefix("text_projection.");
     w.skip("logit_scale");
+    w.skip("logit_bias");
     w.finish()?;
     Ok(Tower::Image(processor, Box::new(net)))
 }
@@ -178,8 +290,7 @@ pub(crate) fn vision_alone(
     c: &VisionConfig,
     projected: usize,
 ) -> Result<VisionTransformer, OpenError> {
-    let sizes = [c.hidden_size, c.intermediate_size, c.num_attention_heads];
-    let shape = model::block_shape(path, "vision_config", sizes, (&c.hidden_act, c.layer_norm_eps), Order::PreNorm)?;
+    let shape = c.shape(path)?;
     Ok(vision(&mut files.weights()?, c, shape, projected)?)
 }
 
@@ -210,14 +321,13 @@ fn text(w: &mut Weights, c: &TextConfig, shape: BlockShape, projected: usize) ->
         norm: "text_model.final_layer_norm",
         shape,
     };
-    let speaker = if c.eos_token_id == LEGACY_END { Speaker::Highest } else { Speaker::Token(c.eos_token_id) };
     let projection = Linear::load_unbiased(w, "text_projection", shape.dim, projected)?;
-    TextTransformer::load(w, &parts, Reading { causal: true, speaker }, Some(projection))
+    TextTransformer::load(w, &parts, Reading { causal: true, speaker: c.speaker() }, Some(projection))
 }
 
 fn vision(w: &mut Weights, c: &VisionConfig, shape: BlockShape, projected: usize) -> Result<VisionTransformer, WeightsError> {
     let (dim, eps) = (shape.dim, c.layer_norm_eps);
-    let n_patches = (c.image_size as usize / c.patch_size).pow(2);
+    let n_patches = c.n_patches();
     let mut class = w.take("vision_model.embeddings.class_embedding", &[dim])?;
     let mut positions = w.take("vision_model.embeddings.position_embedding.weight", &[1 + n_patches, dim])?;
     class.iter_mut().zip(positions.drain(..dim)).for_each(|(c, p)| *c += p);

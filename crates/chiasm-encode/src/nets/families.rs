@@ -27,7 +27,7 @@ pub(crate) struct Family {
 
 /// The list. To add an architecture, see `docs/adding-an-encoder.md`.
 const FAMILIES: &[Family] = &[
-    Family { model_type: "clip", modalities: &[Modality::Image, Modality::Text], open: clip::open },
+    Family { model_type: clip::MODEL_TYPE, modalities: &[Modality::Image, Modality::Text], open: clip::open },
     Family { model_type: "siglip", modalities: &[Modality::Image, Modality::Text], open: siglip::open },
     Family { model_type: "siglip2", modalities: &[Modality::Image, Modality::Text], open: siglip2::open },
     Family { model_type: "vit", modalities: &[Modality::Image], open: vit::open },

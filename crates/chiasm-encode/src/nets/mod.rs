@@ -17,6 +17,7 @@ pub(crate) mod dinov2;
 pub(crate) mod efficientnet;
 pub(crate) mod families;
 pub(crate) mod fastvit;
+pub(crate) mod inputs;
 pub(crate) mod lxmert;
 pub(crate) mod mobilenet_v2;
 pub(crate) mod open_clip;

@@ -44,6 +44,20 @@ pub(crate) enum Speaker {
     Appended(Appended),
 }
 
+impl Speaker {
+    /// Where the token stands whose state stands for the text.
+    pub(crate) fn place(&self, ids: &[u32]) -> usize {
+        match self {
+            Speaker::First => 0,
+            Speaker::Last | Speaker::Appended(_) => ids.len() - 1,
+            Speaker::Highest => {
+                ids.iter().enumerate().max_by_key(|(i, id)| (**id, std::cmp::Reverse(*i))).map_or(0, |(i, _)| i)
+            }
+            Speaker::Token(token) => ids.iter().position(|id| id == token).unwrap_or(0),
+        }
+    }
+}
+
 /// CoCa's class token, at the last position of all.
 ///
 /// As the published weights were trained, the mask that should hide the padding stands one place too far right: a place is hidden from
@@ -96,21 +110,9 @@ impl TextTransformer {
         })
     }
 
-    /// Where the token stands whose state stands for the text.
-    fn place(&self, ids: &[u32]) -> usize {
-        match &self.reading.speaker {
-            Speaker::First => 0,
-            Speaker::Last | Speaker::Appended(_) => ids.len() - 1,
-            Speaker::Highest => {
-                ids.iter().enumerate().max_by_key(|(i, id)| (**id, std::cmp::Reverse(*i))).map_or(0, |(i, _)| i)
-            }
-            Speaker::Token(token) => ids.iter().position(|id| id == token).unwrap_or(0),
-        }
-    }
-
     /// What counts of the texts: read causally, states up to a place do not depend on what stands after it.
     fn read<'a>(&self, texts: &'a [Vec<u32>]) -> Vec<&'a [u32]> {
-        let until = |ids: &[u32]| if self.reading.causal { self.place(ids) + 1 } else { ids.len() };
+        let until = |ids: &[u32]| if self.reading.causal { self.reading.speaker.place(ids) + 1 } else { ids.len() };
         texts.iter().map(|ids| &ids[..until(ids)]).collect()
     }
 
@@ -172,7 +174,7 @@ impl Net<Vec<u32>> for TextTransformer {
             run(&self.blocks, &mut x, &lengths, if self.reading.causal { Mask::Causal } else { Mask::None }, watch);
             let mut first = 0;
             for ids in &texts {
-                speakers.extend_from_slice(&x[(first + self.place(ids)) * dim..][..dim]);
+                speakers.extend_from_slice(&x[(first + self.reading.speaker.place(ids)) * dim..][..dim]);
                 first += ids.len();
             }
         }
@@ -192,7 +194,7 @@ impl Net<Vec<u32>> for TextTransformer {
         let Some(device) = &self.device else { return Ok(on_all_cores(self, texts)) };
         let texts = self.read(texts);
         let (x, lengths) = self.embedded(&texts);
-        let places: Vec<usize> = texts.iter().map(|ids| self.place(ids)).collect();
+        let places: Vec<usize> = texts.iter().map(|ids| self.reading.speaker.place(ids)).collect();
         let speakers = device.forward(&x, &lengths, self.reading.causal, Keep::One(&places))?;
         let some = speakers.par_chunks(PROJECTED_AT_A_TIME * self.dim);
         Ok(some.flat_map_iter(|speakers| self.finished(speakers.to_vec())).collect())

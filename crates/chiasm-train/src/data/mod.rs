@@ -11,13 +11,14 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use chiasm_core::{Media, Modality};
+use chiasm_core::{Encoder, Media, Modality};
 use chiasm_encode::{Inputs, Prepared};
 use chiasm_media::Limits;
 use chiasm_world::{Scene, Swap};
 use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
+use rayon::prelude::*;
 
 use crate::config::{Config, Source};
 use crate::error::Result;
@@ -156,12 +157,22 @@ impl Part {
 }
 
 /// Which piece of media of which thing: the row, its kind, and which of the ways in which it is known.
-type Key = (usize, Modality, usize);
+pub(crate) type Key = (usize, Modality, usize);
 
-/// Media as towers take them, kept as far as memory is allowed.
-#[derive(Debug)]
+/// Media that are decoded and go through an encoder at once.
+const AT_ONCE: usize = 64;
+
+/// What stands before a tower.
+pub(crate) enum Before {
+    /// What stands before its first layer: the tower is on the tape.
+    Inputs(Inputs),
+    /// The tower itself and all that stands before it: it stays as it is, and so do its embeddings.
+    Encoder(Box<dyn Encoder>),
+}
+
+/// Media as towers take them, kept as far as memory is allowed. Of a tower that stays as it is these are its embeddings, one row each.
 pub(crate) struct Prepare {
-    inputs: HashMap<Modality, Inputs>,
+    before: BTreeMap<Modality, Before>,
     kept: Mutex<Kept>,
     limit: usize,
 }
@@ -172,43 +183,100 @@ struct Kept {
     n_bytes: usize,
 }
 
+/// One piece of media as its tower takes it, or why it cannot be had.
+pub(crate) type Had = std::result::Result<Arc<Prepared>, String>;
+
 impl Prepare {
-    pub(crate) fn new(inputs: HashMap<Modality, Inputs>, limit: usize) -> Self {
-        Self { inputs, kept: Mutex::default(), limit }
+    pub(crate) fn new(before: BTreeMap<Modality, Before>, limit: usize) -> Self {
+        Self { before, kept: Mutex::default(), limit }
     }
 
-    /// One of the ways in which a thing is known, as its tower takes it.
-    ///
-    /// # Errors
-    /// Why it cannot be had.
-    pub(crate) fn of(&self, data: &Data, (row, modality, way): Key) -> std::result::Result<Arc<Prepared>, String> {
-        let key = (row, modality, way);
-        if let Some(kept) = self.kept().of.get(&key) {
-            return Ok(Arc::clone(kept));
+    /// Ways in which things are known, as their towers take them, in the order of the keys.
+    pub(crate) fn all(&self, data: &Data, keys: &[Key]) -> Vec<Had> {
+        let mut had: Vec<Option<Had>> = {
+            let kept = self.kept();
+            keys.iter().map(|key| kept.of.get(key).map(|kept| Ok(Arc::clone(kept)))).collect()
+        };
+        let lacking: Vec<usize> = (0..keys.len()).filter(|at| had[*at].is_none()).collect();
+        // A few at a time: pictures of full size are large, and what a tower takes of them is not.
+        for lacking in lacking.chunks(AT_ONCE) {
+            let media: Vec<std::result::Result<Media, String>> = lacking
+                .par_iter()
+                .map(|at| {
+                    let (row, modality, way) = keys[*at];
+                    let media = data.rows[row].parts[&modality][way].media(modality)?;
+                    Ok(match &self.before[&modality] {
+                        Before::Inputs(_) => media,
+                        Before::Encoder(encoder) => encoder.reduced(&media).unwrap_or(media),
+                    })
+                })
+                .collect();
+            for (at, prepared) in lacking.iter().zip(self.each(media)) {
+                had[*at] = Some(prepared.map(|prepared| self.keep(keys[*at], prepared)));
+            }
         }
-        let media = data.rows[row].parts[&modality][way].media(modality)?;
-        let prepared = Arc::new(self.media(&media)?);
-        let n_bytes = match &*prepared {
+        had.into_iter().map(|had| had.expect("kept or just made")).collect()
+    }
+
+    /// Any media, as their towers take them.
+    pub(crate) fn media(&self, media: Vec<Media>) -> Vec<Had> {
+        self.each(media.into_iter().map(Ok).collect()).into_iter().map(|had| had.map(Arc::new)).collect()
+    }
+
+    fn each(&self, media: Vec<std::result::Result<Media, String>>) -> Vec<std::result::Result<Prepared, String>> {
+        let mut made: Vec<Option<std::result::Result<Prepared, String>>> = media
+            .par_iter()
+            .map(|media| match media {
+                Err(reason) => Some(Err(reason.clone())),
+                Ok(media) => match &self.before[&media.modality()] {
+                    Before::Inputs(inputs) => Some(inputs.prepare(media)),
+                    Before::Encoder(_) => None,
+                },
+            })
+            .collect();
+        for (modality, before) in &self.before {
+            let Before::Encoder(encoder) = before else { continue };
+            let (places, batch): (Vec<usize>, Vec<Media>) = media
+                .iter()
+                .enumerate()
+                .filter_map(|(at, media)| {
+                    media.as_ref().ok().filter(|media| media.modality() == *modality).map(|m| (at, m.clone()))
+                })
+                .unzip();
+            for (at, row) in places.into_iter().zip(encoded(encoder.as_ref(), &batch)) {
+                made[at] = Some(row.map(Prepared::Rows));
+            }
+        }
+        made.into_iter().map(|made| made.expect("each kind has something before it")).collect()
+    }
+
+    fn keep(&self, key: Key, prepared: Prepared) -> Arc<Prepared> {
+        let n_bytes = match &prepared {
             Prepared::Rows(rows) => 4 * rows.len(),
             Prepared::Words(words) => 4 * words.len(),
         };
+        let prepared = Arc::new(prepared);
         let mut kept = self.kept();
         if kept.n_bytes + n_bytes <= self.limit && kept.of.insert(key, Arc::clone(&prepared)).is_none() {
             kept.n_bytes += n_bytes;
         }
-        Ok(prepared)
-    }
-
-    /// Any media, as its tower takes it.
-    ///
-    /// # Errors
-    /// Why nothing can be made of it.
-    pub(crate) fn media(&self, media: &Media) -> std::result::Result<Prepared, String> {
-        self.inputs[&media.modality()].prepare(media)
+        prepared
     }
 
     fn kept(&self) -> std::sync::MutexGuard<'_, Kept> {
         // What is kept is whole after every insertion, whatever became of the thread.
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Embeddings of a batch. One that cannot be encoded does not take the others with it.
+fn encoded(encoder: &dyn Encoder, batch: &[Media]) -> Vec<std::result::Result<Vec<f32>, String>> {
+    if batch.is_empty() {
+        return Vec::new();
+    }
+    match encoder.encode(batch) {
+        Ok(rows) => rows.rows().map(|row| Ok(row.to_vec())).collect(),
+        Err(e) if batch.len() == 1 => vec![Err(e.to_string())],
+        Err(_) => batch.iter().flat_map(|media| encoded(encoder, std::slice::from_ref(media))).collect(),
     }
 }

@@ -1,0 +1,232 @@
+//! What all towers that learn share: parameters on a tape, blocks of a transformer, low-rank changes, random streams.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use chiasm_core::Modality;
+use chiasm_encode::{Prepared, Sizes};
+use chiasm_nn::grad::{Array, Sees, Tape, Var};
+use chiasm_nn::learn::Parameter;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// A tower as it learns. One architecture, one file.
+pub(crate) trait Network: Debug + Send + Sync {
+    /// What it takes.
+    fn modality(&self) -> Modality;
+
+    /// Numbers per embedding.
+    fn projection(&self) -> usize;
+
+    /// Embeddings of inputs, `[n, projection]`, at unit length.
+    fn embed<'t>(&self, on: &Bound<'t>, inputs: &[Arc<Prepared>], dropout: Option<Dropout>) -> Var<'t, f32>;
+
+    /// Whether anything of it is learned.
+    fn learns(&self) -> bool {
+        true
+    }
+}
+
+/// Parameters on a tape, by name.
+pub(crate) struct Bound<'t> {
+    pub(crate) tape: &'t Tape<f32>,
+    pub(crate) of: HashMap<String, Var<'t, f32>>,
+    pub(crate) scales: Scales,
+}
+
+/// What low-rank changes are multiplied by: for each tower that has them how the names of its parameters begin, and the number.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Scales(pub(crate) Arc<[(String, f32)]>);
+
+impl Scales {
+    fn of(&self, name: &str) -> f32 {
+        self.0.iter().find(|(start, _)| name.starts_with(start.as_str())).map_or(1.0, |(_, scale)| *scale)
+    }
+}
+
+/// What is left out while learning, and by which chances.
+pub(crate) struct Dropout {
+    pub(crate) share: f64,
+    pub(crate) rng: ChaCha8Rng,
+}
+
+/// Blocks that follow one another, pre-norm (Vaswani et al. 2017).
+pub(crate) struct Blocks<'a> {
+    pub(crate) sizes: Sizes,
+    pub(crate) eps: f32,
+    pub(crate) act: Act,
+    pub(crate) sees: Sees,
+    /// What the parts of block `i` are called.
+    pub(crate) names: &'a dyn Fn(usize) -> Names,
+}
+
+/// What stands between the two layers of a feed-forward part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Act {
+    Gelu,
+    QuickGelu,
+}
+
+/// What the parts of a block are called.
+pub(crate) struct Names {
+    pub(crate) norm_1: String,
+    pub(crate) qkv: [String; 3],
+    pub(crate) out: String,
+    pub(crate) norm_2: String,
+    pub(crate) widen: String,
+    pub(crate) narrow: String,
+}
+
+impl Blocks<'_> {
+    /// The dense layers, which low-rank changes change: name, and numbers out and in.
+    pub(crate) fn dense(&self) -> Vec<(String, [usize; 2])> {
+        let Sizes { width, inner, layers, .. } = self.sizes;
+        let of_block = |i: usize| {
+            let Names { qkv: [q, k, v], out, widen, narrow, .. } = (self.names)(i);
+            let square = [q, k, v, out].map(|name| (name, [width, width]));
+            square.into_iter().chain([(widen, [inner, width]), (narrow, [width, inner])])
+        };
+        (0..layers).flat_map(of_block).collect()
+    }
+
+    /// Low-rank changes of the dense layers, which change nothing at the start: `A` drawn, `B` zero (Hu et al., ICLR 2022).
+    pub(crate) fn low_rank(&self, rank: usize, rng: &mut ChaCha8Rng) -> Vec<Parameter> {
+        let of_layer = |(name, [n_out, n_in]): (String, [usize; 2])| {
+            let a = normal(rank, n_in, 1.0 / (n_in as f64).sqrt(), rng);
+            [
+                Parameter::plain(format!("{name}.lora_a"), a),
+                Parameter::plain(format!("{name}.lora_b"), Array::zeros(n_out, rank)),
+            ]
+        };
+        self.dense().into_iter().flat_map(of_layer).collect()
+    }
+}
+
+impl<'t> Bound<'t> {
+    pub(crate) fn get(&self, name: &str) -> Var<'t, f32> {
+        self.of[name]
+    }
+
+    pub(crate) fn linear(&self, x: Var<'t, f32>, prefix: &str) -> Var<'t, f32> {
+        let y = x.linear(self.get(&format!("{prefix}.weight")), Some(self.get(&format!("{prefix}.bias"))));
+        match (self.of.get(&format!("{prefix}.lora_a")), self.of.get(&format!("{prefix}.lora_b"))) {
+            (Some(a), Some(b)) => y + x.linear(*a, None).linear(*b, None).scaled(self.scales.of(prefix)),
+            (_, _) => y,
+        }
+    }
+
+    pub(crate) fn norm(&self, x: Var<'t, f32>, name: &str, eps: f32) -> Var<'t, f32> {
+        x.layer_norm(self.get(&format!("{name}.weight")), self.get(&format!("{name}.bias")), f64::from(eps))
+    }
+
+    /// Tokens `[sum of lengths, width]` through all blocks.
+    pub(crate) fn blocks(
+        &self,
+        mut x: Var<'t, f32>,
+        blocks: &Blocks<'_>,
+        lengths: &[usize],
+        dropout: &mut Option<Dropout>,
+    ) -> Var<'t, f32> {
+        let Blocks { sizes, eps, act, sees, names } = blocks;
+        for i in 0..sizes.layers {
+            let Names { norm_1, qkv, out, norm_2, widen, narrow } = names(i);
+            let h = self.norm(x, &norm_1, *eps);
+            let [q, k, v] = qkv.map(|part| self.linear(h, &part));
+            let mixed = q.attend(k, v, lengths, lengths, sizes.heads, *sees);
+            x = x + self.dropped(self.linear(mixed, &out), dropout);
+            let h = self.linear(self.norm(x, &norm_2, *eps), &widen);
+            let h = match act {
+                Act::Gelu => h.gelu(),
+                Act::QuickGelu => h.quick_gelu(),
+            };
+            x = x + self.dropped(self.linear(h, &narrow), dropout);
+        }
+        x
+    }
+
+    /// With a share of the numbers left out, and the others made up for it.
+    fn dropped(&self, x: Var<'t, f32>, dropout: &mut Option<Dropout>) -> Var<'t, f32> {
+        let Some(Dropout { share, rng }) = dropout else { return x };
+        let [n, m] = x.shape();
+        let kept = (1.0 / (1.0 - *share)) as f32;
+        x * self.tape.constant(Array::from_fn(n, m, |_, _| if rng.random::<f64>() < *share { 0.0 } else { kept }))
+    }
+}
+
+/// A tower that stays as it is and whose inputs, which do not change either, were brought to embeddings by its encoder: each comes as its row.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Still {
+    pub(crate) modality: Modality,
+    pub(crate) projection: usize,
+}
+
+impl Network for Still {
+    fn modality(&self) -> Modality {
+        self.modality
+    }
+
+    fn projection(&self) -> usize {
+        self.projection
+    }
+
+    fn embed<'t>(&self, on: &Bound<'t>, inputs: &[Arc<Prepared>], _: Option<Dropout>) -> Var<'t, f32> {
+        on.tape.constant(Array::new(inputs.len(), self.projection, rows(inputs)))
+    }
+
+    fn learns(&self) -> bool {
+        false
+    }
+}
+
+/// The rows of inputs, one under the other; of words there are none.
+pub(crate) fn rows(inputs: &[Arc<Prepared>]) -> Vec<f32> {
+    let of = |input: &Arc<Prepared>| match &**input {
+        Prepared::Rows(rows) => rows.clone(),
+        Prepared::Words(_) => Vec::new(),
+    };
+    inputs.iter().flat_map(of).collect()
+}
+
+/// The words of inputs, one behind the other, and how many each has; of rows there are none.
+pub(crate) fn words(inputs: &[Arc<Prepared>]) -> (Vec<usize>, Vec<usize>) {
+    let of = |input: &Arc<Prepared>| match &**input {
+        Prepared::Words(words) => words.iter().map(|word| *word as usize).collect::<Vec<usize>>(),
+        Prepared::Rows(_) => Vec::new(),
+    };
+    let each: Vec<Vec<usize>> = inputs.iter().map(of).collect();
+    let lengths = each.iter().map(Vec::len).collect();
+    (each.concat(), lengths)
+}
+
+/// Parameters by name with low-rank changes merged into what they change: those that a checkpoint holds.
+pub(crate) fn merged<'a>(all: &BTreeMap<&'a str, &'a Array<f32>>, scales: &Scales) -> Vec<(&'a str, Cow<'a, Array<f32>>)> {
+    let own = all.iter().filter(|(name, _)| !name.contains(".lora_"));
+    own.map(|(name, value)| {
+        let prefix = name.strip_suffix(".weight").unwrap_or(name);
+        let change = (all.get(format!("{prefix}.lora_a").as_str()), all.get(format!("{prefix}.lora_b").as_str()));
+        let (Some(a), Some(b)) = change else { return (*name, Cow::Borrowed(*value)) };
+        let tape = Tape::new();
+        let change = tape.constant(Array::clone(b)).dot(tape.constant(Array::clone(a)));
+        let (mut value, scale) = (Array::clone(value), scales.of(prefix));
+        value.change_with(&change.value(), move |w, d| w + scale * d);
+        (*name, Cow::Owned(value))
+    })
+    .collect()
+}
+
+/// Normal numbers (Box and Muller).
+pub(crate) fn normal(n: usize, m: usize, deviation: f64, rng: &mut ChaCha8Rng) -> Array<f32> {
+    Array::from_fn(n, m, |_, _| {
+        let (a, b): (f64, f64) = (rng.random(), rng.random());
+        (deviation * (-2.0 * (1.0 - a).ln()).sqrt() * (std::f64::consts::TAU * b).cos()) as f32
+    })
+}
+
+/// A stream of random numbers of its own for each purpose: what is drawn for one never changes what is drawn for another.
+pub(crate) fn stream(seed: u64, purpose: &str, number: u64) -> ChaCha8Rng {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&seed.to_le_bytes()).update(&number.to_le_bytes()).update(purpose.as_bytes());
+    ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
+}
