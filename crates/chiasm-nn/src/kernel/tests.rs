@@ -155,9 +155,8 @@ fn panels_multiply_with_and_without_turning() {
             transposed.multiply(&a, stride, n, &mut d);
             assert_eq!(c, d, "{precision:?}");
             let in_pairs = isa::beside(precision).word == isa::Word::Bf16;
-            let as_multiplied = |v: f32| {
-                f64::from(if in_pairs { f32::from_bits(u32::from(super::quantise::bf16(v)) << 16) } else { v })
-            };
+            let as_multiplied =
+                |v: f32| f64::from(if in_pairs { f32::from_bits(u32::from(super::quantise::bf16(v)) << 16) } else { v });
             for i in 0..n {
                 for j in 0..n_columns {
                     let product = |s: usize| as_multiplied(a[i * stride + s]) * as_multiplied(b[s * n_columns + j]);
