@@ -165,7 +165,7 @@ fn tuned(config: &Config, start: &Start, folder: &Path, models: &ModelDirs) -> R
             let encoder = chiasm_encode::open(&tower_name(&from.to_string_lossy(), modality), models)?;
             (Box::new(Still { modality, projection: encoder.dim() }), Before::Encoder(encoder))
         } else {
-            (Box::new(tower), Before::Inputs(Inputs::open(&from, modality)?))
+            (Box::new(tower), Before::Inputs(Box::new(Inputs::open(&from, modality)?)))
         };
         model.networks.push(network);
         model.before.insert(modality, before);
@@ -206,7 +206,7 @@ fn own(config: &Config, model: &config::Model, data: &Data, folder: &Path) -> Re
         layout: Layout::default(),
         from,
     };
-    let before = inputs.into_iter().map(|(modality, inputs)| (modality, Before::Inputs(inputs))).collect();
+    let before = inputs.into_iter().map(|(modality, inputs)| (modality, Before::Inputs(Box::new(inputs)))).collect();
     Ok(Model { networks: shapes.into_iter().map(|shape| Box::new(shape) as Box<dyn Network>).collect(), before, learned, rest })
 }
 

@@ -33,30 +33,27 @@ fn best(folder: &Path) -> f64 {
     lines(folder).into_iter().map(figure).fold(0.0, f64::max)
 }
 
+/// With the objective left out, all that a student can learn is how close its teacher finds things. What it finds by that is printed: whether a teacher makes
+/// a student better than it would be alone is no promise (`docs/training.md`).
 #[test]
-fn a_teacher_helps_a_small_student() {
+fn a_student_learns_how_close_its_teacher_finds_things() {
     let dir = tempfile::tempdir().unwrap();
-    let at = |name: String| dir.path().join(name);
-    let teacher = at("teacher".to_owned());
-    let text = described(3, TEACHER, 600, "[train]\nwarm_up = 5\nbatch = 50\nepochs = 25\nrate = 3e-3");
-    run(&config(dir.path(), &text), &teacher, Begin::New).unwrap();
-    let of = |seed: u64, distill: &str, name: &str| {
-        let more = format!("{distill}\n[train]\nwarm_up = 5\nbatch = 50\nepochs = 25\nrate = 3e-3");
-        let folder = at(format!("{name} {seed}"));
-        run(&config(dir.path(), &described(seed, STUDENT, 150, &more)), &folder, Begin::New).unwrap();
-        best(&folder)
-    };
-    let (mut alone, mut taught) = (0.0, 0.0);
-    const SEEDS: u64 = 3;
-    for seed in 0..SEEDS {
-        alone += of(seed, "", "alone") / SEEDS as f64;
-        taught += of(seed, "[distill]\nteacher = \"teacher\"\nweight = 1.0", "taught") / SEEDS as f64;
-    }
+    let at = |name: &str| dir.path().join(name);
+    let train = "[train]\nwarm_up = 5\nbatch = 50\nepochs = 12\nrate = 3e-3";
+    run(&config(dir.path(), &described(3, TEACHER, 200, train)), &at("teacher"), Begin::New).unwrap();
+    let distill = "[distill]\nteacher = \"teacher\"\nobjective = 0.0";
+    let text = described(4, STUDENT, 200, &format!("{distill}\n{train}"));
+    run(&config(dir.path(), &text), &at("student"), Begin::New).unwrap();
+    let losses = losses(&at("student"));
+    let (first, last) = (losses[0], losses[losses.len() - 1]);
+    let chance = (1..=60).map(|rank| 1.0 / f64::from(rank)).sum::<f64>() / 60.0;
     println!(
-        "mean reciprocal rank of 60 scenes set aside, mean of {SEEDS} seeds: teacher {:.3}, student alone {alone:.3}, taught {taught:.3}",
-        best(&teacher)
+        "divergence from the teacher: {first:.3} to {last:.3} in {} steps; mean reciprocal rank of 60 scenes set aside: teacher {:.3}, student {:.3}, chance {chance:.3}",
+        losses.len(),
+        best(&at("teacher")),
+        best(&at("student"))
     );
-    assert!(taught > alone, "taught {taught}, alone {alone}");
+    assert!(last < 0.95 * first, "{losses:?}");
 }
 
 #[test]

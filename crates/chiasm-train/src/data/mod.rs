@@ -165,7 +165,7 @@ const AT_ONCE: usize = 64;
 /// What stands before a tower.
 pub(crate) enum Before {
     /// What stands before its first layer: the tower is on the tape.
-    Inputs(Inputs),
+    Inputs(Box<Inputs>),
     /// The tower itself and all that stands before it: it stays as it is, and so do its embeddings.
     Encoder(Box<dyn Encoder>),
 }
