@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("hub", &["core", "encode"]),
     ("engine", &["core", "media", "encode", "align", "index"]),
     ("server", &["core", "media", "encode", "engine"]),
-    ("bench", &["core", "media", "encode", "align", "index", "eval", "train"]),
+    ("bench", &["core", "media", "nn", "encode", "align", "index", "eval", "train"]),
     ("cli", &["bench", "server", "core", "media", "encode", "hub", "align", "index", "eval", "engine", "world", "train"]),
 ];
 
