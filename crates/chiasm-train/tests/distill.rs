@@ -18,9 +18,9 @@ text = { vocabulary = 400, tokens = 24, width = 32, inner = 64, layers = 1, head
 "#;
 const STUDENT: &str = r#"
 [model]
-projection = 12
-image = { size = 32, patch = 16, width = 16, inner = 32, layers = 1, heads = 2 }
-text = { vocabulary = 300, tokens = 24, width = 16, inner = 32, layers = 1, heads = 2 }
+projection = 32
+image = { size = 32, patch = 8, width = 24, inner = 48, layers = 1, heads = 2 }
+text = { vocabulary = 400, tokens = 24, width = 24, inner = 48, layers = 1, heads = 2 }
 "#;
 
 fn described(seed: u64, model: &str, scenes: usize, more: &str) -> String {
@@ -33,27 +33,36 @@ fn best(folder: &Path) -> f64 {
     lines(folder).into_iter().map(figure).fold(0.0, f64::max)
 }
 
-/// With the objective left out, all that a student can learn is how close its teacher finds things. What it finds by that is printed: whether a teacher makes
-/// a student better than it would be alone is no promise (`docs/training.md`).
+/// A teacher of one block and 32 numbers per token; students of 24 that see the same scenes less often.
 #[test]
-fn a_student_learns_how_close_its_teacher_finds_things() {
+fn a_teacher_helps_a_small_student() {
+    const SEEDS: [u64; 3] = [10, 11, 12];
     let dir = tempfile::tempdir().unwrap();
-    let at = |name: &str| dir.path().join(name);
-    let train = "[train]\nwarm_up = 5\nbatch = 50\nepochs = 12\nrate = 3e-3";
-    run(&config(dir.path(), &described(3, TEACHER, 200, train)), &at("teacher"), Begin::New).unwrap();
-    let distill = "[distill]\nteacher = \"teacher\"\nobjective = 0.0";
-    let text = described(4, STUDENT, 200, &format!("{distill}\n{train}"));
-    run(&config(dir.path(), &text), &at("student"), Begin::New).unwrap();
-    let losses = losses(&at("student"));
-    let (first, last) = (losses[0], losses[losses.len() - 1]);
-    let chance = (1..=60).map(|rank| 1.0 / f64::from(rank)).sum::<f64>() / 60.0;
-    println!(
-        "divergence from the teacher: {first:.3} to {last:.3} in {} steps; mean reciprocal rank of 60 scenes set aside: teacher {:.3}, student {:.3}, chance {chance:.3}",
-        losses.len(),
-        best(&at("teacher")),
-        best(&at("student"))
-    );
-    assert!(last < 0.95 * first, "{losses:?}");
+    let at = |name: String| dir.path().join(name);
+    let train = |epochs: usize| format!("[train]\nwarm_up = 5\nbatch = 50\nepochs = {epochs}\nrate = 3e-3");
+    let teacher = at("teacher".to_owned());
+    run(&config(dir.path(), &described(3, TEACHER, 600, &train(30))), &teacher, Begin::New).unwrap();
+    let taught_by = |more: &str| format!("[distill]\nteacher = \"teacher\"\n{more}");
+    let ways = [
+        ("alone", String::new()),
+        ("by similarities", taught_by("")),
+        ("by embeddings", taught_by("weight = 0.0\ncosine = 5.0")),
+    ];
+    let means = ways.map(|(name, distill)| {
+        let found = SEEDS.map(|seed| {
+            let folder = at(format!("{name} {seed}"));
+            let text = described(seed, STUDENT, 600, &format!("{distill}\n{}", train(20)));
+            run(&config(dir.path(), &text), &folder, Begin::New).unwrap();
+            best(&folder)
+        });
+        let mean = found.iter().sum::<f64>() / SEEDS.len() as f64;
+        println!(
+            "student {name}: mean reciprocal rank of 60 scenes set aside {mean:.3} (seeds {found:.3?}), teacher {:.3}",
+            best(&teacher)
+        );
+        mean
+    });
+    assert!(means[1] > 1.08 * means[0] && means[2] > 1.08 * means[0], "{means:?}");
 }
 
 #[test]
@@ -66,7 +75,8 @@ fn a_teacher_that_does_not_fit_is_refused_by_name() {
         let text = described(3, model, 20, &format!("[distill]\n{distill}\n{short}"));
         run(&config(dir.path(), &text), &dir.path().join(name), Begin::New).unwrap_err().to_string()
     };
-    let said = refused(STUDENT, "teacher = \"teacher\"\ncosine = 1.0", "a");
+    let narrow = STUDENT.replace("projection = 32", "projection = 12");
+    let said = refused(&narrow, "teacher = \"teacher\"\ncosine = 1.0", "a");
     assert!(said.contains("32 numbers") && said.contains("12 here"), "{said}");
     let said = refused(STUDENT, "teacher = \"colour-layout\"", "b");
     assert!(said.contains("`colour-layout` takes image, expected a model that takes image and text"), "{said}");
