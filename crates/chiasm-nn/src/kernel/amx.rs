@@ -19,6 +19,7 @@ pub(super) static AMX_BF16: Kernel = Kernel {
     columns: COLUMNS,
     rows: TILE,
     chunk: CHUNK,
+    strided: false,
     strip: amx_bf16,
     is_here: || features().0,
 };
@@ -29,6 +30,7 @@ pub(super) static AMX_INT8: Kernel = Kernel {
     columns: COLUMNS,
     rows: TILE,
     chunk: CHUNK,
+    strided: false,
     strip: amx_int8,
     is_here: || features().1,
 };

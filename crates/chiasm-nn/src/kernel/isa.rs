@@ -42,6 +42,8 @@ pub(super) struct Kernel {
     pub(super) rows: usize,
     /// Steps that are taken while their part of a panel stays in the first cache.
     pub(super) chunk: usize,
+    /// Whether it takes rows that are not packed as well; the tiles of AMX take them in an order of their own.
+    pub(super) strided: bool,
     /// # Safety
     /// Only where its instructions are there, on a strip of valid pointers over a panel of `columns` columns.
     pub(super) strip: unsafe fn(Strip),
@@ -107,12 +109,8 @@ pub(super) fn best(precision: Precision) -> &'static Kernel {
 }
 
 /// The fastest for products of numbers that are computed on the way, beside layers of this precision: bfloat16 beside it and beside integers, which
-/// would have to be scaled first. The tiles of AMX are not asked, for they take rows in an order of their own.
+/// would have to be scaled first.
 pub(super) fn beside(precision: Precision) -> &'static Kernel {
-    #[cfg(target_arch = "x86_64")]
-    if precision != Precision::F32 && (super::x86::AVX512_BF16.is_here)() {
-        return &super::x86::AVX512_BF16;
-    }
-    let _ = precision;
-    best(Precision::F32)
+    let precision = if precision == Precision::Int8 { Precision::Bf16 } else { precision };
+    all(precision).find(|kernel| kernel.strided).expect("the plain kernel is everywhere, and takes such rows")
 }

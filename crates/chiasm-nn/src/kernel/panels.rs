@@ -60,11 +60,7 @@ impl Panels {
         let steps = self.steps();
         self.words.clear();
         self.words.resize(steps * self.width(), 0);
-        let (rows, row_stride) = if self.kernel.word == Word::Bf16 {
-            (&*pairs(b, stride, n_columns, n_in, &mut self.rows), row_words(n_in))
-        } else {
-            (bits_of(b), stride)
-        };
+        let (rows, row_stride) = as_words(self.kernel, (b, stride), n_columns, n_in, &mut self.rows);
         for (nth, panel) in self.words.chunks_exact_mut((steps * width).max(1)).enumerate() {
             let columns = &rows[nth * width * row_stride..];
             let n = width.min(n_columns - nth * width);
@@ -79,11 +75,7 @@ impl Panels {
     /// `rows` rows of `a`, `a_stride` apart, times the packed matrix, to `c`, `[rows, width]`.
     pub(crate) fn multiply(&mut self, a: &[f32], a_stride: usize, rows: usize, c: &mut [f32]) {
         let (columns, width, steps) = (self.kernel.columns, self.width(), self.steps());
-        let (a, a_stride) = if self.kernel.word == Word::Bf16 {
-            (&*pairs(a, a_stride, rows, self.n_in, &mut self.rows), row_words(self.n_in))
-        } else {
-            (bits_of(a), a_stride)
-        };
+        let (a, a_stride) = as_words(self.kernel, (a, a_stride), rows, self.n_in, &mut self.rows);
         for first in (0..width).step_by(columns) {
             let b = &self.words[first * steps..][..columns * steps];
             Strip::strided(a, a_stride, rows, b, steps, &mut c[first..], width).run(self.kernel);
@@ -96,11 +88,20 @@ fn row_words(n: usize) -> usize {
     n.div_ceil(2).next_multiple_of(LINE)
 }
 
-/// Rows of `n` numbers, `stride` apart, as pairs of bfloat16, `[rows, row_words(n)]`.
-fn pairs<'a>(x: &[f32], stride: usize, rows: usize, n: usize, to: &'a mut Vec<u32>) -> &'a mut [u32] {
-    to.resize(rows * row_words(n), 0);
-    widest(Pairs { x, stride, n, to });
-    to
+/// Rows of `n` numbers, so far apart, as the words that a kernel takes, and how far apart these are: as they are, or as pairs of bfloat16 in `room`.
+fn as_words<'a>(
+    kernel: &Kernel,
+    (x, stride): (&'a [f32], usize),
+    rows: usize,
+    n: usize,
+    room: &'a mut Vec<u32>,
+) -> (&'a [u32], usize) {
+    if kernel.word != Word::Bf16 {
+        return (bits_of(x), stride);
+    }
+    room.resize(rows * row_words(n), 0);
+    widest(Pairs { x, stride, n, to: room });
+    (room, row_words(n))
 }
 
 struct Pairs<'a> {
