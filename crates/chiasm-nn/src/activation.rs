@@ -100,17 +100,8 @@ impl NullaryFnOnce for AfterBias<'_> {
 
 #[inline(always)]
 fn each(x: &mut [f32], bias: &[f32], f: impl Fn(f32) -> f32) {
-    // Loops of so many numbers become vector instructions whole; shorter ones would be unrolled to single numbers first.
-    const AT_A_TIME: usize = 128;
-    let (wide_bias, bias_rest) = bias.as_chunks::<AT_A_TIME>();
     for row in x.chunks_exact_mut(bias.len()) {
-        let (wide, rest) = row.as_chunks_mut::<AT_A_TIME>();
-        for (wide, bias) in wide.iter_mut().zip(wide_bias) {
-            for i in 0..AT_A_TIME {
-                wide[i] = f(wide[i] + bias[i]);
-            }
-        }
-        map_with(rest, bias_rest, |v, b| f(v + b));
+        map_with(row, bias, |v, b| f(v + b));
     }
 }
 

@@ -12,31 +12,29 @@ pub(crate) fn widest<L: pulp::NullaryFnOnce>(loops: L) -> L::Output {
     pulp::Arch::new().dispatch(loops)
 }
 
+/// Numbers that are mapped together where there are so many: a loop of constant length becomes vector instructions whole. A plain loop is unrolled so far that
+/// rows of a few dozen numbers, as heads and panels have, would be left to its scalar rest; one of a register's length is unrolled to single
+/// numbers, of which not all come together again.
+pub(crate) const WIDE: usize = 128;
+
 /// Replaces every number by `f` of it.
-///
-/// A plain loop is unrolled so far that rows of a few dozen numbers, as heads and panels have, would be left to its scalar rest.
 #[inline(always)]
 pub(crate) fn map<T: Copy>(x: &mut [T], f: impl Fn(T) -> T) {
-    let (chunks, rest) = x.as_chunks_mut::<LANES>();
-    for chunk in chunks {
-        for v in chunk {
-            *v = f(*v);
-        }
-    }
+    let (wide, rest) = x.as_chunks_mut::<WIDE>();
+    let (chunks, rest) = rest.as_chunks_mut::<LANES>();
+    wide.iter_mut().for_each(|x| (0..WIDE).for_each(|i| x[i] = f(x[i])));
+    chunks.iter_mut().for_each(|x| (0..LANES).for_each(|i| x[i] = f(x[i])));
     rest.iter_mut().for_each(|v| *v = f(*v));
 }
 
 /// Likewise by `f` of it and of the number in its place in `with`, which is as long.
 #[inline(always)]
 pub(crate) fn map_with<T: Copy>(x: &mut [T], with: &[T], f: impl Fn(T, T) -> T) {
-    let (chunks, rest) = x.as_chunks_mut::<LANES>();
-    let (with, with_rest) = with.as_chunks::<LANES>();
-    for (chunk, with) in chunks.iter_mut().zip(with) {
-        for (v, w) in chunk.iter_mut().zip(with) {
-            *v = f(*v, *w);
-        }
-    }
-    rest.iter_mut().zip(with_rest).for_each(|(v, w)| *v = f(*v, *w));
+    let ((wide, rest), (wide_with, rest_with)) = (x.as_chunks_mut::<WIDE>(), with.as_chunks::<WIDE>());
+    let ((chunks, rest), (chunks_with, rest_with)) = (rest.as_chunks_mut::<LANES>(), rest_with.as_chunks::<LANES>());
+    wide.iter_mut().zip(wide_with).for_each(|(x, w)| (0..WIDE).for_each(|i| x[i] = f(x[i], w[i])));
+    chunks.iter_mut().zip(chunks_with).for_each(|(x, w)| (0..LANES).for_each(|i| x[i] = f(x[i], w[i])));
+    rest.iter_mut().zip(rest_with).for_each(|(v, w)| *v = f(*v, *w));
 }
 
 /// Likewise by `f` of it and of the numbers in its place in `a` and `b`, which are as long.

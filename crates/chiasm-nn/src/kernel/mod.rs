@@ -335,9 +335,8 @@ struct Finishing<'a, 'b> {
     target: &'a mut Target<'b>,
 }
 
-/// Columns that are finished together, those of several panels: loops of so many numbers become vector instructions whole, where those over
-/// a panel's few would be unrolled to single numbers.
-const COLUMNS_TO_FINISH: usize = 128;
+/// Columns that are finished together, those of several panels, since loops of so many numbers become vector instructions whole.
+const COLUMNS_TO_FINISH: usize = crate::simd::WIDE;
 /// And where there are no more than so many, as in small convolutions.
 const FEW_COLUMNS: usize = 32;
 
