@@ -446,3 +446,40 @@ pub fn metric_word(metric: Metric) -> &'static str {
         Metric::L2 => "Euclidean distance",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figures(map: f64, first: f64) -> Figures {
+        Figures {
+            direction: "image -> text".to_owned(),
+            map,
+            interval: Some((0.1, 0.2)),
+            map_over_ties: map,
+            map_at_50: 2.0 * map,
+            hits: [first, 0.5, 1.0],
+            radius_2: None,
+            chance: 0.01,
+            n_queries: 10,
+            n_gallery: 20,
+            seeds: None,
+        }
+    }
+
+    #[test]
+    fn figures_of_several_seeds_are_means_with_deviations() {
+        let [a, b, c] = [figures(0.1, 0.2), figures(0.2, 0.2), figures(0.3, 0.5)];
+        let told = Figures::over_seeds(&[&a, &b, &c]);
+        let seeds = told.seeds.unwrap();
+        let near = |x: f64, y: f64| assert!((x - y).abs() < 1e-12, "{x}, expected {y}");
+        [(told.map, 0.2), (told.map_over_ties, 0.2), (told.map_at_50, 0.4), (told.hits[0], 0.3), (told.hits[2], 1.0)]
+            .into_iter()
+            .chain([(seeds.map, 0.1), (seeds.hits[0], 0.03f64.sqrt()), (seeds.hits[1], 0.0)])
+            .for_each(|(x, y)| near(x, y));
+        assert_eq!((seeds.n, told.interval), (3, a.interval));
+        // A method that draws no lots has nothing to deviate.
+        let same = Figures::over_seeds(&[&a, &a]);
+        assert_eq!((same.map, same.seeds), (a.map, None));
+    }
+}
