@@ -1,17 +1,18 @@
 //! A folder of files and a table of captions.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 
 use chiasm_core::Modality;
 
 use super::{Part, Row};
-use crate::error::{Result, TrainError};
+use crate::error::{Result, TrainError, io};
 
 /// One row for each file that the table names, with all its captions.
 pub(super) fn rows(dir: &Path, captions: &Path) -> Result<Vec<Row>> {
     let data = |reason: String| TrainError::Data { path: captions.to_owned(), reason };
-    let mut reader = csv::ReaderBuilder::new().from_path(captions).map_err(|e| data(e.to_string()))?;
+    let mut reader = csv::ReaderBuilder::new().from_reader(File::open(captions).map_err(io("read the captions in", captions))?);
     let n_columns = reader.headers().map_err(|e| data(e.to_string()))?.len();
     if n_columns != 2 {
         return Err(data(format!("{n_columns} columns, expected a header and two: file name, caption")));

@@ -1,6 +1,7 @@
 //! Tables: a row is one thing, a column one of the ways in which it is known.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::Path;
 
 use chiasm_core::Modality;
@@ -48,7 +49,7 @@ pub(super) fn rows(file: &Path, columns: &BTreeMap<String, Vec<String>>) -> Resu
         }
         return Ok(rows);
     }
-    let mut reader = csv::ReaderBuilder::new().flexible(false).from_path(file).map_err(|e| data(e.to_string()))?;
+    let mut reader = csv::ReaderBuilder::new().flexible(false).from_reader(File::open(file).map_err(io("read", file))?);
     let header: Vec<String> = reader
         .headers()
         .map_err(|e| data(e.to_string()))?
