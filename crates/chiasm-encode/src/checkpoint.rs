@@ -9,6 +9,10 @@ use crate::error::OpenError;
 use crate::registry::Manner;
 use crate::{built_in, digests, model};
 
+/// Raised whenever other products are rounded than before, or in another way: since 2 those of patches and of attention too. What is in single
+/// precision stays the same.
+const ROUNDED: &str = "2";
+
 /// A model's folder in the layout of Hugging Face or open_clip, read file by file.
 ///
 /// It remembers what was read, so that [`Checkpoint::fingerprint`] covers everything that decides the output and nothing else.
@@ -87,7 +91,7 @@ impl Checkpoint {
         let descriptions: Vec<&[u8]> = self.descriptions.iter().map(Vec::as_slice).collect();
         let mut arithmetic = match self.manner.precision {
             Precision::F32 => arithmetic.to_owned(),
-            precision @ (Precision::Bf16 | Precision::Int8) => format!("{arithmetic} {}", precision.as_str()),
+            precision @ (Precision::Bf16 | Precision::Int8) => format!("{arithmetic} {} {ROUNDED}", precision.as_str()),
         };
         // A GPU sums in another order: its vectors are close to those of the CPU, not the same.
         if self.manner.on_device {
