@@ -1,11 +1,11 @@
 //! CPU time of transformer blocks in every precision, on one thread.
 //!
 //! ```text
-//! cargo run --release -p chiasm-nn --example blocks [ROWS]
+//! cargo run --release -p chiasm-nn --example blocks [ROWS [PRECISION ...]]
 //! ```
 //!
 //! Blocks of ViT-B (768 wide, 12 heads) carry sequences of 50 tokens. Prints, per precision, the best of the rounds, the products' rate,
-//! and how close the states are to those of single precision. Precisions take turns.
+//! and how close the states are to those of the first. Precisions take turns.
 #![allow(clippy::print_stdout)]
 
 use std::error::Error;
@@ -19,12 +19,15 @@ const DIM: usize = 768;
 
 fn main() -> Result<(), Box<dyn Error>> {
     let rows: usize = std::env::args().nth(1).map_or(Ok(400), |word| word.parse())?;
-    let precisions = [Precision::F32, Precision::Bf16, Precision::Int8];
+    let mut precisions: Vec<Precision> = std::env::args().skip(2).map(|word| word.parse()).collect::<Result<_, String>>()?;
+    if precisions.is_empty() {
+        precisions = vec![Precision::F32, Precision::Bf16, Precision::Int8];
+    }
     let stacks = precisions.iter().map(|precision| stack(*precision)).collect::<Result<Vec<_>, _>>()?;
     let lengths = vec![50; rows / 50];
     let x = numbers(lengths.len() * 50 * DIM, 1);
-    let mut best = [f64::INFINITY; 3];
-    let mut states = [const { Vec::new() }; 3];
+    let mut best = vec![f64::INFINITY; precisions.len()];
+    let mut states = vec![Vec::new(); precisions.len()];
     for _ in 0..5 {
         for (i, stack) in stacks.iter().enumerate() {
             let mut y = x.clone();
@@ -38,9 +41,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let products = (x.len() / DIM * 12 * DIM * DIM * N_BLOCKS) as f64;
-    for ((precision, best), states_of) in precisions.iter().zip(best).zip(&states) {
+    for ((precision, best), states_of) in precisions.iter().zip(&best).zip(&states) {
         println!(
-            "{:<5} {:<12} {:>8.1} ms, {:>6.1} G products/s, cosine to f32 {:.6}",
+            "{:<5} {:<12} {:>8.1} ms, {:>6.1} G products/s, cosine to the first {:.6}",
             precision.as_str(),
             chiasm_nn::instructions(*precision),
             best * 1000.0,
@@ -49,7 +52,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         );
     }
     for [n_in, n_out] in [[256, 16], [768, 2304], [768, 768], [768, 3072], [3072, 768]] {
-        for precision in precisions {
+        for &precision in &precisions {
             let layer = Linear::with_precision(&numbers(n_in * n_out, 3), vec![0.0; n_out], n_in, Activation::None, precision);
             let (x, mut y, mut best) = (numbers(rows * n_in, 4), Vec::new(), f64::INFINITY);
             for _ in 0..20 {

@@ -81,16 +81,16 @@ impl SelfAttention {
     /// Attention within each of several sequences that stand one after the other in `x`, `[sum of lengths, dim]`; the result,
     /// of the same shape, is written to `out`. Sequences do not see each other, so nothing is padded.
     pub fn forward(&self, x: &[f32], lengths: &[usize], mask: Mask<'_>, out: &mut Vec<f32>, scratch: &mut AttentionScratch) {
-        self.forward_normed(x, None, lengths, mask, out, scratch);
+        self.forward_normed(x, None, lengths, (mask, 0), out, scratch);
     }
 
-    /// The same of rows that are normalised first, if so asked.
+    /// The same of rows that are normalised first, if so asked, and of sequences whose first has this number for the mask.
     pub(crate) fn forward_normed(
         &self,
         x: &[f32],
         norm: Option<&LayerNorm>,
         lengths: &[usize],
-        mask: Mask<'_>,
+        (mask, first_sequence): (Mask<'_>, usize),
         out: &mut Vec<f32>,
         scratch: &mut AttentionScratch,
     ) {
@@ -106,7 +106,7 @@ impl SelfAttention {
             let to = &mut out[first * dim..(first + n) * dim];
             let rows =
                 Rows { q: part(0), q_stride: 3 * dim, k: part(1), v: part(2), kv_stride: 3 * dim, n_queries: n, n_keys: n };
-            attend(rows, dim, self.n_heads, mask, sequence, to, heads);
+            attend(rows, dim, self.n_heads, mask, first_sequence + sequence, to, heads);
             first += n;
         }
     }
@@ -229,7 +229,7 @@ struct Rows<'a> {
 }
 
 /// Queries whose scores are in the cache together.
-const QUERIES_AT_A_TIME: usize = 48;
+const QUERIES_AT_A_TIME: usize = 64;
 
 /// Attention of one sequence with all heads, queries already divided by the root of the head's width; `out` is `[n_queries, dim]`.
 fn attend(rows: Rows<'_>, dim: usize, n_heads: usize, mask: Mask<'_>, sequence: usize, out: &mut [f32], scratch: &mut Heads) {
@@ -246,12 +246,12 @@ fn attend(rows: Rows<'_>, dim: usize, n_heads: usize, mask: Mask<'_>, sequence: 
         let (stride, mixed_stride) = (keys.width(), values.width());
         // A mask of the caller's sees the scores of all queries at once, and nothing between the rows.
         let at_a_time = if matches!(mask, Mask::Added(_)) { n } else { QUERIES_AT_A_TIME };
-        scores.resize(at_a_time.min(n) * stride, 0.0);
-        mixed.resize(at_a_time.min(n) * mixed_stride, 0.0);
+        scores.resize(keys.filled(at_a_time.min(n)) * stride, 0.0);
+        mixed.resize(values.filled(at_a_time.min(n)) * mixed_stride, 0.0);
         for first in (0..n).step_by(at_a_time) {
             let n = at_a_time.min(n - first);
-            let scores = &mut scores[..n * stride];
             keys.multiply(&q[first * q_stride + at..], q_stride, n, scores);
+            let scores = &mut scores[..n * stride];
             match mask {
                 Mask::None => {}
                 Mask::Causal => {
@@ -270,7 +270,6 @@ fn attend(rows: Rows<'_>, dim: usize, n_heads: usize, mask: Mask<'_>, sequence: 
                 }
             }
             softmax_of(scores, m, stride);
-            let mixed = &mut mixed[..n * mixed_stride];
             values.multiply(scores, stride, n, mixed);
             for (mixed, out) in mixed.chunks_exact(mixed_stride).zip(out[first * dim..].chunks_exact_mut(dim)) {
                 out[at..at + width].copy_from_slice(&mixed[..width]);
@@ -292,7 +291,7 @@ pub struct AttentionScratch {
 struct Heads {
     keys: Panels,
     values: Panels,
-    /// `[queries, keys.width()]`.
+    /// `[queries, keys.width()]`, rows filled up to whole tiles; so below.
     scores: Vec<f32>,
     /// `[queries, values.width()]`.
     mixed: Vec<f32>,

@@ -2,6 +2,7 @@
 
 use crate::activation::Activation;
 use crate::attention::{AttentionScratch, CrossAttention, Mask, Qkv, SelfAttention};
+use crate::kernel::rows_at_a_time;
 use crate::linear::Linear;
 use crate::norm::LayerNorm;
 use crate::weights::{Weights, WeightsError};
@@ -105,8 +106,16 @@ impl Block {
         between: impl FnOnce(&mut [f32]),
         scratch: &mut BlockScratch,
     ) {
-        let attend = |x: &[f32], norm: Option<&LayerNorm>, mixed: &mut Vec<f32>, scratch: &mut AttentionScratch| {
-            self.attention.forward_normed(x, norm, lengths, mask, mixed, scratch);
+        let attend = |x: &mut [f32], norm: Option<&LayerNorm>, scratch: &mut BlockScratch| {
+            let BlockScratch { mixed, attention, .. } = scratch;
+            // A group of sequences after the other, so that queries, keys and values of one are still near when they are attended to.
+            let (mut x, mut done) = (x, 0);
+            for lengths in groups(lengths, rows_at_a_time()) {
+                let (group, rest) = x.split_at_mut(lengths.iter().sum::<usize>() * self.dim());
+                self.attention.forward_normed(group, norm, lengths, (mask, done), mixed, attention);
+                self.out.add_to(mixed, group);
+                (x, done) = (rest, done + lengths.len());
+            }
         };
         self.around_with(x, scratch, attend, between);
     }
@@ -118,37 +127,38 @@ impl Block {
         scratch: &mut BlockScratch,
         attend: impl FnOnce(&[f32], &mut Vec<f32>, &mut AttentionScratch),
     ) {
-        let mut normed = std::mem::take(&mut scratch.normed);
-        let attend = |x: &[f32], norm: Option<&LayerNorm>, mixed: &mut Vec<f32>, scratch: &mut AttentionScratch| {
-            let Some(norm) = norm else { return attend(x, mixed, scratch) };
-            normed.clear();
-            normed.extend_from_slice(x);
-            norm.forward(&mut normed);
-            attend(&normed, mixed, scratch);
+        let attend = |x: &mut [f32], norm: Option<&LayerNorm>, scratch: &mut BlockScratch| {
+            let BlockScratch { normed, mixed, attention } = scratch;
+            let mut rows = &*x;
+            if let Some(norm) = norm {
+                normed.clear();
+                normed.extend_from_slice(x);
+                norm.forward(normed);
+                rows = normed;
+            }
+            attend(rows, mixed, attention);
+            self.out.add_to(mixed, x);
         };
         self.around_with(x, scratch, attend, |_| {});
-        scratch.normed = normed;
     }
 
-    /// The same where `attend` is called with the rows as they are, and the normalisation that comes before attention, if one does.
+    /// The same where `attend` is called with the rows as they are and the normalisation that comes before attention, if one does, and adds
+    /// to the rows what attention and the layer after it make of them.
     fn around_with(
         &self,
         x: &mut [f32],
         scratch: &mut BlockScratch,
-        attend: impl FnOnce(&[f32], Option<&LayerNorm>, &mut Vec<f32>, &mut AttentionScratch),
+        attend: impl FnOnce(&mut [f32], Option<&LayerNorm>, &mut BlockScratch),
         between: impl FnOnce(&mut [f32]),
     ) {
-        let BlockScratch { mixed, attention, .. } = scratch;
         match self.order {
             Order::PreNorm => {
-                attend(x, Some(&self.norm_1), mixed, attention);
-                self.out.add_to(mixed, x);
+                attend(x, Some(&self.norm_1), scratch);
                 between(x);
                 self.widen.add_twice(&self.narrow, Some(&self.norm_2), x);
             }
             Order::PostNorm => {
-                attend(x, None, mixed, attention);
-                self.out.add_to(mixed, x);
+                attend(x, None, scratch);
                 self.norm_1.forward(x);
                 between(x);
                 self.widen.add_twice(&self.narrow, None, x);
@@ -156,6 +166,21 @@ impl Block {
             }
         }
     }
+}
+
+/// Neighbouring sequences of at most so many rows in all, or one that is longer.
+fn groups(mut lengths: &[usize], rows: usize) -> impl Iterator<Item = &[usize]> {
+    std::iter::from_fn(move || {
+        let mut sum = 0;
+        let fits = |length: &&usize| {
+            sum += **length;
+            sum <= rows
+        };
+        let n = lengths.iter().take_while(fits).count().max(1);
+        let (group, rest) = lengths.split_at_checked(n)?;
+        lengths = rest;
+        Some(group)
+    })
 }
 
 /// Buffers that blocks use over and over.
@@ -273,6 +298,14 @@ mod tests {
                 weight.chunks_exact(n_in).zip(&bias).map(of).collect::<Vec<_>>()
             })
             .collect()
+    }
+
+    #[test]
+    fn groups_are_neighbours_and_all_there() {
+        let of = |lengths, rows| groups(lengths, rows).map(<[usize]>::to_vec).collect::<Vec<_>>();
+        assert_eq!(of(&[50, 50, 50], 100), [vec![50, 50], vec![50]]);
+        assert_eq!(of(&[7, 300, 0, 100], 100), [vec![7], vec![300], vec![0, 100]]);
+        assert!(of(&[], 100).is_empty());
     }
 
     #[test]

@@ -6,7 +6,6 @@
 #![allow(unsafe_code)]
 
 use std::arch::asm;
-use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 use std::sync::OnceLock;
 
 use super::LINE;
@@ -19,7 +18,6 @@ pub(super) static AMX_BF16: Kernel = Kernel {
     columns: COLUMNS,
     rows: TILE,
     chunk: CHUNK,
-    strided: false,
     strip: amx_bf16,
     is_here: || features().0,
 };
@@ -30,7 +28,6 @@ pub(super) static AMX_INT8: Kernel = Kernel {
     columns: COLUMNS,
     rows: TILE,
     chunk: CHUNK,
-    strided: false,
     strip: amx_int8,
     is_here: || features().1,
 };
@@ -39,9 +36,9 @@ pub(super) static AMX_INT8: Kernel = Kernel {
 const TILE: usize = 16;
 /// Columns of a panel, two tiles.
 const COLUMNS: usize = 32;
-/// Steps of a panel that stay in the first cache: 24 KB, so that only rows come from the second. Longer chunks would load and store sums
-/// less often.
-const CHUNK: usize = 192;
+/// Steps of a panel that stay in the first cache: 16 KB beside as many of two tiles of rows, so that only rows come from the second. Longer
+/// chunks would load and store sums less often, but lose their place to the rows.
+const CHUNK: usize = 128;
 
 /// Shapes of the eight tiles, as `ldtilecfg` reads them: palette, first row, then bytes per row and rows.
 #[repr(align(64))]
@@ -109,6 +106,9 @@ struct Tiles {
     c_stride: usize,
     /// Lines of steps, above 0.
     lines: usize,
+    /// What is asked for meanwhile, and how many cache lines of it with each line of steps, above 0.
+    ahead: *const u32,
+    ahead_a_line: usize,
     /// Whether `c` holds sums to go on from.
     carry: bool,
 }
@@ -124,14 +124,11 @@ unsafe fn each_tile(s: StripParts, two: unsafe fn(&Tiles), one: unsafe fn(&Tiles
         let b = s.b.wrapping_add(done * COLUMNS);
         // While this chunk is multiplied, the next one, which lies behind it, is fetched bit by bit.
         let mut ahead = b.wrapping_add(steps * COLUMNS);
-        let lines_a_turn = (steps * COLUMNS).div_ceil(LINE * s.rows.div_ceil(2 * TILE));
+        let ahead_a_line = COLUMNS.div_ceil(s.rows.div_ceil(2 * TILE));
         for row in (0..s.rows).step_by(2 * TILE) {
-            for _ in 0..lines_a_turn {
-                // SAFETY: a prefetch of any address is without effect but on the cache.
-                unsafe { _mm_prefetch::<_MM_HINT_T1>(ahead.cast()) };
-                ahead = ahead.wrapping_add(LINE);
-            }
             let tiles = Tiles {
+                ahead,
+                ahead_a_line,
                 a: s.a.wrapping_add(row / TILE * s.a_stride + (s.first_step + done) * TILE),
                 to_second: s.a_stride,
                 b,
@@ -142,6 +139,7 @@ unsafe fn each_tile(s: StripParts, two: unsafe fn(&Tiles), one: unsafe fn(&Tiles
             };
             // SAFETY: rows, panel and sums are padded to whole tiles and as long as the strip says.
             unsafe { if s.rows - row > TILE { two(&tiles) } else { one(&tiles) } }
+            ahead = ahead.wrapping_add(ahead_a_line * steps);
         }
     }
 }
@@ -177,6 +175,12 @@ macro_rules! kernel {
                     "tilezero tmm2",
                     "tilezero tmm3",
                     "2:",
+                    "mov {k}, {ahead_n}",
+                    "4:",
+                    "prefetcht1 [{ahead}]",
+                    "add {ahead}, 64",
+                    "dec {k}",
+                    "jnz 4b",
                     "tileloadd tmm6, [{b} + {b_s}*1]",
                     "tileloadd tmm4, [{a} + {a_s}*1]",
                     "tileloadd tmm7, [{b} + {b_s}*1 + 64]",
@@ -203,6 +207,9 @@ macro_rules! kernel {
                     c1 = in(reg) t.c.wrapping_add(TILE * t.c_stride),
                     c_s = in(reg) 4 * t.c_stride,
                     n = inout(reg) t.lines => _,
+                    ahead = inout(reg) t.ahead => _,
+                    ahead_n = in(reg) t.ahead_a_line,
+                    k = out(reg) _,
                     carry = in(reg) usize::from(t.carry),
                     options(nostack),
                 );
@@ -222,6 +229,12 @@ macro_rules! kernel {
                     "tilezero tmm0",
                     "tilezero tmm1",
                     "2:",
+                    "mov {k}, {ahead_n}",
+                    "4:",
+                    "prefetcht1 [{ahead}]",
+                    "add {ahead}, 64",
+                    "dec {k}",
+                    "jnz 4b",
                     "tileloadd tmm4, [{a} + {a_s}*1]",
                     "tileloadd tmm6, [{b} + {b_s}*1]",
                     "tileloadd tmm7, [{b} + {b_s}*1 + 64]",
@@ -240,6 +253,9 @@ macro_rules! kernel {
                     c = in(reg) t.c,
                     c_s = in(reg) 4 * t.c_stride,
                     n = inout(reg) t.lines => _,
+                    ahead = inout(reg) t.ahead => _,
+                    ahead_n = in(reg) t.ahead_a_line,
+                    k = out(reg) _,
                     carry = in(reg) usize::from(t.carry),
                     options(nostack),
                 );

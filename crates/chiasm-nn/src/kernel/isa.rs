@@ -42,8 +42,6 @@ pub(super) struct Kernel {
     pub(super) rows: usize,
     /// Steps that are taken while their part of a panel stays in the first cache.
     pub(super) chunk: usize,
-    /// Whether it takes rows that are not packed as well; the tiles of AMX take them in an order of their own.
-    pub(super) strided: bool,
     /// # Safety
     /// Only where its instructions are there, on a strip of valid pointers over a panel of `columns` columns.
     pub(super) strip: unsafe fn(Strip),
@@ -111,6 +109,5 @@ pub(super) fn best(precision: Precision) -> &'static Kernel {
 /// The fastest for products of numbers that are computed on the way, beside layers of this precision: bfloat16 beside it and beside integers, which
 /// would have to be scaled first.
 pub(super) fn beside(precision: Precision) -> &'static Kernel {
-    let precision = if precision == Precision::Int8 { Precision::Bf16 } else { precision };
-    all(precision).find(|kernel| kernel.strided).expect("the plain kernel is everywhere, and takes such rows")
+    best(if precision == Precision::Int8 { Precision::Bf16 } else { precision })
 }

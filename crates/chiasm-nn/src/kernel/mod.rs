@@ -41,7 +41,7 @@ use crate::norm::LayerNorm;
 use crate::simd::widest;
 use isa::Kernel;
 pub(crate) use panels::Panels;
-use quantise::{Columns, Encoding, Place, RowScale, Rows};
+use quantise::{Columns, Encoding, Place, RowScale, Rows, Spread};
 use tile::Strip;
 use words::Words;
 
@@ -113,6 +113,8 @@ pub(crate) struct Packed {
 enum Target<'a> {
     /// Takes the place of `[n, n_out]`.
     Set(&'a mut [f32]),
+    /// Likewise, and it is noted between what the numbers of each row lie.
+    Measure(&'a mut [f32], &'a mut [Spread]),
     /// Is added to it.
     Add(&'a mut [f32]),
     /// To rows packed for a product by the same kernel.
@@ -127,8 +129,9 @@ struct Scratch {
     /// What stands between two products, packed or, where rows must be whole to be packed, as it is.
     between: Rows,
     wide: Vec<f32>,
+    spreads: Vec<Spread>,
     /// Sums on their way.
-    sums: Vec<f32>,
+    sums: Words,
 }
 
 thread_local! {
@@ -246,7 +249,7 @@ impl Packed {
         assert_eq!(self.encoding, second.encoding, "precisions of two products behind each other");
         let block = |x: &mut [f32]| {
             SCRATCH.with_borrow_mut(|scratch| {
-                let Scratch { rows, between, wide, sums } = scratch;
+                let Scratch { rows, between, wide, spreads, sums } = scratch;
                 let n = x.len() / self.n_in;
                 rows.pack(x, self.n_in, norm, self.encoding, self.kernel);
                 if self.encoding.is_direct() {
@@ -254,8 +257,10 @@ impl Packed {
                     self.block(rows, n, Target::Pack(between), sums);
                 } else {
                     wide.resize(n * self.n_out, 0.0);
-                    self.block(rows, n, Target::Set(wide), sums);
-                    between.pack(wide, self.n_out, None, self.encoding, self.kernel);
+                    spreads.clear();
+                    spreads.resize(n, Spread::NONE);
+                    self.block(rows, n, Target::Measure(wide, spreads), sums);
+                    between.pack_measured(wide, self.n_out, spreads, self.encoding, self.kernel);
                 }
                 second.block(between, n, Target::Add(x), sums);
             });
@@ -265,7 +270,7 @@ impl Packed {
     }
 
     /// The product of packed rows, so few that they stay in the cache.
-    fn block(&self, rows: &Rows, n: usize, mut target: Target<'_>, sums: &mut Vec<f32>) {
+    fn block(&self, rows: &Rows, n: usize, mut target: Target<'_>, sums: &mut Words) {
         let (kernel, width) = (self.kernel, self.kernel.columns);
         let words = self.words.as_slice();
         let n_panels = self.n_out.div_ceil(width);
@@ -276,7 +281,8 @@ impl Packed {
         let strip_len = kernel.filled(n) * width;
         // Panels that are finished together, so that what is written of each row are several lines behind each other.
         let group = (COLUMNS_TO_FINISH / width).min(n_panels);
-        sums.resize(if n_parts > 1 { n_panels } else { group } * strip_len, 0.0);
+        sums.resize(if n_parts > 1 { n_panels } else { group } * strip_len);
+        let sums = sums.as_mut_numbers();
         for nth in 0..n_parts {
             let first_step = nth * part;
             let n_steps = part.min(self.steps - first_step);
@@ -284,7 +290,7 @@ impl Packed {
                 let at = if n_parts > 1 { panel } else { panel % group };
                 let c = &mut sums[at * strip_len..][..strip_len];
                 let b = &words[(panel * self.steps + first_step) * width..][..n_steps * width];
-                Strip::packed(kernel, (&rows.words, self.steps, n), first_step, b, c, nth > 0).run(kernel);
+                Strip::packed(kernel, (rows.words.as_slice(), self.steps, n), first_step, b, (c, width), nth > 0).run(kernel);
                 let last_of_group = (panel + 1).is_multiple_of(group) || panel + 1 == n_panels;
                 if nth + 1 == n_parts && last_of_group {
                     let first_panel = panel / group * group;
@@ -296,11 +302,20 @@ impl Packed {
     }
 }
 
+/// Rows of which a product of 768 numbers each stays near: those of a block for every thread that takes part.
+pub(crate) fn rows_at_a_time() -> usize {
+    cache::rows_at_a_time() * n_threads()
+}
+
+/// Threads that share a product.
+fn n_threads() -> usize {
+    if ALONE.get() { rayon::current_num_threads() } else { 1 }
+}
+
 /// Rows that are multiplied together: as many as stay in the cache, or as few as give every thread some, in blocks of equal height, since
 /// a short last one would stream the weights past a few rows.
 fn height(n: usize, kernel: &Kernel) -> usize {
-    let n_threads = if ALONE.get() { rayon::current_num_threads() } else { 1 };
-    let n_blocks = n.div_ceil(cache::rows_at_a_time()).max(n_threads).max(1);
+    let n_blocks = n.div_ceil(cache::rows_at_a_time()).max(n_threads()).max(1);
     kernel.filled(n.div_ceil(n_blocks).max(1))
 }
 
@@ -390,6 +405,11 @@ impl Finishing<'_, '_> {
             activation.add_bias(&mut numbers, &bias);
             match target {
                 Target::Set(out) => copy(&numbers[..columns.len()], &mut out[row * n_out..][columns.clone()]),
+                Target::Measure(out, spreads) => {
+                    let numbers = &numbers[..columns.len()];
+                    spreads[row] = spreads[row].with(numbers);
+                    copy(numbers, &mut out[row * n_out..][columns.clone()]);
+                }
                 Target::Add(out) => {
                     let out = &mut out[row * n_out..][columns.clone()];
                     match <&mut [f32; N]>::try_from(&mut *out) {
@@ -400,9 +420,9 @@ impl Finishing<'_, '_> {
                 Target::Pack(rows) => {
                     // What only fills the group up goes nowhere.
                     numbers[columns.len()..].fill(0.0);
-                    let per_line = encoding.per_line();
+                    let (per_line, words) = (encoding.per_line(), rows.words.as_mut_slice());
                     for (line, part) in (first / per_line..place.steps / LINE).zip(numbers.chunks(per_line)) {
-                        encoding.line(part, place.line(&mut rows.words, row, line));
+                        encoding.line(part, place.line(words, row, line));
                     }
                 }
             }

@@ -6,27 +6,11 @@ use std::arch::aarch64::*;
 use super::isa::{Kernel, Word};
 use super::tile::{CHUNK_WORDS, Lanes, Strip, strip};
 
-pub(super) static NEON_F32: Kernel = Kernel {
-    name: "neon",
-    word: Word::F32,
-    columns: 16,
-    rows: 6,
-    chunk: CHUNK_WORDS / 16,
-    strided: true,
-    strip: neon_f32,
-    is_here: || true,
-};
+pub(super) static NEON_F32: Kernel =
+    Kernel { name: "neon", word: Word::F32, columns: 16, rows: 6, chunk: CHUNK_WORDS / 16, strip: neon_f32, is_here: || true };
 
-pub(super) static NEON_I16: Kernel = Kernel {
-    name: "neon",
-    word: Word::I16,
-    columns: 16,
-    rows: 6,
-    chunk: CHUNK_WORDS / 16,
-    strided: true,
-    strip: neon_i16,
-    is_here: || true,
-};
+pub(super) static NEON_I16: Kernel =
+    Kernel { name: "neon", word: Word::I16, columns: 16, rows: 6, chunk: CHUNK_WORDS / 16, strip: neon_i16, is_here: || true };
 
 #[target_feature(enable = "neon")]
 unsafe fn neon_f32(s: Strip) {

@@ -3,9 +3,9 @@
 use pulp::NullaryFnOnce;
 
 use super::isa::{self, Kernel, Word};
-use super::quantise::{Encoding, bf16};
+use super::quantise::{Encoding, Place, bf16};
 use super::tile::Strip;
-use super::words::bits_of;
+use super::words::{Words, bits_of};
 use super::{LINE, Precision};
 use crate::simd::widest;
 
@@ -17,14 +17,14 @@ pub(crate) struct Panels {
     /// Numbers of a row that it multiplies.
     n_in: usize,
     n_columns: usize,
-    words: Vec<u32>,
+    words: Words,
     /// Rows as words, where their numbers are not multiplied as they are.
-    rows: Vec<u32>,
+    rows: Words,
 }
 
 impl Default for Panels {
     fn default() -> Self {
-        Self { kernel: isa::best(Precision::F32), n_in: 0, n_columns: 0, words: Vec::new(), rows: Vec::new() }
+        Self { kernel: isa::best(Precision::F32), n_in: 0, n_columns: 0, words: Words::default(), rows: Words::default() }
     }
 }
 
@@ -39,29 +39,48 @@ impl Panels {
         self.n_columns.next_multiple_of(self.kernel.columns)
     }
 
+    /// Rows of a product of so many: they, and what fills the last tile up.
+    pub(crate) fn filled(&self, rows: usize) -> usize {
+        self.kernel.filled(rows)
+    }
+
+    /// Whether rows are multiplied as pairs, which must be made of them, and not as they are.
+    fn in_pairs(&self) -> bool {
+        self.kernel.word == Word::Bf16
+    }
+
     /// Words of a row, and of a column.
     fn steps(&self) -> usize {
-        self.n_in.div_ceil(self.kernel.word.elements())
+        if self.in_pairs() { self.kernel.steps(self.n_in) } else { self.n_in }
+    }
+
+    /// Makes place for so many columns, all zeros.
+    fn clear(&mut self, n_in: usize, n_columns: usize) {
+        (self.n_in, self.n_columns) = (n_in, n_columns);
+        self.words.resize(self.steps() * self.width());
+        self.words.as_mut_slice().fill(0);
     }
 
     /// `[n_in, n_columns]`, rows `stride` apart.
     pub(crate) fn pack(&mut self, b: &[f32], n_in: usize, n_columns: usize, stride: usize) {
-        let width = self.kernel.columns;
-        (self.n_in, self.n_columns) = (n_in, n_columns);
-        self.words.clear();
-        self.words.resize(self.steps() * self.width(), 0);
-        widest(Straight { b, n_in, n_columns, stride, width, pairs: self.kernel.word == Word::Bf16, words: &mut self.words });
+        self.clear(n_in, n_columns);
+        let (steps, width, pairs) = (self.steps(), self.kernel.columns, self.in_pairs());
+        widest(Straight { b, n_in, n_columns, stride, steps, width, pairs, words: self.words.as_mut_slice() });
     }
 
     /// The transpose of `[n_columns, n_in]`, rows `stride` apart.
     pub(crate) fn pack_transposed(&mut self, b: &[f32], n_columns: usize, n_in: usize, stride: usize) {
-        let width = self.kernel.columns;
-        (self.n_in, self.n_columns) = (n_in, n_columns);
-        let steps = self.steps();
-        self.words.clear();
-        self.words.resize(steps * self.width(), 0);
-        let (rows, row_stride) = as_words(self.kernel, (b, stride), n_columns, n_in, &mut self.rows);
-        for (nth, panel) in self.words.chunks_exact_mut((steps * width).max(1)).enumerate() {
+        self.clear(n_in, n_columns);
+        let (steps, width) = (self.steps(), self.kernel.columns);
+        let (rows, row_stride) = if self.in_pairs() {
+            self.rows.resize(n_columns * steps);
+            // One row to a tile, which leaves them behind each other.
+            widest(Pairs { x: b, stride, n_in, n: n_columns, place: Place { steps, rows: 1 }, to: self.rows.as_mut_slice() });
+            (self.rows.as_slice(), steps)
+        } else {
+            (bits_of(b), stride)
+        };
+        for (nth, panel) in self.words.as_mut_slice().chunks_exact_mut((steps * width).max(1)).enumerate() {
             let columns = &rows[nth * width * row_stride..];
             let n = width.min(n_columns - nth * width);
             for (step, to) in panel.chunks_exact_mut(width).enumerate() {
@@ -72,42 +91,36 @@ impl Panels {
         }
     }
 
-    /// `rows` rows of `a`, `a_stride` apart, times the packed matrix, to `c`, `[rows, width]`.
-    pub(crate) fn multiply(&mut self, a: &[f32], a_stride: usize, rows: usize, c: &mut [f32]) {
-        let (columns, width, steps) = (self.kernel.columns, self.width(), self.steps());
-        let (a, a_stride) = as_words(self.kernel, (a, a_stride), rows, self.n_in, &mut self.rows);
+    /// `n` rows of `a`, `stride` apart, times the packed matrix, to `c`, `[filled rows, width]`.
+    pub(crate) fn multiply(&mut self, a: &[f32], stride: usize, n: usize, c: &mut [f32]) {
+        let (kernel, n_in, width, steps, in_pairs) = (self.kernel, self.n_in, self.width(), self.steps(), self.in_pairs());
+        let columns = kernel.columns;
+        if in_pairs {
+            self.rows.resize(kernel.filled(n) * steps);
+            let place = Place { steps, rows: kernel.rows };
+            widest(Pairs { x: a, stride, n_in, n, place, to: self.rows.as_mut_slice() });
+        }
         for first in (0..width).step_by(columns) {
-            let b = &self.words[first * steps..][..columns * steps];
-            Strip::strided(a, a_stride, rows, b, steps, &mut c[first..], width).run(self.kernel);
+            let (b, c) = (&self.words.as_slice()[first * steps..][..columns * steps], &mut c[first..]);
+            let strip = if in_pairs {
+                Strip::packed(kernel, (self.rows.as_slice(), steps, n), 0, b, (c, width), false)
+            } else {
+                Strip::strided(bits_of(a), stride, n, b, steps, c, width)
+            };
+            strip.run(kernel);
         }
     }
 }
 
-/// Words of a row of `n` numbers in pairs, whole lines of them.
-fn row_words(n: usize) -> usize {
-    n.div_ceil(2).next_multiple_of(LINE)
-}
-
-/// Rows of `n` numbers, so far apart, as the words that a kernel takes, and how far apart these are: as they are, or as pairs of bfloat16 in `room`.
-fn as_words<'a>(
-    kernel: &Kernel,
-    (x, stride): (&'a [f32], usize),
-    rows: usize,
-    n: usize,
-    room: &'a mut Vec<u32>,
-) -> (&'a [u32], usize) {
-    if kernel.word != Word::Bf16 {
-        return (bits_of(x), stride);
-    }
-    room.resize(rows * row_words(n), 0);
-    widest(Pairs { x, stride, n, to: room });
-    (room, row_words(n))
-}
-
+/// Rows to tiles of pairs of bfloat16.
 struct Pairs<'a> {
+    /// Rows of `n_in` numbers, `stride` apart.
     x: &'a [f32],
     stride: usize,
+    n_in: usize,
+    /// How many.
     n: usize,
+    place: Place,
     to: &'a mut [u32],
 }
 
@@ -116,11 +129,10 @@ impl NullaryFnOnce for Pairs<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Self { x, stride, n, to } = self;
-        for (row, to) in to.chunks_exact_mut(row_words(n).max(1)).enumerate() {
-            let row = &x[row * stride..][..n];
-            for (part, to) in row.chunks(2 * LINE).zip(to.as_chunks_mut().0) {
-                Encoding::PAIRS.line(part, to);
+        let Self { x, stride, n_in, n, place, to } = self;
+        for i in 0..n {
+            for (line, part) in x[i * stride..][..n_in].chunks(2 * LINE).enumerate() {
+                Encoding::PAIRS.line(part, place.line(to, i, line));
             }
         }
     }
@@ -132,6 +144,8 @@ struct Straight<'a> {
     n_in: usize,
     n_columns: usize,
     stride: usize,
+    /// Words of a column.
+    steps: usize,
     /// Columns of a panel.
     width: usize,
     /// Whether two rows become one of words.
@@ -145,13 +159,12 @@ impl NullaryFnOnce for Straight<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Self { b, n_in, n_columns, stride, width, pairs, words } = self;
+        let Self { b, n_in, n_columns, stride, steps, width, pairs, words } = self;
         let rows_of_word = if pairs { 2 } else { 1 };
-        let steps = n_in.div_ceil(rows_of_word);
         for (nth, panel) in words.chunks_exact_mut((steps * width).max(1)).enumerate() {
             let first = nth * width;
             let n = width.min(n_columns - first);
-            for (step, to) in panel.chunks_exact_mut(width).enumerate() {
+            for (step, to) in panel.chunks_exact_mut(width).take(n_in.div_ceil(rows_of_word)).enumerate() {
                 let row = |nth: usize| &b[(step * rows_of_word + nth) * stride + first..][..n];
                 if !pairs {
                     to.iter_mut().zip(row(0)).for_each(|(to, v)| *to = v.to_bits());

@@ -4,27 +4,11 @@
 use super::isa::{Kernel, Word};
 use super::tile::{CHUNK_WORDS, Lanes, Strip, strip};
 
-pub(super) static F32: Kernel = Kernel {
-    name: "plain",
-    word: Word::F32,
-    columns: 16,
-    rows: 2,
-    chunk: CHUNK_WORDS / 16,
-    strided: true,
-    strip: f32,
-    is_here: || true,
-};
+pub(super) static F32: Kernel =
+    Kernel { name: "plain", word: Word::F32, columns: 16, rows: 2, chunk: CHUNK_WORDS / 16, strip: f32, is_here: || true };
 
-pub(super) static I16: Kernel = Kernel {
-    name: "plain",
-    word: Word::I16,
-    columns: 16,
-    rows: 2,
-    chunk: CHUNK_WORDS / 16,
-    strided: true,
-    strip: i16,
-    is_here: || true,
-};
+pub(super) static I16: Kernel =
+    Kernel { name: "plain", word: Word::I16, columns: 16, rows: 2, chunk: CHUNK_WORDS / 16, strip: i16, is_here: || true };
 
 unsafe fn f32(s: Strip) {
     // SAFETY: no instructions are asked for; the strip is the caller's to answer for.

@@ -3,9 +3,10 @@
 use pulp::NullaryFnOnce;
 
 use super::isa::{Kernel, Word};
+use super::words::Words;
 use super::{LINE, Precision};
 use crate::norm::LayerNorm;
-use crate::simd::{sum_of, widest};
+use crate::simd::widest;
 
 /// What a row of integers stands for: `unit * q + offset`.
 #[derive(Clone, Copy, Debug, Default)]
@@ -117,7 +118,7 @@ pub(super) fn bf16(v: f32) -> u16 {
 /// together, and nothing but lines is moved to pack them.
 #[derive(Debug, Default)]
 pub(super) struct Rows {
-    pub(super) words: Vec<u32>,
+    pub(super) words: Words,
     /// Of integers a scale for each row.
     pub(super) scales: Vec<RowScale>,
     /// A row on its way.
@@ -127,15 +128,32 @@ pub(super) struct Rows {
 impl Rows {
     /// Makes place for `rows` rows of `steps` words, whatever they hold.
     pub(super) fn resize(&mut self, kernel: &Kernel, rows: usize, steps: usize) {
-        self.words.resize(kernel.filled(rows) * steps, 0);
+        self.words.resize(kernel.filled(rows) * steps);
     }
 
     /// Packs `x`, rows of `n_in` numbers, normalised if so asked.
     pub(super) fn pack(&mut self, x: &[f32], n_in: usize, norm: Option<&LayerNorm>, encoding: Encoding, kernel: &Kernel) {
+        self.pack_all(x, n_in, norm, None, encoding, kernel);
+    }
+
+    /// The same of rows that are known to lie between these numbers each.
+    pub(super) fn pack_measured(&mut self, x: &[f32], n_in: usize, spreads: &[Spread], encoding: Encoding, kernel: &Kernel) {
+        self.pack_all(x, n_in, None, Some(spreads), encoding, kernel);
+    }
+
+    fn pack_all(
+        &mut self,
+        x: &[f32],
+        n_in: usize,
+        norm: Option<&LayerNorm>,
+        spreads: Option<&[Spread]>,
+        encoding: Encoding,
+        kernel: &Kernel,
+    ) {
         let steps = kernel.steps(n_in);
         self.resize(kernel, x.len() / n_in, steps);
         self.scales.clear();
-        widest(Packing { x, n_in, norm, encoding, place: Place { steps, rows: kernel.rows }, to: self });
+        widest(Packing { x, n_in, norm, spreads, encoding, place: Place { steps, rows: kernel.rows }, to: self });
     }
 }
 
@@ -161,6 +179,8 @@ struct Packing<'a> {
     x: &'a [f32],
     n_in: usize,
     norm: Option<&'a LayerNorm>,
+    /// Of integers, where it is known already.
+    spreads: Option<&'a [Spread]>,
     encoding: Encoding,
     place: Place,
     to: &'a mut Rows,
@@ -171,8 +191,9 @@ impl NullaryFnOnce for Packing<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Self { x, n_in, norm, encoding, place, to } = self;
+        let Self { x, n_in, norm, spreads, encoding, place, to } = self;
         let per_line = encoding.per_line();
+        let words = to.words.as_mut_slice();
         for (i, mut row) in x.chunks_exact(n_in).enumerate() {
             if let Some(norm) = norm {
                 to.row.clear();
@@ -182,13 +203,13 @@ impl NullaryFnOnce for Packing<'_> {
             }
             if encoding.is_direct() {
                 for (line, part) in row.chunks(per_line).enumerate() {
-                    encoding.line(part, place.line(&mut to.words, i, line));
+                    encoding.line(part, place.line(words, i, line));
                 }
             } else {
-                let scale = range(row);
+                let scale = spreads.map_or_else(|| Spread::NONE.with(row), |spreads| spreads[i]).scale();
                 let per_unit = if scale.unit > 0.0 { 1.0 / scale.unit } else { 0.0 };
                 for (line, part) in row.chunks(per_line).enumerate() {
-                    encoding.scaled_line(part, scale, per_unit, place.line(&mut to.words, i, line));
+                    encoding.scaled_line(part, scale, per_unit, place.line(words, i, line));
                 }
                 to.scales.push(scale);
             }
@@ -196,23 +217,45 @@ impl NullaryFnOnce for Packing<'_> {
     }
 }
 
-/// Lowest and highest of a row to a scale of 256 levels.
-#[inline(always)]
-fn range(row: &[f32]) -> RowScale {
-    const LANES: usize = 16;
-    let (chunks, rest) = row.as_chunks::<LANES>();
-    let (mut low, mut high) = ([f32::INFINITY; LANES], [f32::NEG_INFINITY; LANES]);
-    for chunk in chunks {
-        for i in 0..LANES {
-            low[i] = low[i].min(chunk[i]);
-            high[i] = high[i].max(chunk[i]);
+/// Between what the numbers of a row lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Spread {
+    low: f32,
+    high: f32,
+    /// 0 for finite numbers: what is not a number passes through minimum and maximum unseen, but not through this.
+    poison: f32,
+}
+
+impl Spread {
+    /// Of no numbers.
+    pub(super) const NONE: Self = Self { low: f32::INFINITY, high: f32::NEG_INFINITY, poison: 0.0 };
+
+    /// Of these as well.
+    #[inline(always)]
+    pub(super) fn with(self, numbers: &[f32]) -> Self {
+        const LANES: usize = 16;
+        let (chunks, rest) = numbers.as_chunks::<LANES>();
+        let (mut low, mut high) = ([self.low; LANES], [self.high; LANES]);
+        let mut poison = [0.0f32; LANES];
+        for chunk in chunks {
+            for i in 0..LANES {
+                low[i] = low[i].min(chunk[i]);
+                high[i] = high[i].max(chunk[i]);
+                poison[i] += chunk[i] * 0.0;
+            }
+        }
+        Self {
+            low: low.iter().chain(rest).fold(f32::INFINITY, |low, v| low.min(*v)),
+            high: high.iter().chain(rest).fold(f32::NEG_INFINITY, |high, v| high.max(*v)),
+            poison: poison.iter().sum::<f32>() + rest.iter().map(|v| v * 0.0).sum::<f32>() + self.poison,
         }
     }
-    let low = low.iter().chain(rest).fold(f32::INFINITY, |low, v| low.min(*v));
-    let high = high.iter().chain(rest).fold(f32::NEG_INFINITY, |high, v| high.max(*v));
-    // What is not a number passes through minimum and maximum unseen, but not through this: 0 for finite rows.
-    let poison = sum_of(row, |v| v * 0.0);
-    RowScale { unit: (high - low) / 255.0 + poison, offset: low }
+
+    /// A scale of 256 levels.
+    #[inline(always)]
+    fn scale(self) -> RowScale {
+        RowScale { unit: (self.high - self.low) / 255.0 + self.poison, offset: self.low }
+    }
 }
 
 /// Columns of weights to a panel, `[steps][columns]`.
@@ -319,7 +362,7 @@ mod tests {
     #[test]
     fn a_row_in_256_levels_is_within_half_a_level() {
         let row: Vec<f32> = (0..64).map(|i| ((i * 37 % 101) as f32 - 20.0) / 7.0).collect();
-        let scale = range(&row);
+        let scale = Spread::NONE.with(&row).scale();
         let mut words = [0; LINE];
         Encoding { word: Word::I8, rounded: false }.scaled_line(&row, scale, 1.0 / scale.unit, &mut words);
         let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
@@ -328,8 +371,16 @@ mod tests {
             assert!((back - v).abs() <= 0.5001 * scale.unit, "{v} came back as {back}");
         }
         assert!(bytes.contains(&0) && bytes.contains(&255));
-        assert!(range(&[1.0, f32::NAN, 2.0]).unit.is_nan(), "what is not a number must not be lost");
-        assert_eq!(range(&[3.0; 40]).unit, 0.0);
+        let (first, last) = row.split_at(13);
+        let in_parts = Spread::NONE.with(first).with(last).scale();
+        assert_eq!((in_parts.unit, in_parts.offset), (scale.unit, scale.offset));
+        for at in [0, 20] {
+            let mut row = [1.0; 40];
+            row[at] = f32::NAN;
+            let spread = Spread::NONE.with(&row).with(&[2.0]);
+            assert!(spread.scale().unit.is_nan(), "what is not a number must not be lost");
+        }
+        assert_eq!(Spread::NONE.with(&[3.0; 40]).scale().unit, 0.0);
     }
 
     #[test]

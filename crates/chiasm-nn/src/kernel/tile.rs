@@ -56,20 +56,23 @@ pub(super) struct StripParts {
 
 impl Strip {
     /// Rows packed for `kernel`, `row_steps` steps each, of which those from `first_step` on belong to `b`, a part of a panel; `c` is
-    /// `[filled rows, columns]`.
+    /// `[filled rows, columns]`, rows `c_stride` apart.
     pub(super) fn packed(
         kernel: &Kernel,
         (a, row_steps, rows): (&[u32], usize, usize),
         first_step: usize,
         b: &[u32],
-        c: &mut [f32],
+        (c, c_stride): (&mut [f32], usize),
         carry: bool,
     ) -> Self {
-        let (c_stride, filled) = (kernel.columns, kernel.filled(rows));
-        let steps = b.len() / c_stride;
+        let filled = kernel.filled(rows);
+        let steps = b.len() / kernel.columns;
         assert!([row_steps, first_step, steps].iter().all(|n| n.is_multiple_of(LINE)), "whole lines of a strip");
         assert!(
-            a.len() >= filled * row_steps && first_step + steps <= row_steps && c.len() >= filled * c_stride,
+            a.len() >= filled * row_steps
+                && first_step + steps <= row_steps
+                && c_stride >= kernel.columns
+                && (rows == 0 || c.len() >= (filled - 1) * c_stride + kernel.columns),
             "parts of a strip"
         );
         let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr().cast());

@@ -1,4 +1,4 @@
-//! Where packed weights lie.
+//! Where what kernels read and write lies.
 #![allow(unsafe_code)]
 
 use memmap2::MmapMut;
@@ -11,7 +11,7 @@ use super::LINE;
 #[expect(dead_code, reason = "read and written as the slices of words that `Words` gives")]
 struct Line([u32; LINE]);
 
-/// Words that begin on a cache line. Many of them lie in large pages, where the system has such: a product reads megabytes in order, and
+/// Words that begin on a cache line, which an allocator's own seldom do: a register or a tile's row that lies in two lines costs twice. Many of them lie in large pages, where the system has such: a product reads megabytes in order, and
 /// would look up a page for every few dozen lines; there are fewer of them to be made as well.
 #[derive(Debug)]
 pub(super) struct Words {
@@ -42,6 +42,25 @@ impl Words {
         Self { place, n }
     }
 
+    /// Makes it so many words, whatever they hold.
+    pub(super) fn resize(&mut self, n: usize) {
+        let room = match &self.place {
+            Place::Lines(lines) => lines.len() * LINE,
+            Place::Pages(pages) => pages.len() / size_of::<u32>(),
+        };
+        if n > room {
+            *self = Self::zeros(n);
+        }
+        self.n = n;
+    }
+
+    /// As numbers in single precision, to write.
+    pub(super) fn as_mut_numbers(&mut self) -> &mut [f32] {
+        let words = self.as_mut_slice();
+        // SAFETY: of one size and alignment, any bits are a number, and the borrow is exclusive.
+        unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len()) }
+    }
+
     /// To read.
     pub(super) fn as_slice(&self) -> &[u32] {
         let start = match &self.place {
@@ -70,6 +89,12 @@ pub(super) fn bits_of(numbers: &[f32]) -> &[u32] {
     unsafe { std::slice::from_raw_parts(numbers.as_ptr().cast(), numbers.len()) }
 }
 
+impl Default for Words {
+    fn default() -> Self {
+        Self::zeros(0)
+    }
+}
+
 impl Clone for Words {
     fn clone(&self) -> Self {
         let mut copy = Self::zeros(self.n);
@@ -92,6 +117,11 @@ mod tests {
             let copy = words.clone();
             drop(words);
             assert!(copy.as_slice().iter().enumerate().all(|(i, word)| *word == i as u32));
+            let mut room = Words::default();
+            for n in [n, n / 2, n + 1] {
+                room.resize(n);
+                assert_eq!((room.as_slice().len(), room.as_mut_numbers().len()), (n, n));
+            }
         }
     }
 }

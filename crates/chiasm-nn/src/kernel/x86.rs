@@ -12,7 +12,6 @@ pub(super) static AVX512_F32: Kernel = Kernel {
     columns: 32,
     rows: 12,
     chunk: CHUNK_WORDS / 32,
-    strided: true,
     strip: avx512_f32,
     is_here: || is_x86_feature_detected!("avx512f"),
 };
@@ -23,7 +22,6 @@ pub(super) static AVX512_BF16: Kernel = Kernel {
     columns: 32,
     rows: 12,
     chunk: CHUNK_WORDS / 32,
-    strided: true,
     strip: avx512_bf16,
     is_here: || is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16"),
 };
@@ -34,7 +32,6 @@ pub(super) static AVX512_VNNI: Kernel = Kernel {
     columns: 32,
     rows: 12,
     chunk: CHUNK_WORDS / 32,
-    strided: true,
     strip: avx512_vnni,
     is_here: || is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni"),
 };
@@ -45,7 +42,6 @@ pub(super) static AVX2_F32: Kernel = Kernel {
     columns: 16,
     rows: 6,
     chunk: CHUNK_WORDS / 16,
-    strided: true,
     strip: avx2_f32,
     is_here: || is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma"),
 };
@@ -56,7 +52,6 @@ pub(super) static AVX2_I16: Kernel = Kernel {
     columns: 16,
     rows: 6,
     chunk: CHUNK_WORDS / 16,
-    strided: true,
     strip: avx2_i16,
     is_here: || is_x86_feature_detected!("avx2"),
 };
