@@ -1,5 +1,5 @@
-//! Time of an exact scan: `cargo run --release -p chiasm-index --example scan -- [n] [d] [rounds]`, default both 128 and 512
-//! dimensions, 200,000 vectors.
+//! Time of an exact scan: `cargo run --release -p chiasm-index --example scan -- [n] [d] [rounds] [kernel]`, default both 128 and 512
+//! dimensions, 200,000 vectors, the fastest kernel here (0; 1 is the next).
 //!
 //! For 1 and for 64 queries, k = 10, inner product: the least wall time of some rounds and the least CPU time of all threads
 //! together (Linux only; on a busy machine the one to compare), and from the CPU time the cost per row and query, the rate at
@@ -16,14 +16,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let numbers: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;
     let n = numbers.first().copied().unwrap_or(200_000);
     let rounds = numbers.get(2).copied().unwrap_or(20);
-    println!("{n} vectors, {} threads, kernel {}", rayon::current_num_threads(), Kernel::best().as_str());
+    let kernel = *Kernel::available().get(numbers.get(3).copied().unwrap_or(0)).ok_or("there are fewer kernels here")?;
+    println!("{n} vectors, {} threads, kernel {}", rayon::current_num_threads(), kernel.as_str());
     println!(
         "{:>5} {:>8} {:>10} {:>10} {:>12} {:>8} {:>8}",
         "dim", "queries", "wall ms", "CPU ms", "ns/row/query", "GB/s", "GFLOP/s"
     );
     for dim in numbers.get(1).map_or(vec![128, 512], |d| vec![*d]) {
         let ids: Vec<u64> = (0..n as u64).collect();
-        let index = ExactIndex::build(&ids, &vectors(n, dim, 1), Metric::InnerProduct)?;
+        let index = ExactIndex::build(&ids, &vectors(n, dim, 1), Metric::InnerProduct)?.with_kernel(kernel);
         for n_queries in [1, 64] {
             let queries = vectors(n_queries, dim, 2);
             let (mut wall, mut best) = (f64::INFINITY, f64::INFINITY);

@@ -22,6 +22,7 @@ use rayon::prelude::*;
 
 use crate::file::{FileError, IndexWriter, Mapped};
 use crate::kernels::{Form, Kernel, LANES, PANEL_ROWS, Scorer, n_steps};
+use crate::pages::Pages;
 
 /// Queries that share one pass over the base: a multiple of what every kernel takes at once, and few enough that at 512
 /// dimensions they stay in a core's second cache.
@@ -39,7 +40,11 @@ pub struct ExactIndex {
 }
 
 enum Store {
-    Owned { ids: Vec<u64>, vectors: Vec<f32> },
+    /// On large pages, since a scan of one query waits for nothing but memory.
+    Owned {
+        ids: Vec<u64>,
+        vectors: Pages<f32>,
+    },
     Mapped(Mapped),
 }
 
@@ -88,7 +93,7 @@ impl ExactIndex {
             return Err(BuildError::Count { ids: ids.len(), vectors: vectors.n() });
         }
         check_order(ids, 0, None)?;
-        let data = if metric == Metric::Cosine { unit(vectors).into_data() } else { vectors.data().to_vec() };
+        let data = if metric == Metric::Cosine { Pages::of(&[unit(vectors).data()]) } else { Pages::of(&[vectors.data()]) };
         let store = Store::Owned { ids: ids.to_vec(), vectors: data };
         Ok(Self { metric, dim: vectors.dim(), kernel: Kernel::best(), store })
     }
@@ -98,7 +103,7 @@ impl ExactIndex {
         let more = Self::build(ids, vectors, self.metric)?;
         check_order(more.ids(), self.len(), self.ids().last().copied())?;
         assert_eq!(self.dim, more.dim, "rows of one dimension");
-        let store = Store::Owned { ids: [self.ids(), more.ids()].concat(), vectors: [self.data(), more.data()].concat() };
+        let store = Store::Owned { ids: [self.ids(), more.ids()].concat(), vectors: Pages::of(&[self.data(), more.data()]) };
         Ok(Self { metric: self.metric, dim: self.dim, kernel: self.kernel, store })
     }
 

@@ -230,9 +230,8 @@ impl<'q> Scorer<'q> {
 }
 
 /// Asks for the cache line at an address that need not be anyone's: sixteen streams of rows are more than the processor foresees by
-/// itself. The rows that come next mostly lie behind these, so they are asked for as they lie, four lines at each step, which is the rate at which
-/// lines are used. Into the second cache: the first has few places for what is on its way. How near that comes to what memory gives is said by
-/// `chiasm bench ann`.
+/// itself. The rows that come next mostly lie behind these, so they are asked for as they lie, at the rate at which lines are used. Into the
+/// second cache: the first has few places for what is on its way. How near that comes to what memory gives is said by `chiasm bench ann`.
 #[inline(always)]
 fn prefetch(at: *const f32) {
     #[cfg(target_arch = "x86_64")]
@@ -369,37 +368,41 @@ mod avx512 {
                 }
             }
         }
-        for s in 0..part.steps {
-            if ROWS {
-                for line in 4 * s..4 * s + 4 {
-                    super::prefetch(rows[0].wrapping_add(part.ahead + line * PANEL_ROWS));
+        let add = |sum: __m512, four: __m512, x: __m512| {
+            if DISTANCE {
+                let difference = _mm512_sub_ps(four, x);
+                _mm512_fmadd_ps(difference, difference, sum)
+            } else {
+                _mm512_fmadd_ps(four, x, sum)
+            }
+        };
+        // SAFETY: q < Q and s < part.steps, and the caller promises as much.
+        let of_query =
+            |q: usize, s: usize| _mm512_broadcast_f32x4(unsafe { _mm_loadu_ps(queries.add(q * part.stride + s * LANES)) });
+        if ROWS {
+            // Register by register, which is four rows at a time: all sixteen would be more streams than memory gives at its best.
+            for i in 0..REGISTERS {
+                for s in 0..part.steps {
+                    super::prefetch(rows[0].wrapping_add(part.ahead + (i * part.steps + s) * PANEL_ROWS));
+                    // SAFETY: i < 4 and s < part.steps, and the caller promises as much.
+                    let four = |r: usize| unsafe { _mm_loadu_ps(rows[r].add(s * LANES)) };
+                    let x = _mm512_insertf32x4::<1>(_mm512_castps128_ps512(four(i)), four(4 + i));
+                    let x = _mm512_insertf32x4::<3>(_mm512_insertf32x4::<2>(x, four(8 + i)), four(12 + i));
+                    for q in 0..Q {
+                        sums[q][i] = add(sums[q][i], of_query(q, s), x);
+                    }
                 }
             }
-            let mut x = [_mm512_setzero_ps(); REGISTERS];
-            for i in 0..REGISTERS {
+        } else {
+            for s in 0..part.steps {
                 // SAFETY: s < part.steps and i < 4, and the caller promises as much.
-                x[i] = unsafe {
-                    if ROWS {
-                        let four = |r: usize| _mm_loadu_ps(rows[r].add(s * LANES));
-                        let low = _mm512_castps128_ps512(four(i));
-                        let low = _mm512_insertf32x4::<1>(low, four(4 + i));
-                        _mm512_insertf32x4::<3>(_mm512_insertf32x4::<2>(low, four(8 + i)), four(12 + i))
-                    } else {
-                        _mm512_load_ps(packed.add((s * REGISTERS + i) * PANEL_ROWS))
+                let x: [__m512; REGISTERS] =
+                    std::array::from_fn(|i| unsafe { _mm512_load_ps(packed.add((s * REGISTERS + i) * PANEL_ROWS)) });
+                for q in 0..Q {
+                    let four = of_query(q, s);
+                    for i in 0..REGISTERS {
+                        sums[q][i] = add(sums[q][i], four, x[i]);
                     }
-                };
-            }
-            for q in 0..Q {
-                // SAFETY: q < Q and s < part.steps, and the caller promises as much.
-                let four = unsafe { _mm_loadu_ps(queries.add(q * part.stride + s * LANES)) };
-                let four = _mm512_broadcast_f32x4(four);
-                for i in 0..REGISTERS {
-                    sums[q][i] = if DISTANCE {
-                        let difference = _mm512_sub_ps(four, x[i]);
-                        _mm512_fmadd_ps(difference, difference, sums[q][i])
-                    } else {
-                        _mm512_fmadd_ps(four, x[i], sums[q][i])
-                    };
                 }
             }
         }
@@ -466,36 +469,44 @@ mod avx2 {
                     }
                 }
             }
-            for s in 0..part.steps {
-                let mut fours = [_mm256_setzero_ps(); Q];
-                for q in 0..Q {
-                    // SAFETY: q < Q and s < part.steps, and the caller promises as much.
-                    let four = unsafe { _mm_loadu_ps(queries.add(q * part.stride + s * LANES)) };
-                    fours[q] = _mm256_set_m128(four, four);
+            let add = |sum: __m256, four: __m256, x: __m256| {
+                if DISTANCE {
+                    let difference = _mm256_sub_ps(four, x);
+                    _mm256_fmadd_ps(difference, difference, sum)
+                } else {
+                    _mm256_fmadd_ps(four, x, sum)
                 }
-                if ROWS {
-                    // The two halves of a panel share the work.
-                    for line in 2 * s..2 * s + 2 {
-                        super::prefetch(rows[half * 8].wrapping_add(part.ahead + line * PANEL_ROWS));
+            };
+            let of_query = |q: usize, s: usize| {
+                // SAFETY: q < Q and s < part.steps, and the caller promises as much.
+                let four = unsafe { _mm_loadu_ps(queries.add(q * part.stride + s * LANES)) };
+                _mm256_set_m128(four, four)
+            };
+            if ROWS {
+                // Two registers, which are four rows, at a time; see above.
+                for first in [0, 2] {
+                    for s in 0..part.steps {
+                        let line = (2 * half + first / 2) * part.steps + s;
+                        super::prefetch(rows[0].wrapping_add(part.ahead + line * PANEL_ROWS));
+                        for i in first..first + 2 {
+                            // SAFETY: s < part.steps, i < 4 and half < 2, and the caller promises as much.
+                            let four = |r: usize| unsafe { _mm_loadu_ps(rows[half * 8 + r].add(s * LANES)) };
+                            let x = _mm256_set_m128(four(4 + i), four(i));
+                            for q in 0..Q {
+                                sums[q][i] = add(sums[q][i], of_query(q, s), x);
+                            }
+                        }
                     }
                 }
-                for i in 0..REGISTERS {
-                    // SAFETY: s < part.steps, i < 4 and half < 2, and the caller promises as much.
-                    let x = unsafe {
-                        if ROWS {
-                            let four = |r: usize| _mm_loadu_ps(rows[half * 8 + r].add(s * LANES));
-                            _mm256_set_m128(four(4 + i), four(i))
-                        } else {
-                            _mm256_load_ps(packed.add((s * REGISTERS + i) * PANEL_ROWS + half * 8))
+            } else {
+                for s in 0..part.steps {
+                    let fours: [__m256; Q] = std::array::from_fn(|q| of_query(q, s));
+                    for i in 0..REGISTERS {
+                        // SAFETY: s < part.steps, i < 4 and half < 2, and the caller promises as much.
+                        let x = unsafe { _mm256_load_ps(packed.add((s * REGISTERS + i) * PANEL_ROWS + half * 8)) };
+                        for q in 0..Q {
+                            sums[q][i] = add(sums[q][i], fours[q], x);
                         }
-                    };
-                    for q in 0..Q {
-                        sums[q][i] = if DISTANCE {
-                            let difference = _mm256_sub_ps(fours[q], x);
-                            _mm256_fmadd_ps(difference, difference, sums[q][i])
-                        } else {
-                            _mm256_fmadd_ps(fours[q], x, sums[q][i])
-                        };
                     }
                 }
             }

@@ -13,6 +13,7 @@ use memmap2::MmapMut;
 /// Numbers for which any bits are a value, so that zeroed memory is an array of them, and which a page's start is aligned for.
 pub(crate) trait Number: Copy {}
 impl Number for u8 {}
+impl Number for f32 {}
 impl Number for u32 {}
 impl Number for u64 {}
 
@@ -35,6 +36,21 @@ impl<T: Number> Pages<T> {
         #[cfg(target_os = "linux")]
         let _ = memory.advise(memmap2::Advice::HugePage);
         Ok(Self { memory, len, of: PhantomData })
+    }
+
+    /// These arrays behind each other.
+    ///
+    /// # Panics
+    /// As [`Pages::zeros`].
+    pub(crate) fn of(parts: &[&[T]]) -> Self {
+        let mut all = Self::zeros(parts.iter().map(|part| part.len()).sum());
+        let mut rest = &mut all[..];
+        for part in parts {
+            let to;
+            (to, rest) = rest.split_at_mut(part.len());
+            to.copy_from_slice(part);
+        }
+        all
     }
 
     /// `len` zeros.
@@ -74,6 +90,7 @@ mod tests {
             assert_eq!((&a[..], &b[..]), (&vec![0; len][..], &vec![0; len][..]));
             (0..len).for_each(|i| (a[i], b[i]) = (i as u32, u64::MAX - i as u64));
             assert!((0..len).all(|i| (a[i], b[i]) == (i as u32, u64::MAX - i as u64)));
+            assert_eq!(Pages::of(&[&a, &[], &a])[..], [&a[..], &a[..]].concat());
         }
     }
 }

@@ -118,15 +118,18 @@ pub fn run(
     let mut rest = None;
     for n in rows {
         cancel.check()?;
-        let base = first(&all, n);
-        let (index, size, truth) = pool.install(|| grow(&base, &sample, &queries, wanted, &extra))?;
-        sizes.push(size);
+        // The largest may take half of the memory, and is not copied.
+        let part = (n < most).then(|| first(&all, n));
+        let base = part.as_ref().unwrap_or(&all);
+        let (index, size, truth) = pool.install(|| grow(base, &sample, &queries, wanted))?;
         progress.advance(1);
         if n == changed_at {
             cancel.check()?;
-            rest = Some(pool.install(|| changed(&index, &base, &sample, &queries, &extra, &truth))?);
+            rest = Some(pool.install(|| changed(&index, base, &sample, &queries, &extra, &truth))?);
             progress.advance(1);
         }
+        let inserted_per_s = pool.install(|| inserted(index, &extra))?;
+        sizes.push(Size { inserted_per_s, ..size });
     }
     progress.finish();
     let (unfiltered_per_s, filtered, replaced) = rest.unwrap_or((0.0, Vec::new(), (0.0, 0.0)));
@@ -182,26 +185,14 @@ fn recall(found: &[Vec<Hit>], truth: &[Vec<u64>]) -> f64 {
 
 type Grown = (CellIndex, Size, Vec<Vec<u64>>);
 
-fn grow(base: &Vectors, sample: &Vectors, queries: &Vectors, wanted: f64, extra: &Vectors) -> Result<Grown, BenchError> {
+fn grow(base: &Vectors, sample: &Vectors, queries: &Vectors, wanted: f64) -> Result<Grown, BenchError> {
     let n = base.n();
     let (build_s, index) = least(1, || build(n, base, sample));
     let mut index = index?;
-    let exact = ExactIndex::build(&ids(n), base, Metric::InnerProduct).map_err(failed)?;
-    let truth = exact_ids(&exact, queries, None)?;
-    drop(exact);
+    let truth = neighbours(base, queries)?;
     let tuning = index.tune(queries, &truth, K, wanted, None).map_err(failed)?;
     let (took, found) = least(TURNS, || index.search(queries, K, &SearchOptions::default()));
     found.map_err(failed)?;
-    let mut growing = index.clone();
-    let (inserting, done) = least(1, || {
-        let rows = extra.data()[..INSERTED * DIM].chunks(INSERTED_AT_ONCE * DIM);
-        rows.enumerate().try_for_each(|(i, rows)| {
-            let first = (n + i * INSERTED_AT_ONCE) as u64;
-            let own: Vec<u64> = (first..first + (rows.len() / DIM) as u64).collect();
-            growing.insert(&own, &Vectors::new(rows.to_vec(), DIM).expect("rows of checked vectors"))
-        })
-    });
-    done.map_err(failed)?;
     let size = Size {
         n,
         build_s,
@@ -210,9 +201,44 @@ fn grow(base: &Vectors, sample: &Vectors, queries: &Vectors, wanted: f64, extra:
         effort: (tuning.effort.probes, tuning.effort.rerank),
         recall: tuning.recall,
         per_s: queries.n() as f64 / took,
-        inserted_per_s: INSERTED as f64 / inserting,
+        inserted_per_s: 0.0,
     };
     Ok((index, size, truth))
+}
+
+/// Insertions per second.
+fn inserted(mut index: CellIndex, extra: &Vectors) -> Result<f64, BenchError> {
+    let n = index.len();
+    let (inserting, done) = least(1, || {
+        let rows = extra.data()[..INSERTED * DIM].chunks(INSERTED_AT_ONCE * DIM);
+        rows.enumerate().try_for_each(|(i, rows)| {
+            let first = (n + i * INSERTED_AT_ONCE) as u64;
+            let own: Vec<u64> = (first..first + (rows.len() / DIM) as u64).collect();
+            index.insert(&own, &Vectors::new(rows.to_vec(), DIM).expect("rows of checked vectors"))
+        })
+    });
+    done.map_err(failed)?;
+    Ok(INSERTED as f64 / inserting)
+}
+
+/// The ids of exact search, some rows after the other, since an index of all would be a copy of them.
+fn neighbours(base: &Vectors, queries: &Vectors) -> Result<Vec<Vec<u64>>, BenchError> {
+    const ROWS_AT_ONCE: usize = 1 << 18;
+    let mut best: Vec<Vec<Hit>> = vec![Vec::new(); queries.n()];
+    for (nth, rows) in base.data().chunks(ROWS_AT_ONCE * DIM).enumerate() {
+        let first = (nth * ROWS_AT_ONCE) as u64;
+        let own: Vec<u64> = (first..first + (rows.len() / DIM) as u64).collect();
+        let rows = Vectors::new(rows.to_vec(), DIM).expect("rows of checked vectors");
+        let exact = ExactIndex::build(&own, &rows, Metric::InnerProduct).map_err(failed)?;
+        drop(rows);
+        let found = exact.search(queries, K, &SearchOptions::default()).map_err(failed)?;
+        for (best, found) in best.iter_mut().zip(found) {
+            best.extend(found);
+            best.sort_by(|a, b| b.score.cmp(&a.score).then(a.id.cmp(&b.id)));
+            best.truncate(K);
+        }
+    }
+    Ok(best.into_iter().map(|hits| hits.into_iter().map(|hit| hit.id).collect()).collect())
 }
 
 type Changed = (f64, Vec<Filtered>, (f64, f64));

@@ -84,30 +84,86 @@ impl Centres {
         let Some((group_centres, starts)) = &self.groups else {
             return nearest(rows, self.dims, &self.rows);
         };
-        let (dims, stride) = (self.dims, padded(self.dims));
-        let groups = Table::new(group_centres, dims);
-        let parts: Vec<Table> = starts.windows(2).map(|w| Table::new(&self.rows[w[0] * dims..w[1] * dims], dims)).collect();
-        rows.par_chunks(dims)
-            .map(|row| {
-                let mut query = vec![0.0; stride];
-                query[..dims].copy_from_slice(row);
-                let mut scores = groups.scores(&query);
-                let wanted = GROUPS_PER_ROW.min(scores.len());
-                let mut order: Vec<u32> = (0..scores.len() as u32).collect();
-                order.sort_unstable_by(|a, b| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b)));
-                let mut best = (f32::NEG_INFINITY, 0);
-                for group in &order[..wanted] {
-                    scores = parts[*group as usize].scores(&query);
-                    for (c, score) in scores.iter().enumerate() {
-                        let cell = (starts[*group as usize] + c) as u32;
-                        if *score > best.0 || (*score == best.0 && cell < best.1) {
-                            best = (*score, cell);
-                        }
-                    }
+        let dims = self.dims;
+        let parts = starts.windows(2).map(|w| Part {
+            cells: (w[0] as u32..w[1] as u32).collect(),
+            table: Table::new(self.rows[w[0] * dims..w[1] * dims].to_vec(), dims),
+        });
+        let levels = TwoLevels { groups: Table::new(group_centres.clone(), dims), parts: parts.collect() };
+        rows.par_chunks(dims).map(|row| levels.nearest(row)).collect()
+    }
+}
+
+/// Cells in groups, by which the nearest one is found at the cost of the square root of their number. Now and then it is another one
+/// that is nearly as near.
+#[derive(Clone)]
+pub(crate) struct TwoLevels {
+    groups: Table,
+    parts: Vec<Part>,
+}
+
+/// The cells of a group.
+#[derive(Clone)]
+struct Part {
+    cells: Vec<u32>,
+    table: Table,
+}
+
+impl TwoLevels {
+    /// Of cells with these centres, `dims` numbers each.
+    pub(crate) fn new(centres: &[f32], dims: usize) -> Self {
+        let n = centres.len() / dims;
+        let group_centres = Centres::fit(centres, dims, (n as f64).sqrt() as usize, 1).rows;
+        let mut parts = vec![Part { cells: Vec::new(), table: Table::new(Vec::new(), dims) }; group_centres.len() / dims];
+        for ((cell, centre), group) in centres.chunks_exact(dims).enumerate().zip(nearest(centres, dims, &group_centres)) {
+            parts[group as usize].add(cell as u32, centre);
+        }
+        Self { groups: Table::new(group_centres, dims), parts }
+    }
+
+    /// The cell whose centre is nearest, of those of the nearest groups; the first of equals.
+    pub(crate) fn nearest(&self, row: &[f32]) -> u32 {
+        let mut query = vec![0.0; padded(row.len())];
+        query[..row.len()].copy_from_slice(row);
+        let scores = self.groups.scores(&query);
+        let mut order: Vec<u32> = (0..scores.len() as u32).collect();
+        order.sort_unstable_by(|a, b| scores[*b as usize].total_cmp(&scores[*a as usize]).then(a.cmp(b)));
+        let mut best = (f32::NEG_INFINITY, 0);
+        for group in order.into_iter().take(GROUPS_PER_ROW) {
+            let part = &self.parts[group as usize];
+            for (score, cell) in part.table.scores(&query).into_iter().zip(&part.cells) {
+                if score > best.0 || (score == best.0 && *cell < best.1) {
+                    best = (score, *cell);
                 }
-                best.1
-            })
-            .collect()
+            }
+        }
+        best.1
+    }
+
+    /// A cell gets this centre, or is added with it.
+    pub(crate) fn set(&mut self, cell: u32, centre: &[f32]) {
+        self.parts.iter_mut().for_each(|part| part.remove(cell));
+        let mut query = vec![0.0; padded(centre.len())];
+        query[..centre.len()].copy_from_slice(centre);
+        let scores = self.groups.scores(&query);
+        let nearest = (0..scores.len()).max_by(|a, b| scores[*a].total_cmp(&scores[*b]).then(b.cmp(a)));
+        self.parts[nearest.expect("cells have groups")].add(cell, centre);
+    }
+}
+
+impl Part {
+    fn add(&mut self, cell: u32, centre: &[f32]) {
+        self.cells.push(cell);
+        self.table.centres.extend_from_slice(centre);
+        self.table.offsets.extend(offsets(centre, self.table.dims));
+    }
+
+    fn remove(&mut self, cell: u32) {
+        let Some(at) = self.cells.iter().position(|own| *own == cell) else { return };
+        let dims = self.table.dims;
+        self.cells.remove(at);
+        self.table.offsets.remove(at);
+        self.table.centres.drain(at * dims..(at + 1) * dims);
     }
 }
 
@@ -116,15 +172,17 @@ fn padded(dims: usize) -> usize {
 }
 
 /// Centres ready to be compared with one row: `y'c - |c|^2 / 2`, which is greatest where the distance is least.
-struct Table<'a> {
-    centres: &'a [f32],
+#[derive(Clone)]
+struct Table {
+    centres: Vec<f32>,
     dims: usize,
     offsets: Vec<f32>,
 }
 
-impl<'a> Table<'a> {
-    fn new(centres: &'a [f32], dims: usize) -> Self {
-        Self { centres, dims, offsets: offsets(centres, dims) }
+impl Table {
+    fn new(centres: Vec<f32>, dims: usize) -> Self {
+        let offsets = offsets(&centres, dims);
+        Self { centres, dims, offsets }
     }
 
     fn scores(&self, query: &[f32]) -> Vec<f32> {
@@ -224,4 +282,37 @@ fn lloyd(rows: &[f32], dims: usize, n_cells: usize, random: &mut ChaCha8Rng) -> 
         }
     }
     centres
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DIMS: usize = 7;
+
+    fn rows(n: usize, seed: u64) -> Vec<f32> {
+        let mut random = ChaCha8Rng::seed_from_u64(seed);
+        (0..n * DIMS).map(|_| random.random::<f32>() - 0.5).collect()
+    }
+
+    #[test]
+    fn two_levels_find_the_nearest_cell_nearly_always() {
+        let (mut centres, rows) = (rows(900, 1), rows(500, 2));
+        let mut levels = TwoLevels::new(&centres, DIMS);
+        let both = |centres: &[f32], levels: &TwoLevels| {
+            let wanted = nearest(&rows, DIMS, centres);
+            let found = rows.chunks_exact(DIMS).map(|row| levels.nearest(row)).zip(&wanted).filter(|(a, b)| a == *b).count();
+            assert!(found >= 490, "{found} of 500");
+            wanted
+        };
+        both(&centres, &levels);
+        // A cell that moves is no longer found where it was, and a new one is found.
+        let there = centres[3 * DIMS..4 * DIMS].to_vec();
+        levels.set(3, &[2.0; DIMS]);
+        levels.set(900, &there);
+        centres[3 * DIMS..4 * DIMS].fill(2.0);
+        centres.extend_from_slice(&there);
+        both(&centres, &levels);
+        assert_eq!((levels.nearest(&there), levels.nearest(&[1.9; DIMS])), (900, 3));
+    }
 }

@@ -44,7 +44,7 @@ mod tune;
 mod update;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use chiasm_core::{Hit, Metric, Progress, SearchError, SearchOptions, VectorIndex, Vectors};
 
@@ -56,6 +56,7 @@ pub use image::Stamps;
 use image::{Image, Shape, Tuned};
 pub(crate) use kernel::IntegerKernel;
 use kernel::{BLOCK_SLOTS, put_code};
+use kmeans::TwoLevels;
 use map::ScoreMap;
 pub use tune::Tuning;
 pub use update::SharedCells;
@@ -144,6 +145,8 @@ struct Coarse {
     plain: Vec<u8>,
     /// Half the squared length of each centre, as its code stands for it.
     squares: Vec<f32>,
+    /// To find the nearest to a vector; made when one is inserted.
+    levels: OnceLock<TwoLevels>,
 }
 
 impl Coarse {
@@ -155,7 +158,7 @@ impl Coarse {
             codes::encode(centre, steps, &mut code[..dims]);
             put_code(&mut codes, shape.codes_len(), c, code);
         }
-        let mut coarse = Self { n, codes, plain, squares: Vec::with_capacity(n) };
+        let mut coarse = Self { n, codes, plain, squares: Vec::with_capacity(n), levels: OnceLock::new() };
         let mut decoded = vec![0.0; dims];
         for cell in 0..n {
             coarse.decode(cell, steps, &mut decoded);
@@ -168,6 +171,15 @@ impl Coarse {
     fn decode(&self, cell: usize, steps: &[f32], out: &mut [f32]) {
         let width = self.plain.len() / self.n;
         codes::decode(&self.plain[cell * width..][..out.len()], steps, out);
+    }
+
+    /// The centres as their codes stand for them, in groups.
+    fn levels(&self, dims: usize, steps: &[f32]) -> &TwoLevels {
+        self.levels.get_or_init(|| {
+            let mut centres = vec![0.0; self.n * dims];
+            centres.chunks_exact_mut(dims).enumerate().for_each(|(cell, centre)| self.decode(cell, steps, centre));
+            TwoLevels::new(&centres, dims)
+        })
     }
 }
 

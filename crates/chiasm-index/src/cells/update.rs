@@ -17,7 +17,6 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use chiasm_core::{Metric, VectorIndex as _, Vectors};
 
 use super::cell::{CellRef, Entry, Writer, put_row};
-use super::codes::CodeQuery;
 use super::image::{Image, Shape};
 use super::kernel::BLOCK_SLOTS;
 use super::kmeans::Centres;
@@ -25,9 +24,6 @@ use super::{CellBuildError, CellIndex, Coarse, cell_of, digits};
 
 /// A cell is parted when it has so many times the vectors of an average one.
 const TOO_FULL: usize = 4;
-
-/// Cells that are compared exactly before a vector is put into one.
-const NEAR_CELLS: usize = 8;
 
 /// No cell is parted below so many vectors.
 const PARTED_FROM: usize = 128;
@@ -221,26 +217,9 @@ impl CellIndex {
         self.changes.centres.as_ref().map_or(self.image.centres(), |centres| centres)
     }
 
-    /// The cell whose centre, as its code stands for it, is nearest: the best by code, of which the nearest is taken.
+    /// The cell whose centre, as its code stands for it, is nearest, or nearly so.
     fn nearest_cell(&self, mapped: &[f32]) -> usize {
-        let (shape, steps) = (&self.image.shape, self.image.steps().1);
-        let mut query = CodeQuery::default();
-        query.set(mapped, steps, shape.code_width());
-        // `|y - c|^2` is least where `y c - |c|^2 / 2` is greatest.
-        let mut best: Vec<(f32, usize)> = Vec::with_capacity(self.coarse.n);
-        self.kernel.scan(&self.coarse.codes, shape.codes_len(), &query.weights, self.coarse.n, i32::MIN, |cell, sum| {
-            best.push((query.score(sum) - self.coarse.squares[cell], cell));
-        });
-        if best.len() > NEAR_CELLS {
-            best.select_nth_unstable_by(NEAR_CELLS - 1, |a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
-            best.truncate(NEAR_CELLS);
-        }
-        let mut centre = vec![0.0; shape.dims];
-        let distance = |(_, cell): (f32, usize)| {
-            self.coarse.decode(cell, steps, &mut centre);
-            (centre.iter().zip(mapped).map(|(a, b)| (a - b) * (a - b)).sum::<f32>(), cell)
-        };
-        best.into_iter().map(distance).min_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1))).map_or(0, |(_, cell)| cell)
+        self.coarse.levels(self.image.shape.dims, self.image.steps().1).nearest(mapped) as usize
     }
 
     /// What is of a cell and not in the image, to be changed.
@@ -314,7 +293,16 @@ impl CellIndex {
         let mut centres = self.centres().to_vec();
         centres[cell * shape.dims..(cell + 1) * shape.dims].copy_from_slice(&halves.rows[..shape.dims]);
         centres.extend_from_slice(&halves.rows[shape.dims..]);
-        self.coarse = Arc::new(Coarse::new(&shape, &centres, self.image.steps().1));
+        let steps = self.image.steps().1;
+        let coarse = Coarse::new(&shape, &centres, steps);
+        // The other cells are grouped as they were.
+        let mut levels = self.coarse.levels(shape.dims, steps).clone();
+        let mut centre = vec![0.0; shape.dims];
+        for changed in [cell, new] {
+            coarse.decode(changed, steps, &mut centre);
+            levels.set(changed as u32, &centre);
+        }
+        self.coarse = Arc::new(Coarse { levels: levels.into(), ..coarse });
         self.changes.centres = Some(Arc::new(centres));
         *self.own(cell) = OwnCell::new();
         self.changes.cells[new] = Some(Arc::new(OwnCell::new()));
