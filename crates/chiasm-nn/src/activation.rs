@@ -4,7 +4,7 @@ use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
 use pulp::NullaryFnOnce;
 
-use crate::simd::{largest, map, map_with, sum, widest};
+use crate::simd::{WIDE, largest, map, map_with, sum, widest};
 
 /// A function applied to every output of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -169,31 +169,43 @@ pub(crate) fn exp_of_negative(x: f32) -> f32 {
 
 /// Turns every row of `dim` scores into probabilities that sum to 1, in place.
 pub fn softmax(x: &mut [f32], dim: usize) {
-    softmax_of(x, dim, dim);
+    let mut inverses = vec![0.0; x.len() / dim.max(1)];
+    exponentials(x, dim, dim, &mut inverses);
+    for (row, inverse) in x.chunks_exact_mut(dim.max(1)).zip(inverses) {
+        row.iter_mut().for_each(|v| *v *= inverse);
+    }
 }
 
-/// The same for the first `dim` numbers of rows that are `stride` apart.
-pub(crate) fn softmax_of(x: &mut [f32], dim: usize, stride: usize) {
-    widest(Softmax { x, dim, stride });
+/// Turns the first `dim` scores of rows that are `stride` apart into what is in proportion to their probabilities, the largest 1, and gives for
+/// each row what these are to be multiplied by.
+pub(crate) fn exponentials(x: &mut [f32], dim: usize, stride: usize, inverses: &mut [f32]) {
+    widest(Exponentials { x, dim, stride, inverses });
 }
 
-struct Softmax<'a> {
+struct Exponentials<'a> {
     x: &'a mut [f32],
     dim: usize,
     stride: usize,
+    inverses: &'a mut [f32],
 }
 
-impl NullaryFnOnce for Softmax<'_> {
+impl NullaryFnOnce for Exponentials<'_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        for row in self.x.chunks_exact_mut(self.stride) {
+        for (row, inverse) in self.x.chunks_exact_mut(self.stride.max(1)).zip(self.inverses) {
             let row = &mut row[..self.dim];
             let max = largest(row, f32::NEG_INFINITY);
-            map(row, |v| exp_of_negative(v - max));
-            let inverse = 1.0 / sum(row);
-            map(row, |v| v * inverse);
+            // Sums beside each other, so that none waits for the one before.
+            let mut sums = [0.0; WIDE / 2];
+            let (wide, rest) = row.as_chunks_mut::<WIDE>();
+            for x in wide {
+                (0..WIDE).for_each(|i| x[i] = exp_of_negative(x[i] - max));
+                (0..WIDE / 2).for_each(|i| sums[i] += x[i] + x[i + WIDE / 2]);
+            }
+            map(rest, |v| exp_of_negative(v - max));
+            *inverse = 1.0 / (sum(&sums) + sum(rest));
         }
     }
 }

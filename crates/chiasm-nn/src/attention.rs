@@ -1,6 +1,6 @@
 //! Multi-head attention.
 
-use crate::activation::{Activation, softmax_of};
+use crate::activation::{Activation, exponentials};
 use crate::kernel::{Panels, Precision};
 use crate::linear::Linear;
 use crate::norm::LayerNorm;
@@ -238,7 +238,7 @@ fn attend(rows: Rows<'_>, dim: usize, n_heads: usize, mask: Mask<'_>, sequence: 
         return;
     }
     let width = dim / n_heads;
-    let Heads { keys, values, scores, mixed, whole } = scratch;
+    let Heads { keys, values, scores, inverses, mixed, whole } = scratch;
     for head in 0..n_heads {
         let at = head * width;
         keys.pack_transposed(&k[at..], m, width, kv_stride);
@@ -269,10 +269,13 @@ fn attend(rows: Rows<'_>, dim: usize, n_heads: usize, mask: Mask<'_>, sequence: 
                         .for_each(|(to, row)| to[..m].copy_from_slice(row));
                 }
             }
-            softmax_of(scores, m, stride);
+            // The softmax divides after the product, where there are fewer numbers.
+            inverses.resize(n, 0.0);
+            exponentials(scores, m, stride, inverses);
             values.multiply(scores, stride, n, mixed);
-            for (mixed, out) in mixed.chunks_exact(mixed_stride).zip(out[first * dim..].chunks_exact_mut(dim)) {
-                out[at..at + width].copy_from_slice(&mixed[..width]);
+            let rows = mixed.chunks_exact(mixed_stride).zip(out[first * dim..].chunks_exact_mut(dim));
+            for ((mixed, out), inverse) in rows.zip(&*inverses) {
+                out[at..at + width].iter_mut().zip(mixed).for_each(|(out, v)| *out = v * inverse);
             }
         }
     }
@@ -293,6 +296,8 @@ struct Heads {
     values: Panels,
     /// `[queries, keys.width()]`, rows filled up to whole tiles; so below.
     scores: Vec<f32>,
+    /// What each row of scores is to be multiplied by.
+    inverses: Vec<f32>,
     /// `[queries, values.width()]`.
     mixed: Vec<f32>,
     /// `[n_queries, n_keys]`, for masks of the caller's.

@@ -91,14 +91,16 @@ pub(crate) fn sum_of_products<T: Number>(x: &[T], y: &[T]) -> T {
 /// The largest number of `x`; `least` where there is none larger.
 #[inline(always)]
 pub(crate) fn largest<T: Number>(x: &[T], least: T) -> T {
-    let (chunks, rest) = x.as_chunks::<LANES>();
-    let mut lanes = [least; LANES];
-    for chunk in chunks {
-        for (lane, v) in lanes.iter_mut().zip(chunk) {
-            *lane = if *v > *lane { *v } else { *lane };
-        }
-    }
-    lanes.iter().chain(rest).fold(least, |most, v| if *v > most { *v } else { most })
+    let larger = |a: T, b: T| if b > a { b } else { a };
+    let (wide, rest) = x.as_chunks::<WIDE>();
+    let (chunks, rest) = rest.as_chunks::<LANES>();
+    // Many beside each other, so that none waits for the one before.
+    let mut lanes = [least; WIDE];
+    wide.iter().for_each(|x| (0..WIDE).for_each(|i| lanes[i] = larger(lanes[i], x[i])));
+    chunks.iter().for_each(|x| (0..LANES).for_each(|i| lanes[i] = larger(lanes[i], x[i])));
+    let mut of_lanes = [least; LANES];
+    lanes.as_chunks::<LANES>().0.iter().for_each(|x| (0..LANES).for_each(|i| of_lanes[i] = larger(of_lanes[i], x[i])));
+    of_lanes.iter().chain(rest).fold(least, |most, v| larger(most, *v))
 }
 
 /// What can be summed: `f32` and `f64`.

@@ -3,7 +3,7 @@
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use super::real::Real;
+use super::real::{Entering, Real};
 use crate::simd::{self, widest};
 
 /// Multiplications below which threads cost more than they bring.
@@ -27,10 +27,10 @@ pub(super) enum Side<'a, T> {
 }
 
 impl<T: Real> Side<'_, T> {
-    fn view(&self) -> MatRef<'_, T> {
+    fn entering(&self) -> Entering<'_, T> {
         match self {
-            Side::Plain(a) => MatRef::from_row_major_slice(&a.data, a.n_rows, a.n_cols),
-            Side::Turned(a) => MatRef::from_row_major_slice(&a.data, a.n_rows, a.n_cols).transpose(),
+            Side::Plain(a) => (a.shape(), &a.data, false),
+            Side::Turned(a) => ([a.n_cols, a.n_rows], &a.data, true),
         }
     }
 }
@@ -192,30 +192,42 @@ impl<T: Real> Array<T> {
     }
 }
 
-/// `a b`, on all threads. Rows of the product are cut into parts whose size depends on the shapes alone, so the numbers do not depend on how many
-/// threads there are.
+/// `a b`, on all threads. The numbers do not depend on how many threads there are.
 pub(super) fn product<T: Real>(a: Side<'_, T>, b: Side<'_, T>) -> Array<T> {
-    let (a, b) = (a.view(), b.view());
-    let (m, k, n) = (a.nrows(), a.ncols(), b.ncols());
-    assert_eq!(k, b.nrows(), "columns of the left side of a product and rows of the right");
+    let (([m, k], _, _), ([of_b, n], _, _)) = (a.entering(), b.entering());
+    assert_eq!(k, of_b, "columns of the left side of a product and rows of the right");
     let mut out = Array::zeros(m, n);
+    T::product(a.entering(), b.entering(), &mut out.data);
+    out
+}
+
+/// The product of numbers in double precision, by the library: rows are cut into parts whose size depends on the shapes alone.
+pub(super) fn product_by_faer(
+    ([m, k], a, a_turned): Entering<'_, f64>,
+    ([_, n], b, b_turned): Entering<'_, f64>,
+    out: &mut [f64],
+) {
     if m == 0 || n == 0 || k == 0 {
-        return out;
+        return;
     }
-    let multiply = |part: &mut [T], first: usize| {
+    let view = |numbers, rows, columns, turned| {
+        let lies = |rows, columns| MatRef::from_row_major_slice(numbers, rows, columns);
+        if turned { lies(columns, rows).transpose() } else { lies(rows, columns) }
+    };
+    let (a, b): (MatRef<'_, f64>, MatRef<'_, f64>) = (view(a, m, k, a_turned), view(b, k, n, b_turned));
+    let multiply = |part: &mut [f64], first: usize| {
         let rows = part.len() / n;
         let to = MatMut::from_row_major_slice_mut(part, rows, n);
-        faer::linalg::matmul::matmul(to, Accum::Replace, a.subrows(first, rows), b, T::of(1.0), Par::Seq);
+        faer::linalg::matmul::matmul(to, Accum::Replace, a.subrows(first, rows), b, 1.0, Par::Seq);
         settle();
     };
     if m * n * k < SMALL {
-        multiply(&mut out.data, 0);
-        return out;
+        multiply(out, 0);
+        return;
     }
     // Eight parts where each is worth a packed right side, which every part packs for itself.
     let rows = m.div_ceil(8).next_multiple_of(8).clamp(8, 512).max(m.div_ceil(64));
-    out.data.par_chunks_mut(rows * n).enumerate().for_each(|(t, part)| multiply(part, t * rows));
-    out
+    out.par_chunks_mut(rows * n).enumerate().for_each(|(t, part)| multiply(part, t * rows));
 }
 
 /// Clears the upper halves of the vector registers, which faer's kernels leave in use: on some processors each instruction of the older kind is then

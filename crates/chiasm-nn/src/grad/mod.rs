@@ -12,8 +12,8 @@
 //!
 //! # Why our own
 //! What is learned here needs two dozen operations of matrices. A framework that has them all is a third of the time in which this whole project
-//! is built (`docs/architecture.md`), computes what depends on the count of threads, and multiplies no faster: products are those of the
-//! linear algebra that is here anyway, and the vector loops are those by which encoders run.
+//! is built (`docs/architecture.md`), computes what depends on the count of threads, and multiplies no faster: products in single precision and vector
+//! loops are those by which encoders run, products in double precision those of the linear algebra that is here anyway.
 //!
 //! # Shapes
 //! Everything is a matrix. A batch of sequences is one matrix of all their rows, and the operations that must know where one ends

@@ -4,7 +4,11 @@ use std::fmt::Debug;
 use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
-use crate::activation;
+use super::array::product_by_faer;
+use crate::{activation, kernel};
+
+/// A matrix as it enters a product: its rows and columns, its numbers, and whether these lie column by column.
+pub(super) type Entering<'a, T> = ([usize; 2], &'a [T], bool);
 
 /// `f32`, for encoders, or `f64`, for small networks and for comparisons with a reference.
 pub trait Real:
@@ -44,6 +48,8 @@ pub trait Real:
     fn erf(self) -> Self;
     /// Whether it is neither infinite nor no number.
     fn is_a_number(self) -> bool;
+    /// The product of two matrices to zeros.
+    fn product(a: Entering<'_, Self>, b: Entering<'_, Self>, out: &mut [Self]);
 }
 
 impl Real for f32 {
@@ -83,6 +89,11 @@ impl Real for f32 {
     #[inline(always)]
     fn is_a_number(self) -> bool {
         self.is_finite()
+    }
+    fn product(([m, k], a, a_turned): Entering<'_, f32>, ([_, n], b, b_turned): Entering<'_, f32>, out: &mut [f32]) {
+        let left = kernel::Factor { rows: m, columns: k, numbers: a, turned: a_turned };
+        let right = kernel::Factor { rows: k, columns: n, numbers: b, turned: b_turned };
+        kernel::product(left, right, out);
     }
 }
 
@@ -124,5 +135,8 @@ impl Real for f64 {
     #[inline(always)]
     fn is_a_number(self) -> bool {
         self.is_finite()
+    }
+    fn product(a: Entering<'_, f64>, b: Entering<'_, f64>, out: &mut [f64]) {
+        product_by_faer(a, b, out);
     }
 }
