@@ -21,8 +21,8 @@ use crate::measure::threads_cpu_s;
 /// Queries of the other modality, and as many more as a sample.
 const QUERIES: usize = 600;
 const SAMPLE: usize = 10_000;
-/// Vectors that are inserted, some at a time.
-const INSERTED: usize = 2_000;
+/// Vectors that are inserted, some at a time, but no more than a fifth of those there.
+const INSERTED: usize = 20_000;
 const INSERTED_AT_ONCE: usize = 100;
 const TURNS: usize = 5;
 /// Shares of the rows that filters allow.
@@ -209,8 +209,9 @@ fn grow(base: &Vectors, sample: &Vectors, queries: &Vectors, wanted: f64) -> Res
 /// Insertions per second.
 fn inserted(mut index: CellIndex, extra: &Vectors) -> Result<f64, BenchError> {
     let n = index.len();
+    let n_inserted = INSERTED.min(n / 5);
     let (inserting, done) = least(1, || {
-        let rows = extra.data()[..INSERTED * DIM].chunks(INSERTED_AT_ONCE * DIM);
+        let rows = extra.data()[..n_inserted * DIM].chunks(INSERTED_AT_ONCE * DIM);
         rows.enumerate().try_for_each(|(i, rows)| {
             let first = (n + i * INSERTED_AT_ONCE) as u64;
             let own: Vec<u64> = (first..first + (rows.len() / DIM) as u64).collect();
@@ -218,7 +219,7 @@ fn inserted(mut index: CellIndex, extra: &Vectors) -> Result<f64, BenchError> {
         })
     });
     done.map_err(failed)?;
-    Ok(INSERTED as f64 / inserting)
+    Ok(n_inserted as f64 / inserting)
 }
 
 /// The ids of exact search, some rows after the other, since an index of all would be a copy of them.
@@ -312,7 +313,7 @@ pub fn document(growth: &Growth, command: &str) -> String {
         "# How the index of cells grows\n\n*Written by `{command}`; not edited by hand. {}*\n\n\
          Made vectors of {DIM} numbers, {QUERIES} queries of the other modality, a sample of {SAMPLE} more. At each size the effort is chosen for a recall \
          of {} among the {K} nearest on every second query and the recall measured on the others. One thread; speeds are per second of CPU time. \
-         Insertions are {INSERTED}, {INSERTED_AT_ONCE} at a time, into an index that others may be reading.\n\n\
+         Insertions are {INSERTED}, or a fifth of the vectors where these are fewer, {INSERTED_AT_ONCE} at a time, into an index that others may be reading.\n\n\
          | vectors | build, CPU s | B/vector | cells | looked into | compared | recall | queries/s | insertions/s |\n\
          | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n",
         super::document::machine(),
