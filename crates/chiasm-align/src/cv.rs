@@ -243,12 +243,8 @@ pub(crate) fn search(start: MethodConfig, pairs: &Pairs<'_>, folds: usize, run: 
                 table.descend(&mut linear, &choices)?;
                 // What the towers reach is told of the towers alone.
                 table.tried.clear();
-                if let MethodConfig::Cca(found) = linear {
-                    towers.views = found.views;
-                    // Codes and what is correlated in the end begin unweighted.
-                    if towers.correlation_power > 0.0 {
-                        towers.correlation_power = found.correlation_power;
-                    }
+                if let MethodConfig::Cca(found) = &linear {
+                    towers.begin_as(found);
                 }
             }
             for _round in 0..2 {

@@ -392,6 +392,21 @@ impl MethodConfig {
         self
     }
 
+    /// The method on the preprocessing, axes, ridges and weights of a linear one, where its towers begin as that ([`MethodConfig::auto`] chooses them so
+    /// too, before anything else); a method without towers stays as it is.
+    #[must_use]
+    pub fn beginning_as(mut self, linear: &CcaConfig) -> Self {
+        if let Some(towers) = self.towers_mut() {
+            towers.begin_as(linear);
+        }
+        self
+    }
+
+    /// Whether it trains towers, so that [`MethodConfig::beginning_as`] says something of it.
+    pub fn is_learned(&self) -> bool {
+        self.clone().towers_mut().is_some()
+    }
+
     /// The towers of a method that has some.
     pub(crate) fn towers_mut(&mut self) -> Option<&mut TowerConfig> {
         #[expect(clippy::wildcard_enum_match_arm, reason = "every other method has none")]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::protocol::{Database, FOLDS, Figures, Outcome, Point};
+use crate::protocol::{Database, FOLDS, Figures, Outcome, Point, Tuning};
 use crate::published;
 use crate::task::Task;
 
@@ -28,8 +28,11 @@ pub fn document(sections: &[Section], command: &str) -> String {
          the order of the gallery; `ties` is MAP's expectation over all orders of the tied, where it differs. `@50` is the mean average \
          precision of the first 50 divided by the hits among them, as the hashing literature has it. R@1 and R@10 count queries with a right \
          answer that early. Chance is exact. *CV*: hyper-parameters chosen by {FOLDS}-fold cross-validation on the training part; *stated*: as a \
-         paper or the data's description states them. Methods that draw lots are fitted with several seeds where so asked: *±* is the standard deviation \
-         of so many fits, and the figure before it their mean. R-sum adds up R@1, R@5 and R@10 of both directions. Published figures carry their source's mark: S read in a public copy, R re-measured \
+         paper or the data's description states them, or as this program's defaults; *on cca*: preprocessing, axes, ridges and weights are those that \
+         cross-validation on the training part chose for `cca`, as which the towers begin, all else is stated, and how long to train is found on a part of the \
+         training part. *Correlation*: that of each coordinate of one view with its partner of the other on the test part, added up over the coordinates. Methods that draw lots are fitted with several seeds where so asked: *±* is the standard deviation \
+         of so many fits, and the figure before it their mean. R-sum adds up R@1, R@5 and R@10 of both directions. *Of folds*: the same hyper-parameters on {FOLDS} folds of the training part, each searched by what \
+         the others taught; by these figures one may choose, the galleries being smaller. Published figures carry their source's mark: S read in a public copy, R re-measured \
          from the equations on the same features, U remembered and unproven. Time and memory are those of one fit without the choice of \
          hyper-parameters; memory is what the process took on top.\n"
     );
@@ -65,21 +68,32 @@ fn real_valued(out: &mut String, section: &Section) {
     if let Some(chance) = first.figures.first() {
         let _ = write!(out, "\nChance: {}.\n", chances(&first.figures, chance));
     }
-    if first.figures.len() > 2 || rows.iter().any(|o| o.figures.len() > 2) {
+    let directions = |o: &Outcome| o.figures.iter().map(|f| f.direction.clone()).collect::<Vec<_>>();
+    if first.figures.len() > 2 || rows.iter().any(|o| directions(o) != directions(first)) {
         every_direction(out, &rows);
         return;
     }
     let (a, b) = (&first.figures[0].direction, &first.figures[1].direction);
+    let asked = section.task.correlations;
+    let mut heads: Vec<String> = asked.iter().map(|k| format!(" correlation of {k} |")).collect();
+    let folds = rows.iter().any(|o| o.folds.is_some());
+    if folds {
+        let what = if section.task.train.labels.is_some() { "MAP" } else { "R-sum" };
+        heads.push(format!(" {what} of folds |"));
+    }
+    let (head, rule) = (heads.concat(), " --- |".repeat(heads.len()));
     let _ = write!(
         out,
-        "\n| method | {a} MAP | {b} MAP | published (source, mark) | @50 | R@1 | R@10 | R-sum | fit, s (CPU) | MiB |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
+        "\n| method |{head} {a} MAP | {b} MAP | published (source, mark) | @50 | R@1 | R@10 | R-sum | fit, s (CPU) | MiB |\n| --- |{rule} --- | --- | --- | --- | --- | --- | --- | --- | --- |\n"
     );
     for o in rows {
         let (x, y) = (&o.figures[0], &o.figures[1]);
         let _ = writeln!(
             out,
-            "| {} | {} | {} | {} | {:.3} / {:.3} | {} / {} | {} / {} | {:.1} | {} | {} |",
+            "| {} |{}{} {} | {} | {} | {:.3} / {:.3} | {} / {} | {} / {} | {:.1} | {} | {} |",
             name(o),
+            asked.map_or(String::new(), |_| format!(" {} |", correlation(o))),
+            if folds { format!(" {} |", of_folds(section, o)) } else { String::new() },
             map(x),
             map(y),
             published_of(section.task.key, o),
@@ -94,6 +108,17 @@ fn real_valued(out: &mut String, section: &Section) {
             memory(o)
         );
     }
+}
+
+/// As the columns beside it tell the test part: MAP by classes, else the sum of six shares of which the figure is the mean.
+fn of_folds(section: &Section, o: &Outcome) -> String {
+    let told =
+        |mean: f64| if section.task.train.labels.is_some() { format!("{mean:.4}") } else { format!("{:.1}", 600.0 * mean) };
+    o.folds.map_or(String::new(), told)
+}
+
+fn correlation(o: &Outcome) -> String {
+    o.correlation.map_or(String::new(), |c| c.deviation.map_or(format!("{:.2}", c.sum), |d| format!("{:.2} ± {d:.2}", c.sum)))
 }
 
 fn every_direction(out: &mut String, rows: &[&Outcome]) {
@@ -193,10 +218,11 @@ fn hyper_parameters(out: &mut String, section: &Section) {
 }
 
 fn name(o: &Outcome) -> String {
-    let how = match (o.method, o.cross_validated) {
+    let how = match (o.method, o.tuning) {
         ("none", _) => "",
-        (_, true) => ", CV",
-        (_, false) => ", stated",
+        (_, Tuning::CrossValidated) => ", CV",
+        (_, Tuning::OnCca) => ", on cca",
+        (_, Tuning::Stated) => ", stated",
     };
     let variant = if o.variant.is_empty() { String::new() } else { format!(" ({})", o.variant) };
     format!("{}{variant}{how}", o.method)

@@ -1,7 +1,10 @@
 //! One method on one set: fitted on the training part, judged on the rest.
 
+use std::cell::OnceCell;
+
 use chiasm_align::{
-    About, CcaConfig, Fitted, HadamardConfig, MethodConfig, OnlineHashing, Pairs, PipelineSpace, Run, View, ViewConfig,
+    About, CcaConfig, FitError, Fitted, HadamardConfig, MethodConfig, OnlineHashing, Pairs, PipelineSpace, Run, Step, View,
+    ViewConfig,
 };
 use chiasm_core::{Labels, Metric, SharedSpace, Vectors};
 use chiasm_eval::cross::{self, Belongs, Side};
@@ -25,6 +28,36 @@ pub enum Recipe {
     Stated(MethodConfig),
     /// Chosen by cross-validation on the training part, from these.
     CrossValidated(MethodConfig),
+    /// These, for a method whose towers begin as `cca`, on what cross-validation on the training part chose for that: preprocessing, axes, ridges and
+    /// weights. A choice of the rest as well would train towers hundreds of times.
+    OnCca(MethodConfig),
+}
+
+/// How much of a method was chosen on the training part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tuning {
+    /// Nothing.
+    Stated,
+    /// Its beginning, which is that of `cca`.
+    OnCca,
+    /// All hyper-parameters that it tries.
+    CrossValidated,
+}
+
+/// What cross-validation chooses for `cca` on a set's training part, looked for once, when it is first asked for.
+#[derive(Default)]
+pub struct Linear(OnceCell<CcaConfig>);
+
+impl Linear {
+    fn of(&self, pairs: &Pairs<'_>, run: &Run<'_>) -> Result<&CcaConfig, FitError> {
+        if let Some(found) = self.0.get() {
+            return Ok(found);
+        }
+        let chosen = MethodConfig::Cca(CcaConfig::default()).auto_from(pairs, FOLDS, run)?;
+        let MethodConfig::Cca(found) = chosen.config else { unreachable!("a search keeps its method") };
+        Ok(self.0.get_or_init(|| found))
+    }
 }
 
 /// What binary codes are looked for among.
@@ -78,6 +111,26 @@ pub struct Deviation {
     pub hits: [f64; 3],
 }
 
+/// A sum of correlations on rows not seen.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Correlation {
+    /// The sum; the mean over seeds.
+    pub sum: f64,
+    /// Its standard deviation over seeds, where the method draws lots.
+    pub deviation: Option<f64>,
+}
+
+impl Correlation {
+    fn over_seeds(all: &[f64]) -> Correlation {
+        let sum = all.iter().sum::<f64>() / all.len() as f64;
+        if all.iter().all(|x| *x == all[0]) {
+            return Correlation { sum: all[0], deviation: None };
+        }
+        let squares: f64 = all.iter().map(|x| (x - sum).powi(2)).sum();
+        Correlation { sum, deviation: Some((squares / (all.len() - 1) as f64).sqrt()) }
+    }
+}
+
 impl Figures {
     /// One for several, in the same direction; the first where they are all the same.
     fn over_seeds(all: &[&Figures]) -> Figures {
@@ -113,12 +166,16 @@ pub struct Outcome {
     pub bits: Option<usize>,
     /// What was searched.
     pub database: Database,
-    /// Whether hyper-parameters were chosen by cross-validation on the training part.
-    pub cross_validated: bool,
+    /// What of its hyper-parameters was chosen by cross-validation on the training part.
+    pub tuning: Tuning,
     /// Hyper-parameters by name.
     pub parameters: Vec<(String, String)>,
+    /// Where it was asked for: what [`chiasm_align::Figures::mean`] says of these hyper-parameters by [`FOLDS`] folds of the training part alone.
+    pub folds: Option<f64>,
     /// Both directions.
     pub figures: Vec<Figures>,
+    /// Where the set asks for it: what both views have in common on the test part, as the sum of the correlations of so many coordinates.
+    pub correlation: Option<Correlation>,
     /// Cost of the fit, the choice of hyper-parameters apart.
     pub cost: Cost,
 }
@@ -126,22 +183,51 @@ pub struct Outcome {
 /// Folds of the cross-validation, as many as `chiasm space fit` takes.
 pub const FOLDS: usize = 5;
 
+/// How often a method is fitted.
+#[derive(Clone, Copy, Debug)]
+pub struct Trials {
+    /// Seeds, where it draws lots.
+    pub seeds: u8,
+    /// Whether it is also tried on folds of the training part, which says what may be chosen without a look at the test part.
+    pub folds: bool,
+}
+
 /// Fits a method on the training part and judges it in both directions; a hashing method that learns codes of the pairs gives two
 /// outcomes, one for each kind of database. Hyper-parameters are chosen with the seed of `run`, and with them the method is fitted with
-/// that seed and those that follow it, `seeds` together; one that draws no lots is fitted twice, to see that.
+/// that seed and those that follow it, so many together; one that draws no lots is fitted twice, to see that.
+///
+/// `linear` remembers, from one method to the next, what was chosen for `cca` on these views of the set.
 ///
 /// # Errors
 /// [`BenchError::Fit`], [`BenchError::Project`].
-pub fn run(task: &Task, recipe: &Recipe, variant: &str, run: &Run<'_>, seeds: usize) -> Result<Vec<Outcome>, BenchError> {
+pub fn run(
+    task: &Task,
+    recipe: &Recipe,
+    variant: &str,
+    run: &Run<'_>,
+    trials: Trials,
+    linear: &Linear,
+) -> Result<Vec<Outcome>, BenchError> {
     let pairs = task.train.pairs();
     let (config, name) = match recipe {
         Recipe::None => return Ok(vec![nothing_learned(task, variant)?]),
-        Recipe::Stated(config) | Recipe::CrossValidated(config) => (config, config.name()),
+        Recipe::Stated(config) | Recipe::CrossValidated(config) | Recipe::OnCca(config) => (config.clone(), config.name()),
     };
     let failed = |source| BenchError::Fit { method: name.to_owned(), task: task.title.clone(), source };
-    let cross_validated = matches!(recipe, Recipe::CrossValidated(_));
-    let config =
-        if cross_validated { config.clone().auto_from(&pairs, FOLDS, run).map_err(failed)?.config } else { config.clone() };
+    let (config, tuning) = match recipe {
+        Recipe::None | Recipe::Stated(_) => (config, Tuning::Stated),
+        Recipe::OnCca(_) => (config.beginning_as(linear.of(&pairs, run).map_err(failed)?), Tuning::OnCca),
+        Recipe::CrossValidated(MethodConfig::Cca(start)) if *start == CcaConfig::default() => {
+            (MethodConfig::Cca(linear.of(&pairs, run).map_err(failed)?.clone()), Tuning::CrossValidated)
+        }
+        Recipe::CrossValidated(_) => (config.auto_from(&pairs, FOLDS, run).map_err(failed)?.config, Tuning::CrossValidated),
+    };
+    let folds = if trials.folds {
+        let chosen = chiasm_align::cross_validate(std::slice::from_ref(&config), &pairs, FOLDS, run).map_err(failed)?;
+        Some(chosen.figures.mean())
+    } else {
+        None
+    };
     let fit = |seed: u64| -> Result<Vec<Outcome>, BenchError> {
         let (fitted, cost) = measured(|| config.fit_with_codes(&pairs, &Run { seed, ..*run }));
         let Fitted { space, codes } = fitted.map_err(failed)?;
@@ -150,13 +236,20 @@ pub fn run(task: &Task, recipe: &Recipe, variant: &str, run: &Run<'_>, seeds: us
             variant: variant.to_owned(),
             bits: space.n_bits(),
             database,
-            cross_validated,
+            tuning,
             parameters: config.parameters(),
+            folds,
             figures,
+            correlation: None,
             cost,
         };
         if space.n_bits().is_none() {
-            return Ok(vec![outcome(Database::Test, figures(task, &space, &task.test, None)?)]);
+            let correlation = task.correlations.map(|k| correlation(&space, &task.test, k)).transpose()?;
+            let figures = figures(task, &space, &task.test, None)?;
+            return Ok(vec![Outcome {
+                correlation: correlation.map(|sum| Correlation { sum, deviation: None }),
+                ..outcome(Database::Test, figures)
+            }]);
         }
         let mut outcomes = vec![outcome(Database::PerView, figures(task, &space, &task.train, None)?)];
         if let Some(codes) = &codes {
@@ -165,7 +258,7 @@ pub fn run(task: &Task, recipe: &Recipe, variant: &str, run: &Run<'_>, seeds: us
         Ok(outcomes)
     };
     let mut all = vec![fit(run.seed)?];
-    for further in 1..seeds as u64 {
+    for further in 1..u64::from(trials.seeds) {
         all.push(fit(run.seed.wrapping_add(further))?);
         let maps = |outcomes: &[Outcome]| outcomes.iter().flat_map(|o| &o.figures).map(|f| f.map).collect::<Vec<_>>();
         if further == 1 && maps(&all[0]) == maps(&all[1]) {
@@ -175,6 +268,10 @@ pub fn run(task: &Task, recipe: &Recipe, variant: &str, run: &Run<'_>, seeds: us
     let mut outcomes = all[0].clone();
     if all.len() > 1 {
         for (nth, outcome) in outcomes.iter_mut().enumerate() {
+            if outcome.correlation.is_some() {
+                let sums: Vec<f64> = all.iter().filter_map(|outcomes| outcomes[nth].correlation).map(|c| c.sum).collect();
+                outcome.correlation = Some(Correlation::over_seeds(&sums));
+            }
             for (direction, figures) in outcome.figures.iter_mut().enumerate() {
                 *figures =
                     Figures::over_seeds(&all.iter().map(|outcomes| &outcomes[nth].figures[direction]).collect::<Vec<_>>());
@@ -272,6 +369,39 @@ pub fn stream(task: &Task, run: &Run<'_>) -> Result<Vec<Point>, BenchError> {
     Ok(points)
 }
 
+/// The correlations of the first `k` coordinates of both views on rows not learned from, added up: those of each coordinate with its partner, as they
+/// were fitted, nothing being fitted to these rows.
+///
+/// # Errors
+/// [`BenchError::Project`].
+pub fn correlation(space: &PipelineSpace, part: &Part, k: usize) -> Result<f64, BenchError> {
+    // Without the last step of a space for the cosine: at unit length a coordinate depends on all others.
+    let bare = |view: &View| {
+        let mut view = view.clone();
+        view.steps.pop_if(|step| matches!(step, Step::Unit));
+        view
+    };
+    let views = space.views().iter().map(bare).collect();
+    let bare = PipelineSpace::new(Metric::InnerProduct, views, About::default()).expect("the views of a space meet");
+    let rows = [bare.project(0, part.views[0].view())?, bare.project(1, part.views[1].view())?];
+    let column = |v: usize, j: usize| rows[v].rows().map(|row| f64::from(row[j])).collect::<Vec<f64>>();
+    Ok((0..k.min(rows[0].dim())).map(|j| pearson(&column(0, j), &column(1, j))).sum())
+}
+
+/// 0 where one of the two does not vary.
+fn pearson(a: &[f64], b: &[f64]) -> f64 {
+    let mean = |x: &[f64]| x.iter().sum::<f64>() / x.len() as f64;
+    let (ma, mb) = (mean(a), mean(b));
+    let (mut ab, mut aa, mut bb) = (0.0, 0.0, 0.0);
+    for (x, y) in a.iter().zip(b) {
+        ab += (x - ma) * (y - mb);
+        aa += (x - ma) * (x - ma);
+        bb += (y - mb) * (y - mb);
+    }
+    let scale = (aa * bb).sqrt();
+    if scale > 0.0 { ab / scale } else { 0.0 }
+}
+
 /// The views as they come.
 fn nothing_learned(task: &Task, variant: &str) -> Result<Outcome, BenchError> {
     let view = |v: &Vectors| View { input_dim: v.dim(), steps: Vec::new() };
@@ -282,9 +412,11 @@ fn nothing_learned(task: &Task, variant: &str) -> Result<Outcome, BenchError> {
         variant: variant.to_owned(),
         bits: None,
         database: Database::Test,
-        cross_validated: false,
+        tuning: Tuning::Stated,
         parameters: Vec::new(),
+        folds: None,
         figures: figures(task, &space, &task.test, None)?,
+        correlation: None,
         cost: Cost::default(),
     })
 }
@@ -465,6 +597,46 @@ mod tests {
             n_gallery: 20,
             seeds: None,
         }
+    }
+
+    /// Two views of one column that correlate by `r` on the rows given, as the steps of a space leave them.
+    fn one_column(first: &[f32], second: &[f32], views: [Vec<Step>; 2]) -> f64 {
+        let views = views.map(|steps| View { input_dim: 1, steps }).to_vec();
+        let space = PipelineSpace::new(Metric::Cosine, views, About::default()).unwrap();
+        let views = [first, second].map(|rows| Vectors::new(rows.to_vec(), 1).unwrap()).to_vec();
+        correlation(&space, &Part { views, labels: None, groups: None }, 5).unwrap()
+    }
+
+    #[test]
+    fn the_correlation_is_that_of_coordinates_before_they_are_brought_to_unit_length() {
+        let near = |x: f64, y: f64| assert!((x - y).abs() < 1e-6, "{x}, expected {y}");
+        let rows = [1.0, 2.0, 3.0, 4.0];
+        // At unit length every row would be 1 or -1; a stretch and a shift change nothing.
+        let stretched = vec![Step::Scale { factor: vec![3.0] }, Step::Center { mean: vec![7.0] }];
+        near(one_column(&rows, &[2.0, 4.0, 6.0, 8.0], [stretched, Vec::new()]), 1.0);
+        near(one_column(&rows, &[1.0, -1.0, -1.0, 1.0], [Vec::new(), Vec::new()]), 0.0);
+        near(one_column(&rows, &[1.0, 3.0, 2.0, 4.0], [Vec::new(), Vec::new()]), 0.8);
+        // What does not vary has nothing in common with anything.
+        near(one_column(&rows, &[5.0; 4], [Vec::new(), Vec::new()]), 0.0);
+        let told = Correlation::over_seeds(&[1.0, 2.0, 3.0]);
+        assert_eq!((told.sum, told.deviation), (2.0, Some(1.0)));
+        assert_eq!(Correlation::over_seeds(&[1.5, 1.5]).deviation, None);
+    }
+
+    #[test]
+    fn towers_see_more_of_a_bent_pair_than_lines_and_begin_where_those_end() {
+        let task = crate::data::halves::bent().unwrap();
+        let (run, linear) =
+            (Run { seed: 0, progress: &chiasm_core::NoProgress, cancel: &chiasm_core::Cancel::default() }, Linear::default());
+        let of = |recipe: Recipe| {
+            super::run(&task, &recipe, "", &run, Trials { seeds: 1, folds: false }, &linear).unwrap().remove(0)
+        };
+        let learned = of(Recipe::OnCca(MethodConfig::from_name("dcca").unwrap().with_components(20)));
+        let lines = of(Recipe::CrossValidated(MethodConfig::from_name("cca").unwrap()));
+        let (most, least) = (learned.correlation.unwrap().sum, lines.correlation.unwrap().sum);
+        assert!(most > least + 1.0, "towers {most}, lines {least}");
+        let view = |o: &Outcome| o.parameters.iter().find(|(name, _)| name == "view 0").unwrap().1.clone();
+        assert_eq!((view(&learned), learned.tuning), (view(&lines), Tuning::OnCca));
     }
 
     #[test]

@@ -60,15 +60,14 @@ pub struct Task {
     pub test: Part,
     /// Number of coordinates that the literature keeps in plain CCA on this set.
     pub cca_components: usize,
+    /// Coordinates over which the correlation on the test part is added up, where that is what the set is for.
+    pub correlations: Option<usize>,
 }
 
 impl Task {
-    /// The same set with its first two views only, for methods that take no more.
-    pub fn of_two_views(&self) -> Task {
-        let mut task = self.clone();
-        task.views.truncate(2);
-        task.train.views.truncate(2);
-        task.test.views.truncate(2);
-        task
+    /// The same set with two of its views only, for methods that take no more.
+    pub fn of_pair(&self, places: [usize; 2]) -> Task {
+        let part = |part: &Part| Part { views: places.map(|v| part.views[v].clone()).to_vec(), ..part.clone() };
+        Task { views: places.map(|v| self.views[v]).to_vec(), train: part(&self.train), test: part(&self.test), ..self.clone() }
     }
 }

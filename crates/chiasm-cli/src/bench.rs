@@ -1,5 +1,6 @@
 //! `chiasm bench`: results tables under one protocol, and timings beside reference implementations.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -219,6 +220,9 @@ pub(crate) struct TablesArgs {
     /// Fit methods that draw lots with so many seeds, this one and those that follow; means and deviations are told
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=20))]
     seeds: u8,
+    /// Also tell what each method reaches on five folds of the training part: takes five more fits of each
+    #[arg(long)]
+    folds: bool,
     /// File for the document [default: stdout]; plots are written beside it
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -236,7 +240,8 @@ impl TablesArgs {
         let narrowed = [list("only", &self.only), list("methods", &self.methods), list("bits", &bits)].concat();
         let seed = if self.seed == 0 { String::new() } else { format!(" --seed {}", self.seed) };
         let seeds = if self.seeds == 1 { String::new() } else { format!(" --seeds {}", self.seeds) };
-        format!("chiasm bench tables --data DIR{narrowed}{seed}{seeds} --output FILE")
+        let folds = if self.folds { " --folds" } else { "" };
+        format!("chiasm bench tables --data DIR{narrowed}{seed}{seeds}{folds} --output FILE")
     }
 }
 
@@ -547,14 +552,25 @@ fn section(task: chiasm_bench::Task, args: &TablesArgs, ui: &Ui) -> anyhow::Resu
             && (args.bits.is_empty() || entry.bits.is_none_or(|bits| args.bits.contains(&bits)))
     };
     let entries: Vec<plan::Entry> = plan::plan(&task).into_iter().filter(wanted).collect();
-    let two_views = task.of_two_views();
+    let first_two = task.of_pair([0, 1]);
     let mut section = Section { task, outcomes: Vec::new(), refused: Vec::new(), labelled: Vec::new(), stream: Vec::new() };
+    // Of each pair of views that some method takes: the set with these alone, and what `cca` does best with there.
+    let mut of_pairs: BTreeMap<[usize; 2], (chiasm_bench::Task, protocol::Linear)> = BTreeMap::new();
+    let of_all = protocol::Linear::default();
+    let trials = protocol::Trials { seeds: args.seeds, folds: args.folds };
     ui.start(&section.task.title, Some(entries.len() as u64));
     for entry in entries {
         ui.cancel.check()?;
         let run = Run { seed: args.seed, progress: &NoProgress, cancel: &ui.cancel };
-        let task = if entry.two_views { &two_views } else { &section.task };
-        match protocol::run(task, &entry.recipe, &entry.variant, &run, usize::from(args.seeds)) {
+        let (task, linear) = match entry.taken {
+            plan::Taken::All => (&section.task, &of_all),
+            plan::Taken::Pair(places) => {
+                let pair =
+                    of_pairs.entry(places).or_insert_with(|| (section.task.of_pair(places), protocol::Linear::default()));
+                (&pair.0, &pair.1)
+            }
+        };
+        match protocol::run(task, &entry.recipe, &entry.variant, &run, trials, linear) {
             Ok(outcomes) => section.outcomes.extend(outcomes),
             Err(BenchError::Fit { source: chiasm_align::FitError::Cancelled(stop), .. }) => return Err(stop.into()),
             Err(BenchError::Fit { method, source, .. }) => section.refused.push((method, source.to_string())),
@@ -564,8 +580,8 @@ fn section(task: chiasm_bench::Task, args: &TablesArgs, ui: &Ui) -> anyhow::Resu
     }
     if args.methods.is_empty() && args.bits.is_empty() {
         let run = Run { seed: args.seed, progress: &NoProgress, cancel: &ui.cancel };
-        section.labelled = protocol::labelled_shares(&two_views, &run)?;
-        section.stream = protocol::stream(&two_views, &run)?;
+        section.labelled = protocol::labelled_shares(&first_two, &run)?;
+        section.stream = protocol::stream(&first_two, &run)?;
     }
     ui.finish();
     Ok(section)

@@ -49,6 +49,7 @@ use chiasm_core::Labels;
 
 use self::memory::Context;
 use self::tower::Affine;
+use crate::cca::CcaConfig;
 use crate::fit::{FitError, Run};
 use crate::linalg::Mat;
 use crate::method::MethodConfig;
@@ -99,6 +100,21 @@ impl Default for TowerConfig {
 }
 
 impl TowerConfig {
+    /// Takes what a linear method was found to do best with: preprocessing, axes and ridges, and how its coordinates are weighted. A view that goes through
+    /// a kernel keeps its own axes and ridge, which are of another kind.
+    pub(crate) fn begin_as(&mut self, linear: &CcaConfig) {
+        for (own, linear) in self.views.iter_mut().zip(linear.views) {
+            *own = match own.kernel {
+                Some(_) => ViewConfig { preprocess: linear.preprocess, ..*own },
+                None => linear,
+            };
+        }
+        // Codes and what is correlated in the end begin unweighted.
+        if self.correlation_power > 0.0 {
+            self.correlation_power = linear.correlation_power;
+        }
+    }
+
     fn check(&self) -> Result<(), FitError> {
         reduced::check(&self.views, self.dim, self.correlation_power)?;
         if self.dim > 4096 {

@@ -62,6 +62,7 @@ fn task(key: &'static str, title: &str, features: &str, views: &[&'static str], 
         train: all.pick(&train),
         test: all.pick(&test),
         cca_components: 128,
+        correlations: None,
     })
 }
 

@@ -22,5 +22,6 @@ pub fn load(place: &Place<'_>) -> Result<Task, BenchError> {
         train: all.pick(&[]),
         test: all,
         cca_components: 64,
+        correlations: None,
     })
 }

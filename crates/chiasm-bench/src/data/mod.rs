@@ -2,7 +2,9 @@
 
 pub mod digits;
 pub mod emoji;
+pub mod exercises;
 pub mod fashion;
+pub mod halves;
 pub mod photos;
 pub mod touch;
 pub mod uci;
@@ -23,7 +25,21 @@ use crate::error::BenchError;
 use crate::task::Task;
 
 /// Words by which sets are asked for, in the order of the tables.
-pub const KEYS: [&str; 8] = ["wikipedia", "uci", "fashion", "touch", "digits", "photos", "emoji", "emoji-languages"];
+pub const KEYS: [&str; 13] = [
+    "wikipedia",
+    "uci",
+    "fashion",
+    "touch",
+    "digits",
+    "digits-edges",
+    "digits-speaker",
+    "photos",
+    "exercises",
+    "emoji",
+    "emoji-languages",
+    "halves",
+    "bent",
+];
 
 /// Where the sets are, and how long work on them is told and stopped.
 pub struct Place<'a> {
@@ -54,6 +70,11 @@ pub fn load(key: &str, place: &Place<'_>) -> Result<Task, BenchError> {
         "emoji-languages" => emoji::load_languages(place),
         "touch" => touch::load(place),
         "digits" => digits::load(place),
+        "digits-edges" => digits::load_edges(place),
+        "digits-speaker" => digits::load_speaker(place),
+        "exercises" => exercises::load(place),
+        "halves" => halves::load(place),
+        "bent" => halves::bent(),
         other => panic!("`{other}` is none of {KEYS:?}"),
     }
 }

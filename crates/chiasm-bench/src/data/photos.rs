@@ -52,5 +52,6 @@ pub fn load(place: &Place<'_>) -> Result<Task, BenchError> {
         train: part(&train)?,
         test: part(&test)?,
         cca_components: 128,
+        correlations: None,
     })
 }

@@ -62,5 +62,6 @@ pub fn load(place: &Place<'_>) -> Result<Task, BenchError> {
         train: part(&train)?,
         test: part(&test)?,
         cca_components: 19,
+        correlations: None,
     })
 }

@@ -34,5 +34,6 @@ pub fn load(place: &Place<'_>) -> Result<Task, BenchError> {
         train,
         test,
         cca_components: 9,
+        correlations: None,
     })
 }

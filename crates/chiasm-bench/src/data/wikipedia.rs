@@ -36,5 +36,6 @@ pub fn load(place: &Place<'_>) -> Result<Task, BenchError> {
         train,
         test,
         cca_components: 7,
+        correlations: None,
     })
 }
