@@ -652,7 +652,7 @@ mod tests {
         let towers = of(Recipe::OnCca(MethodConfig::from_name("infonce").unwrap()));
         let view = |o: &Outcome| o.parameters.iter().find(|(name, _)| name == "view 0").unwrap().1.clone();
         assert_eq!((view(&towers), lines.tuning, towers.tuning), (view(&lines), Tuning::CrossValidated, Tuning::OnCca));
-        assert!(lines.folds.is_some_and(|figure| figure > 0.0 && figure < 1.0), "{:?}", lines.folds);
+        assert!(lines.folds.is_some_and(|figure| (0.01..1.0).contains(&figure)), "{:?}", lines.folds);
     }
 
     #[test]
