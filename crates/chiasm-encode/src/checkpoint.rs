@@ -9,9 +9,9 @@ use crate::error::OpenError;
 use crate::registry::Manner;
 use crate::{built_in, digests, model};
 
-/// Raised whenever other products are rounded than before, or in another way: since 2 those of patches and of attention too. What is in single
-/// precision stays the same.
-const ROUNDED: &str = "2";
+/// Raised whenever other products are rounded than before, or in another way: since 2 those of patches and of attention too, since 3 what
+/// the softmax has not yet divided. What is in single precision stays the same.
+const ROUNDED: &str = "3";
 
 /// A model's folder in the layout of Hugging Face or open_clip, read file by file.
 ///
