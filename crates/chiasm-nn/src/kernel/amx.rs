@@ -144,6 +144,18 @@ unsafe fn each_tile(s: StripParts, two: unsafe fn(&Tiles), one: unsafe fn(&Tiles
     }
 }
 
+/// Asks for `ahead_n` cache lines from `ahead` on; `k` counts them.
+macro_rules! fetch_ahead {
+    () => {
+        "mov {k}, {ahead_n}
+        4:
+        prefetcht1 [{ahead}]
+        add {ahead}, 64
+        dec {k}
+        jnz 4b"
+    };
+}
+
 /// The kernel of one kind of numbers, and its two parts in assembler: `c` and `c1` are the sums of the tiles of rows `a` and `a1`, `c_s` the
 /// bytes between their rows, `n` the lines of steps.
 macro_rules! kernel {
@@ -175,12 +187,7 @@ macro_rules! kernel {
                     "tilezero tmm2",
                     "tilezero tmm3",
                     "2:",
-                    "mov {k}, {ahead_n}",
-                    "4:",
-                    "prefetcht1 [{ahead}]",
-                    "add {ahead}, 64",
-                    "dec {k}",
-                    "jnz 4b",
+                    fetch_ahead!(),
                     "tileloadd tmm6, [{b} + {b_s}*1]",
                     "tileloadd tmm4, [{a} + {a_s}*1]",
                     "tileloadd tmm7, [{b} + {b_s}*1 + 64]",
@@ -229,12 +236,7 @@ macro_rules! kernel {
                     "tilezero tmm0",
                     "tilezero tmm1",
                     "2:",
-                    "mov {k}, {ahead_n}",
-                    "4:",
-                    "prefetcht1 [{ahead}]",
-                    "add {ahead}, 64",
-                    "dec {k}",
-                    "jnz 4b",
+                    fetch_ahead!(),
                     "tileloadd tmm4, [{a} + {a_s}*1]",
                     "tileloadd tmm6, [{b} + {b_s}*1]",
                     "tileloadd tmm7, [{b} + {b_s}*1 + 64]",
