@@ -1,6 +1,6 @@
 //! Products of two matrices that are both others each time, as training needs them: both are packed anew, the right one once for all rows.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use pulp::NullaryFnOnce;
 use rayon::prelude::*;
@@ -23,7 +23,7 @@ pub(crate) struct Factor<'a> {
 
 thread_local! {
     /// Panels of the right side; taken while they are used, since a thread that waits for others may begin another product.
-    static PANELS: RefCell<Words> = RefCell::default();
+    static PANELS: Cell<Words> = Cell::default();
     /// Tiles of rows of the left side, and sums that do not fit into the product.
     static LEFT: RefCell<(Words, Words)> = RefCell::default();
 }
@@ -85,7 +85,7 @@ fn by(kernel: &'static Kernel, a: Factor<'_>, b: Factor<'_>, out: &mut [f32]) {
             }
         });
     });
-    PANELS.replace(panels);
+    PANELS.set(panels);
 }
 
 /// Columns from `first` on to a panel, `[steps][width]`, filled up with zeros.
