@@ -2,7 +2,7 @@
 
 use crate::activation::Activation;
 use crate::attention::{AttentionScratch, CrossAttention, Mask, Qkv, SelfAttention};
-use crate::kernel::rows_at_a_time;
+use crate::kernel::rows_nearby;
 use crate::linear::Linear;
 use crate::norm::LayerNorm;
 use crate::weights::{Weights, WeightsError};
@@ -110,7 +110,7 @@ impl Block {
             let BlockScratch { mixed, attention, .. } = scratch;
             // A group of sequences after the other, so that queries, keys and values of one are still near when they are attended to.
             let (mut x, mut done) = (x, 0);
-            for lengths in groups(lengths, rows_at_a_time()) {
+            for lengths in groups(lengths, rows_nearby()) {
                 let (group, rest) = x.split_at_mut(lengths.iter().sum::<usize>() * self.dim());
                 self.attention.forward_normed(group, norm, lengths, (mask, done), mixed, attention);
                 self.out.add_to(mixed, group);
@@ -306,6 +306,53 @@ mod tests {
         assert_eq!(of(&[50, 50, 50], 100), [vec![50, 50], vec![50]]);
         assert_eq!(of(&[7, 300, 0, 100], 100), [vec![7], vec![300], vec![0, 100]]);
         assert!(of(&[], 100).is_empty());
+    }
+
+    #[test]
+    fn sequences_of_later_groups_keep_their_numbers_and_their_states() {
+        let tensor = |name: &str, shape: &[usize], seed| {
+            (name.to_owned(), numbers(shape.iter().product::<usize>(), seed), shape.to_vec())
+        };
+        let mut tensors = Vec::new();
+        for (i, name) in ["q", "k", "v", "out", "up", "down", "norm_1", "norm_2"].into_iter().enumerate() {
+            let [n_out, n_in] = match name {
+                "up" => [SHAPE.wide, DIM],
+                "down" => [DIM, SHAPE.wide],
+                _ => [DIM, DIM],
+            };
+            let weight: &[usize] = if name.starts_with("norm") { &[DIM] } else { &[n_out, n_in] };
+            tensors.push(tensor(&format!("{name}.weight"), weight, 20 + i as u32));
+            tensors.push(tensor(&format!("{name}.bias"), &[n_out], 40 + i as u32));
+        }
+        let by_name: Vec<(&str, Vec<f32>, Vec<usize>)> =
+            tensors.iter().map(|(name, values, shape)| (name.as_str(), values.clone(), shape.clone())).collect();
+        let names = BlockNames {
+            qkv: Qkv::Separate(["q", "k", "v"].map(str::to_owned)),
+            out: "out".to_owned(),
+            norm_1: "norm_1".to_owned(),
+            widen: "up".to_owned(),
+            narrow: "down".to_owned(),
+            norm_2: "norm_2".to_owned(),
+            scales: None,
+        };
+        let block = Block::load(&mut checkpoint(&by_name), &names, SHAPE).unwrap();
+
+        const ROWS: usize = 40;
+        let n = 2 * rows_nearby() / ROWS + 3;
+        let x = numbers(n * ROWS * DIM, 3);
+        // Every sequence has scores of its own added to its own.
+        let add = |sequence: usize, scores: &mut [f32]| {
+            scores.iter_mut().enumerate().for_each(|(i, score)| *score += ((sequence * 31 + i) % 17) as f32 / 4.0);
+        };
+        let mut together = x.clone();
+        let masked = |sequence: usize, _head: usize, scores: &mut [f32]| add(sequence, scores);
+        block.forward(&mut together, &vec![ROWS; n], Mask::Added(&masked), &mut BlockScratch::default());
+        for (sequence, want) in together.chunks_exact(ROWS * DIM).enumerate() {
+            let mut alone = x[sequence * ROWS * DIM..][..ROWS * DIM].to_vec();
+            let masked = |_: usize, _: usize, scores: &mut [f32]| add(sequence, scores);
+            block.forward(&mut alone, &[ROWS], Mask::Added(&masked), &mut BlockScratch::default());
+            assert!(alone == want, "sequence {sequence} of {n}");
+        }
     }
 
     #[test]

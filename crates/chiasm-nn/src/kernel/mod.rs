@@ -305,7 +305,7 @@ impl Packed {
 }
 
 /// Rows of which a product of 768 numbers each stays near: those of a block for every thread that takes part.
-pub(crate) fn rows_at_a_time() -> usize {
+pub(crate) fn rows_nearby() -> usize {
     cache::rows_at_a_time() * n_threads()
 }
 
