@@ -74,7 +74,7 @@ impl Centres {
         Self { dims, rows: centres, groups: Some((group_centres, starts)) }
     }
 
-    /// As they come from a file, in one level.
+    /// How many cells.
     pub(crate) fn n(&self) -> usize {
         self.rows.len() / self.dims
     }
