@@ -34,9 +34,9 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
-use chiasm_core::{MatrixView, Metric};
+use chiasm_core::{MatrixView, Metric, to_unit_length};
 
-use crate::pipeline::{self, About, PipelineError, PipelineSpace, Step, View};
+use crate::pipeline::{About, PipelineError, PipelineSpace, Step, View};
 
 /// The number of classes that the paper found best on ImageNet.
 pub const DEFAULT_K: usize = 10;
@@ -47,7 +47,7 @@ pub const DEFAULT_K: usize = 10;
 /// [`PipelineSpace::with_view_through`].
 pub fn steps(k: usize, names: MatrixView<'_>) -> Vec<Step> {
     let mut weights = names.data().to_vec();
-    weights.chunks_exact_mut(names.dim()).for_each(pipeline::unit);
+    weights.chunks_exact_mut(names.dim()).for_each(to_unit_length);
     vec![Step::TopClasses { k }, Step::Linear { weights, bias: Vec::new(), n_out: names.dim() }, Step::Unit]
 }
 

@@ -11,7 +11,7 @@
 
 use std::collections::HashMap;
 
-use chiasm_core::{MatrixView, Metric, ProjectError, SharedSpace, Vectors};
+use chiasm_core::{MatrixView, Metric, ProjectError, SharedSpace, Vectors, to_unit_length};
 use rayon::prelude::*;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -186,7 +186,7 @@ impl Step {
             Step::LogIdf { idf } => each(&mut rows, idf, |x, f| *x = x.abs().ln_1p().copysign(*x) * f),
             Step::Center { mean } => each(&mut rows, mean, |x, m| *x -= m),
             Step::Scale { factor } => each(&mut rows, factor, |x, f| *x *= f),
-            Step::Unit => rows.chunks_exact_mut(n_in).for_each(unit),
+            Step::Unit => rows.chunks_exact_mut(n_in).for_each(to_unit_length),
             Step::TopClasses { k } => rows.chunks_exact_mut(n_in).for_each(|row| top_classes(row, *k)),
             Step::Linear { weights, bias, n_out } => return linear(&rows, n_in, weights, bias, *n_out),
             Step::Kernel { kernel, gamma, anchors, .. } => {
@@ -200,7 +200,7 @@ impl Step {
                 let mut rest = row;
                 for width in widths {
                     let (block, after) = rest.split_at_mut(*width);
-                    unit(block);
+                    to_unit_length(block);
                     rest = after;
                 }
             }),
@@ -230,14 +230,6 @@ impl Step {
 fn each(rows: &mut [f32], per_column: &[f32], f: impl Fn(&mut f32, f32)) {
     for row in rows.chunks_exact_mut(per_column.len()) {
         row.iter_mut().zip(per_column).for_each(|(x, c)| f(x, *c));
-    }
-}
-
-/// In f64, so that no row of finite numbers overflows.
-pub(crate) fn unit(row: &mut [f32]) {
-    let norm = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
-    if norm > 0.0 {
-        row.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
     }
 }
 

@@ -21,4 +21,4 @@ pub use media::{Image, Media, Mesh, Modality, Series, Span, UnknownModality, Vid
 pub use run::{Cancel, Cancelled, NoProgress, Progress};
 pub use search::{Hit, NotANumber, RowSet, Score, SearchError, SearchOptions, VectorIndex};
 pub use space::{EncodeError, Encoder, ProjectError, SharedSpace};
-pub use vectors::{MatrixView, Metric, ShapeError, Vectors};
+pub use vectors::{MatrixView, Metric, ShapeError, Vectors, to_unit_length};

@@ -174,12 +174,15 @@ impl Vectors {
 
     /// Scales every row to unit Euclidean length; a row of zeros stays as it is.
     pub fn normalise(&mut self) {
-        for row in self.data.chunks_exact_mut(self.dim) {
-            let norm = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
-            if norm > 0.0 {
-                row.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
-            }
-        }
+        self.data.chunks_exact_mut(self.dim).for_each(to_unit_length);
+    }
+}
+
+/// Scales a row to unit Euclidean length, in f64, so that no row of finite numbers overflows; one of zeros stays as it is.
+pub fn to_unit_length(row: &mut [f32]) {
+    let norm = row.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
+    if norm > 0.0 {
+        row.iter_mut().for_each(|v| *v = (f64::from(*v) / norm) as f32);
     }
 }
 

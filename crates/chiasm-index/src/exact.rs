@@ -17,7 +17,7 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::path::Path;
 
-use chiasm_core::{Hit, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors};
+use chiasm_core::{Hit, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors, to_unit_length};
 use rayon::prelude::*;
 
 use crate::file::{FileError, IndexWriter, Mapped};
@@ -93,7 +93,10 @@ impl ExactIndex {
             return Err(BuildError::Count { ids: ids.len(), vectors: vectors.n() });
         }
         check_order(ids, 0, None)?;
-        let data = if metric == Metric::Cosine { Pages::of(&[unit(vectors).data()]) } else { Pages::of(&[vectors.data()]) };
+        let mut data = Pages::of(&[vectors.data()]);
+        if metric == Metric::Cosine {
+            data.chunks_exact_mut(vectors.dim()).for_each(to_unit_length);
+        }
         let store = Store::Owned { ids: ids.to_vec(), vectors: data };
         Ok(Self { metric, dim: vectors.dim(), kernel: Kernel::best(), store })
     }
