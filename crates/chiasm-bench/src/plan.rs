@@ -165,7 +165,7 @@ fn correlated(k: usize) -> Vec<Entry> {
         entry(Recipe::Stated(MethodConfig::Cca(config)), format!("ridge {ridge}"))
     };
     let mut entries: Vec<Entry> = [1e-4, 1e-3, 1e-2, 1e-1, 1.0].map(linear).into();
-    let kernel = KernelConfig { kernel: Kernel::Rbf, gamma: None, ..chi_squared_kernel() };
+    let kernel = geometry(Kernel::Rbf, None, 5000);
     let kernels = KccaConfig { kernels: [kernel; 2], kappa: 1e-3, max_components: k, ..KccaConfig::default() };
     entries.push(entry(Recipe::Stated(MethodConfig::Kcca(kernels)), "RBF, kappa 1e-3".to_owned()));
     // What is left out while learning protects the few pairs of other sets. Here rows are many, and the towers must bend soon: the epochs that rows set
@@ -226,15 +226,7 @@ fn on_cca(name: &str) -> Recipe {
 /// InfoNCE and triplets in the axes of Gaussian kernels, where the towers begin as kernel CCA instead of CCA. The ridges, the
 /// rate and the share left out are those that did best on folds of the training photos. The first line tells what the beginning alone gives.
 fn in_kernel_axes() -> Vec<(&'static str, MethodConfig)> {
-    let kernel = KernelConfig {
-        kernel: Kernel::Rbf,
-        gamma: None,
-        sharpness: 1.0,
-        max_exact_rows: 1000,
-        max_anchors: 1000,
-        anchors: Anchors::Random,
-        role: KernelRole::Geometry,
-    };
+    let kernel = geometry(Kernel::Rbf, None, 1000);
     let view = |ridge| ViewConfig { kernel: Some(kernel), pca_dim: Some(512), ridge, ..ViewConfig::default() };
     let towers =
         TowerConfig { views: [view(2e-3), view(1e-3)], learning_rate: 3e-4, input_dropout: 0.5, ..TowerConfig::default() };
@@ -260,12 +252,13 @@ fn relative(absolute: f64, x: &Vectors) -> f64 {
     if trace > 0.0 { absolute * x.dim() as f64 / trace } else { 0.0 }
 }
 
-fn chi_squared_kernel() -> KernelConfig {
+/// A kernel over all rows up to so many, else over a thousand drawn at random; `gamma` by the median of distances where none is said.
+fn geometry(kernel: Kernel, gamma: Option<f64>, max_exact_rows: usize) -> KernelConfig {
     KernelConfig {
-        kernel: Kernel::Chi2,
-        gamma: Some(1.0),
+        kernel,
+        gamma,
         sharpness: 1.0,
-        max_exact_rows: 5000,
+        max_exact_rows,
         max_anchors: 1000,
         anchors: Anchors::Random,
         role: KernelRole::Geometry,
@@ -273,7 +266,7 @@ fn chi_squared_kernel() -> KernelConfig {
 }
 
 fn chi_squared() -> MethodConfig {
-    let kernel = chi_squared_kernel();
+    let kernel = geometry(Kernel::Chi2, Some(1.0), 5000);
     MethodConfig::Kcca(KccaConfig { kernels: [kernel; 2], kappa: 1e-3, max_components: 10, ..KccaConfig::default() })
 }
 
