@@ -1,7 +1,8 @@
 //! Exact search: every allowed row is scored against every query.
 //!
 //! # Cost
-//! One pass over the base per 96 queries, `2 n d` operations a query, on all cores; `4 * dim + 8` bytes per vector. A batch is
+//! One pass over the base per 96 queries, `2 n d` operations a query, on all cores; `4 * dim + 8` bytes per vector, or `2 * dim + 8` where
+//! numbers are kept as half floats ([`Stored`]), whose rounding is then part of the vectors: all else is as exact. A batch is
 //! worth it: one query alone waits for memory, 96 together share each row that came.
 //!
 //! # Determinism
@@ -17,12 +18,13 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::path::Path;
 
-use chiasm_core::{Hit, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors, to_unit_length};
+use chiasm_core::{Hit, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors};
 use rayon::prelude::*;
 
 use crate::file::{FileError, IndexWriter, Mapped};
 use crate::kernels::{Form, Kernel, LANES, PANEL_ROWS, Scorer, n_steps};
 use crate::pages::Pages;
+use crate::stored::Stored;
 
 /// Queries that share one pass over the base: a multiple of what every kernel takes at once, and few enough that at 512
 /// dimensions they stay in a core's second cache.
@@ -32,24 +34,24 @@ const QUERY_BLOCK: usize = 96;
 const RANGE_ROWS_MIN: usize = 2048;
 
 /// Vectors with their ids, searched by looking at each: built in memory, or opened from a file without reading it.
-pub struct ExactIndex {
+pub struct ExactIndex<T: Stored = f32> {
     metric: Metric,
     dim: usize,
     kernel: Kernel,
-    store: Store,
+    store: Store<T>,
 }
 
-enum Store {
+enum Store<T: Stored> {
     /// On large pages, since a scan of one query waits for nothing but memory.
     Owned {
         ids: Vec<u64>,
-        vectors: Pages<f32>,
+        vectors: Pages<T>,
     },
-    Mapped(Mapped),
+    Mapped(Mapped<T>),
 }
 
 /// Why vectors make no index.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
 pub enum BuildError {
     /// Each vector needs one id.
     #[error("{ids} ids for {vectors} vectors: each vector needs exactly one")]
@@ -69,6 +71,16 @@ pub enum BuildError {
         /// What stands before it.
         previous: u64,
     },
+    /// A half float has an end.
+    #[error("row {row} has {value}, which is beyond what {precision} holds: keep these vectors as f32, or scale them down")]
+    Range {
+        /// Row of the first offender.
+        row: usize,
+        /// What stands there.
+        value: f32,
+        /// What was to hold it.
+        precision: &'static str,
+    },
 }
 
 /// Checks that `ids` ascend, going on from `last`.
@@ -83,19 +95,50 @@ pub(crate) fn check_order(ids: &[u64], first_row: usize, last: Option<u64>) -> R
     Ok(())
 }
 
+/// Writes numbers as they are kept; `first_row` is how the first row is called where a number is beyond what `T` holds.
+pub(crate) fn keep<T: Stored>(vectors: &Vectors, first_row: usize, out: &mut [T]) -> Result<(), BuildError> {
+    for (at, (to, value)) in out.iter_mut().zip(vectors.data()).enumerate() {
+        *to = T::of(*value);
+        if !to.get().is_finite() {
+            return Err(BuildError::Range { row: first_row + at / vectors.dim(), value: *value, precision: T::NAME });
+        }
+    }
+    Ok(())
+}
+
 impl ExactIndex {
-    /// An index in memory: row `i` of `vectors` is known as `ids[i]`.
+    /// An index in memory, in single precision: row `i` of `vectors` is known as `ids[i]`.
     ///
     /// # Errors
     /// [`BuildError`] when the counts differ or the ids do not ascend strictly.
     pub fn build(ids: &[u64], vectors: &Vectors, metric: Metric) -> Result<Self, BuildError> {
+        Self::build_as(ids, vectors, metric)
+    }
+
+    /// Opens a file of single precision; see [`ExactIndex::open_as`].
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open(path: &Path) -> Result<(Self, u64), FileError> {
+        Self::open_as(path)
+    }
+}
+
+impl<T: Stored> ExactIndex<T> {
+    /// An index in memory whose numbers are kept as `T`: row `i` of `vectors` is known as `ids[i]`. For the cosine vectors are
+    /// brought to unit length before they are rounded.
+    ///
+    /// # Errors
+    /// [`BuildError`] when the counts differ, the ids do not ascend strictly, or a number is beyond what `T` holds.
+    pub fn build_as(ids: &[u64], vectors: &Vectors, metric: Metric) -> Result<Self, BuildError> {
         if ids.len() != vectors.n() {
             return Err(BuildError::Count { ids: ids.len(), vectors: vectors.n() });
         }
         check_order(ids, 0, None)?;
-        let mut data = Pages::of(&[vectors.data()]);
-        if metric == Metric::Cosine {
-            data.chunks_exact_mut(vectors.dim()).for_each(to_unit_length);
+        let mut data = Pages::zeros(vectors.data().len());
+        match metric {
+            Metric::Cosine => keep(&unit(vectors), 0, &mut data)?,
+            Metric::InnerProduct | Metric::L2 => keep(vectors, 0, &mut data)?,
         }
         let store = Store::Owned { ids: ids.to_vec(), vectors: data };
         Ok(Self { metric, dim: vectors.dim(), kernel: Kernel::best(), store })
@@ -103,7 +146,7 @@ impl ExactIndex {
 
     /// The same rows and further ones behind them, in memory.
     pub(crate) fn with_more(&self, ids: &[u64], vectors: &Vectors) -> Result<Self, BuildError> {
-        let more = Self::build(ids, vectors, self.metric)?;
+        let more = Self::build_as(ids, vectors, self.metric)?;
         check_order(more.ids(), self.len(), self.ids().last().copied())?;
         assert_eq!(self.dim, more.dim, "rows of one dimension");
         let store = Store::Owned { ids: [self.ids(), more.ids()].concat(), vectors: Pages::of(&[self.data(), more.data()]) };
@@ -111,7 +154,7 @@ impl ExactIndex {
     }
 
     /// Ids and vectors of a range of rows, as they are stored.
-    pub(crate) fn stored(&self, rows: Range<usize>) -> (&[u64], &[f32]) {
+    pub(crate) fn stored(&self, rows: Range<usize>) -> (&[u64], &[T]) {
         (&self.ids()[rows.clone()], &self.data()[rows.start * self.dim..rows.end * self.dim])
     }
 
@@ -123,7 +166,7 @@ impl ExactIndex {
     /// # Errors
     /// [`FileError::Io`], disk full among its causes; a file that stood at `path` is then untouched.
     pub fn write(&self, path: &Path, stamp: u64) -> Result<(), FileError> {
-        let mut writer = IndexWriter::create(path, self.dim, self.metric)?;
+        let mut writer = IndexWriter::create_as(path, self.dim, self.metric)?;
         writer.push_stored(self.ids(), self.data())?;
         writer.finish(stamp)
     }
@@ -135,7 +178,7 @@ impl ExactIndex {
     ///
     /// # Errors
     /// [`FileError`], one variant for each way in which a file is not what it should be.
-    pub fn open(path: &Path) -> Result<(Self, u64), FileError> {
+    pub fn open_as(path: &Path) -> Result<(Self, u64), FileError> {
         let mapped = Mapped::open(path)?;
         let (metric, dim, stamp) = (mapped.metric(), mapped.dim(), mapped.stamp());
         Ok((Self { metric, dim, kernel: Kernel::best(), store: Store::Mapped(mapped) }, stamp))
@@ -170,7 +213,7 @@ impl ExactIndex {
     ///
     /// # Panics
     /// When `row >= len()`.
-    pub fn vector(&self, row: usize) -> &[f32] {
+    pub fn vector(&self, row: usize) -> &[T] {
         &self.data()[row * self.dim..(row + 1) * self.dim]
     }
 
@@ -221,7 +264,7 @@ impl ExactIndex {
         let mut top = Top::new(k.min(rows.len()));
         for rows in rows.chunks(PANEL_ROWS) {
             // What a panel does not fill is scored and not looked at.
-            let vectors: [&[f32]; PANEL_ROWS] = std::array::from_fn(|i| self.vector(*rows.get(i).unwrap_or(&rows[0])));
+            let vectors: [&[T]; PANEL_ROWS] = std::array::from_fn(|i| self.vector(*rows.get(i).unwrap_or(&rows[0])));
             scorer.score(&vectors[..rows.len()], &mut scores);
             top.offer(&scores[0], rows);
         }
@@ -236,7 +279,7 @@ impl ExactIndex {
         }
     }
 
-    fn data(&self) -> &[f32] {
+    fn data(&self) -> &[T] {
         match &self.store {
             Store::Owned { vectors, .. } => vectors,
             Store::Mapped(mapped) => mapped.vectors(),
@@ -265,14 +308,14 @@ impl ExactIndex {
     }
 }
 
-impl std::fmt::Debug for ExactIndex {
+impl<T: Stored> std::fmt::Debug for ExactIndex<T> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let place = if matches!(self.store, Store::Mapped(_)) { "mapped" } else { "in memory" };
-        write!(f, "ExactIndex({} x {}, {}, {place})", self.len(), self.dim, self.metric)
+        write!(f, "ExactIndex({} x {} of {}, {}, {place})", self.len(), self.dim, T::NAME, self.metric)
     }
 }
 
-impl VectorIndex for ExactIndex {
+impl<T: Stored> VectorIndex for ExactIndex<T> {
     fn metric(&self) -> Metric {
         self.metric
     }

@@ -8,12 +8,12 @@
 //! | 0..8 | magic `CHIASMIX` |
 //! | 8..12 | u32 version of the format, 1 |
 //! | 12..16 | u32 byte-order mark `0x0A0B0C0D` |
-//! | 16..20 | u32 kind of index: 1 = exact f32 |
+//! | 16..20 | u32 kind of index: 1 = exact f32, 3 = exact f16, 4 = exact bf16 (2 = cells, see `cells/image.rs`) |
 //! | 20..24 | u32 metric: 1 cosine, 2 inner product, 3 L2 |
 //! | 24..32 | u64 `n`, number of vectors |
 //! | 32..40 | u64 `dim`, numbers per vector |
 //! | 40..48 | u64 stamp, the caller's |
-//! | 48..56 | u64 offset of the vectors, `n * dim` f32 row-major |
+//! | 48..56 | u64 offset of the vectors, `n * dim` numbers row-major |
 //! | 56..64 | u64 offset of the ids, `n` u64, strictly ascending |
 //! | 64..72 | u64 length of the file |
 //! | 72..96 | zeros |
@@ -33,22 +33,23 @@
 //! full disk there is the old file or the new one. A reader that has the old one mapped keeps reading that.
 //!
 //! # Memory
-//! `4 * dim + 8` bytes per vector in the page cache, 192 bytes and up to 63 of padding per file, nothing on the heap.
+//! `4 * dim + 8` bytes per vector (`2 * dim + 8` for half floats) in the page cache, 192 bytes and up to 63 of padding per file, nothing on the heap.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::marker::PhantomData;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use chiasm_core::{Metric, Vectors};
 use memmap2::Mmap;
 
-use crate::exact::{BuildError, check_order};
+use crate::exact::{BuildError, check_order, keep, unit};
+use crate::stored::Stored;
 
 pub(crate) const MAGIC: [u8; 8] = *b"CHIASMIX";
 pub(crate) const VERSION: u32 = 1;
 pub(crate) const BYTE_ORDER: u32 = 0x0A0B_0C0D;
-const KIND_EXACT: u32 = 1;
 const HEADER_LEN: usize = 192;
 /// What the header's checksum covers.
 const SIGNED_LEN: usize = 128;
@@ -123,6 +124,7 @@ pub enum FileError {
 /// The numbers of a header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Header {
+    kind: u32,
     metric: Metric,
     n: u64,
     dim: u64,
@@ -134,12 +136,12 @@ struct Header {
 }
 
 impl Header {
-    fn new(metric: Metric, n: u64, dim: u64, stamp: u64) -> Option<Self> {
+    fn new<T: Stored>(metric: Metric, n: u64, dim: u64, stamp: u64) -> Option<Self> {
         let vectors_at = HEADER_LEN as u64;
-        let vectors_len = n.checked_mul(dim)?.checked_mul(4)?;
+        let vectors_len = n.checked_mul(dim)?.checked_mul(size_of::<T>() as u64)?;
         let ids_at = vectors_at.checked_add(vectors_len)?.checked_next_multiple_of(ALIGN)?;
         let file_len = ids_at.checked_add(n.checked_mul(8)?)?;
-        Some(Self { metric, n, dim, stamp, vectors_at, ids_at, file_len, payload: [0; 32] })
+        Some(Self { kind: T::KIND, metric, n, dim, stamp, vectors_at, ids_at, file_len, payload: [0; 32] })
     }
 
     fn to_bytes(self) -> [u8; HEADER_LEN] {
@@ -148,7 +150,7 @@ impl Header {
         put(0, &MAGIC);
         put(8, &VERSION.to_le_bytes());
         put(12, &BYTE_ORDER.to_le_bytes());
-        put(16, &KIND_EXACT.to_le_bytes());
+        put(16, &self.kind.to_le_bytes());
         put(20, &metric_code(self.metric).to_le_bytes());
         for (i, number) in [self.n, self.dim, self.stamp, self.vectors_at, self.ids_at, self.file_len].into_iter().enumerate() {
             put(24 + 8 * i, &number.to_le_bytes());
@@ -160,7 +162,7 @@ impl Header {
     }
 
     /// Reads and checks a header; `file` holds all bytes there are.
-    fn parse(file: &[u8], path: &Path) -> Result<Self, FileError> {
+    fn parse<T: Stored>(file: &[u8], path: &Path) -> Result<Self, FileError> {
         let damaged = |what| FileError::Damaged { path: path.to_owned(), what };
         check_beginning(file, path, HEADER_LEN)?;
         let u32_at = |at: usize| u32::from_le_bytes(file[at..at + 4].try_into().expect("four bytes"));
@@ -172,11 +174,11 @@ impl Header {
         if u32_at(8) != VERSION || u32_at(12) != BYTE_ORDER {
             return Err(damaged("the header has no version 1"));
         }
-        if u32_at(16) != KIND_EXACT {
-            return Err(damaged("the header names a kind of index that version 1 does not have"));
+        if u32_at(16) != T::KIND {
+            return Err(damaged("the header names another kind of index than was asked for"));
         }
         let metric = metric_of(u32_at(20)).ok_or_else(|| damaged("the header names a metric that version 1 does not have"))?;
-        let mut header = Self::new(metric, u64_at(24), u64_at(32), u64_at(40))
+        let mut header = Self::new::<T>(metric, u64_at(24), u64_at(32), u64_at(40))
             .filter(|h| h.dim > 0 && h.vectors_at == u64_at(48) && h.ids_at == u64_at(56) && h.file_len == u64_at(64))
             .ok_or_else(|| damaged("the header's sizes contradict each other"))?;
         header.payload.copy_from_slice(&file[96..128]);
@@ -224,18 +226,28 @@ pub(crate) fn metric_of(code: u32) -> Option<Metric> {
 /// Writes an index file row by row, so that a base need not fit in memory: only the ids are kept, 8 bytes a row.
 ///
 /// Nothing stands at the path until [`IndexWriter::finish`]; dropping the writer before leaves no trace.
-pub struct IndexWriter {
+pub struct IndexWriter<T: Stored = f32> {
     path: PathBuf,
     temporary: Temporary,
-    body: Body<BufWriter<File>>,
+    body: Body<BufWriter<File>, T>,
 }
 
 impl IndexWriter {
-    /// Begins a file that will stand at `path`, in a folder that exists.
+    /// Begins a file of single precision that will stand at `path`, in a folder that exists.
     ///
     /// # Errors
     /// [`FileError::Io`]; [`FileError::Dimension`] for no dimensions.
     pub fn create(path: &Path, dim: usize, metric: Metric) -> Result<Self, FileError> {
+        Self::create_as(path, dim, metric)
+    }
+}
+
+impl<T: Stored> IndexWriter<T> {
+    /// As [`IndexWriter::create`], for numbers that are kept as `T`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn create_as(path: &Path, dim: usize, metric: Metric) -> Result<Self, FileError> {
         if dim == 0 {
             return Err(FileError::Dimension { got: 0, expected: 1 });
         }
@@ -255,17 +267,14 @@ impl IndexWriter {
         if ids.len() != vectors.n() {
             return Err(BuildError::Count { ids: ids.len(), vectors: vectors.n() }.into());
         }
-        if self.body.metric == Metric::Cosine {
-            let mut vectors = vectors.clone();
-            vectors.normalise();
-            self.push_stored(ids, vectors.data())
-        } else {
-            self.push_stored(ids, vectors.data())
-        }
+        let of_unit = (self.body.metric == Metric::Cosine).then(|| unit(vectors));
+        let mut stored = vec![T::of(0.0); vectors.data().len()];
+        keep(of_unit.as_ref().unwrap_or(vectors), self.body.ids.len(), &mut stored)?;
+        self.push_stored(ids, &stored)
     }
 
     /// Adds rows as they are to be stored.
-    pub(crate) fn push_stored(&mut self, ids: &[u64], vectors: &[f32]) -> Result<(), FileError> {
+    pub(crate) fn push_stored(&mut self, ids: &[u64], vectors: &[T]) -> Result<(), FileError> {
         check_order(ids, self.body.ids.len(), self.body.ids.last().copied())?;
         self.body.push(ids, vectors).map_err(io_error(&self.path, "write"))
     }
@@ -292,27 +301,28 @@ pub(crate) fn io_error(path: &Path, action: &'static str) -> impl FnOnce(io::Err
 }
 
 /// The bytes of a file, to whatever takes them.
-struct Body<W> {
+struct Body<W, T> {
     out: W,
     metric: Metric,
     dim: usize,
     ids: Vec<u64>,
     payload: blake3::Hasher,
     bytes: Vec<u8>,
+    of: PhantomData<T>,
 }
 
-impl<W: Write + Seek> Body<W> {
+impl<W: Write + Seek, T: Stored> Body<W, T> {
     fn begin(mut out: W, dim: usize, metric: Metric) -> io::Result<Self> {
         // Room for the header, which is known only at the end.
         out.write_all(&[0; HEADER_LEN])?;
-        Ok(Self { out, metric, dim, ids: Vec::new(), payload: blake3::Hasher::new(), bytes: Vec::new() })
+        Ok(Self { out, metric, dim, ids: Vec::new(), payload: blake3::Hasher::new(), bytes: Vec::new(), of: PhantomData })
     }
 
-    fn push(&mut self, ids: &[u64], vectors: &[f32]) -> io::Result<()> {
+    fn push(&mut self, ids: &[u64], vectors: &[T]) -> io::Result<()> {
         self.ids.extend_from_slice(ids);
         for piece in vectors.chunks(1 << 16) {
             self.bytes.clear();
-            self.bytes.extend(piece.iter().flat_map(|v| v.to_le_bytes()));
+            piece.iter().for_each(|v| v.put(&mut self.bytes));
             self.put()?;
         }
         Ok(())
@@ -324,9 +334,9 @@ impl<W: Write + Seek> Body<W> {
     }
 
     fn finish(mut self, stamp: u64) -> io::Result<W> {
-        let header = Header::new(self.metric, self.ids.len() as u64, self.dim as u64, stamp);
+        let header = Header::new::<T>(self.metric, self.ids.len() as u64, self.dim as u64, stamp);
         let mut header = header.ok_or_else(|| io::Error::new(io::ErrorKind::FileTooLarge, "sizes beyond 64 bits"))?;
-        let end_of_vectors = header.vectors_at + 4 * header.n * header.dim;
+        let end_of_vectors = header.vectors_at + size_of::<T>() as u64 * header.n * header.dim;
         self.bytes.clear();
         self.bytes.resize((header.ids_at - end_of_vectors) as usize, 0);
         self.put()?;
@@ -384,21 +394,22 @@ impl Drop for Temporary {
 }
 
 /// An opened file.
-pub(crate) struct Mapped {
+pub(crate) struct Mapped<T> {
     path: PathBuf,
     map: Mmap,
     header: Header,
+    of: PhantomData<T>,
 }
 
-impl Mapped {
+impl<T: Stored> Mapped<T> {
     pub(crate) fn open(path: &Path) -> Result<Self, FileError> {
         let file = File::open(path).map_err(io_error(path, "open"))?;
         // SAFETY: the mapping is read-only and private to this value. Nothing in this program writes into a finished index
         // file: a new version is renamed over the old one, whose pages stay as they are. Another program that truncates the
         // file while it is mapped would make reading fault; that is the known price of a memory map.
         let map = unsafe { Mmap::map(&file) }.map_err(io_error(path, "map"))?;
-        let header = Header::parse(&map, path)?;
-        let mapped = Self { path: path.to_owned(), map, header };
+        let header = Header::parse::<T>(&map, path)?;
+        let mapped = Self { path: path.to_owned(), map, header, of: PhantomData };
         // Sections are at multiples of 64 of a page-aligned mapping, so these cannot fail; better here than in a search.
         assert_eq!(mapped.vectors().len() as u64, header.n * header.dim, "the section has the header's size");
         assert_eq!(mapped.ids().len() as u64, header.n, "the section has the header's size");
@@ -417,11 +428,11 @@ impl Mapped {
         self.header.stamp
     }
 
-    pub(crate) fn vectors(&self) -> &[f32] {
+    pub(crate) fn vectors(&self) -> &[T] {
         let start = self.header.vectors_at as usize;
-        let bytes = &self.map[start..start + 4 * (self.header.n * self.header.dim) as usize];
-        // SAFETY: any bytes are valid f32, and `align_to` gives only the aligned middle (all of it, as `open` asserts).
-        unsafe { bytes.align_to::<f32>() }.1
+        let bytes = &self.map[start..start + size_of::<T>() * (self.header.n * self.header.dim) as usize];
+        // SAFETY: any bytes are a `Number`, and `align_to` gives only the aligned middle (all of it, as `open` asserts).
+        unsafe { bytes.align_to::<T>() }.1
     }
 
     pub(crate) fn ids(&self) -> &[u64] {
@@ -475,13 +486,13 @@ mod tests {
     #[test]
     fn a_full_disk_is_an_error_wherever_it_fills() {
         let write = |room: usize| -> io::Result<Vec<u8>> {
-            let mut body = Body::begin(Small(Cursor::default(), room), 3, Metric::L2)?;
+            let mut body = Body::<_, f32>::begin(Small(Cursor::default(), room), 3, Metric::L2)?;
             body.push(&[1, 2, 9], &[0.5; 9])?;
             Ok(body.finish(5)?.0.into_inner())
         };
         let whole = write(usize::MAX).unwrap();
         assert_eq!(whole.len(), 192 + 64 + 24);
-        assert_eq!(Header::parse(&whole, Path::new("x")).unwrap().stamp, 5);
+        assert_eq!(Header::parse::<f32>(&whole, Path::new("x")).unwrap().stamp, 5);
         for room in 0..whole.len() {
             assert_eq!(write(room).unwrap_err().kind(), io::ErrorKind::StorageFull, "{room}");
         }
@@ -489,7 +500,7 @@ mod tests {
 
     #[test]
     fn sizes_beyond_the_machine_are_no_header() {
-        assert_eq!(Header::new(Metric::L2, u64::MAX / 4, 3, 0), None);
-        assert_eq!(Header::new(Metric::L2, u64::MAX / 8, 1, 0), None);
+        assert_eq!(Header::new::<f32>(Metric::L2, u64::MAX / 4, 3, 0), None);
+        assert_eq!(Header::new::<f32>(Metric::L2, u64::MAX / 8, 1, 0), None);
     }
 }

@@ -21,6 +21,8 @@
 
 use std::sync::OnceLock;
 
+use crate::stored::Stored;
+
 /// Rows scored together.
 pub(crate) const PANEL_ROWS: usize = 16;
 
@@ -58,10 +60,12 @@ impl Kernel {
         let mut kernels = Vec::new();
         #[cfg(target_arch = "x86_64")]
         {
-            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") {
+            // For half floats; every processor with AVX2 has it.
+            let halves = is_x86_feature_detected!("f16c");
+            if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512dq") && halves {
                 kernels.push(Self(Path::Avx512));
             }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") && halves {
                 kernels.push(Self(Path::Avx2));
             }
         }
@@ -141,11 +145,11 @@ pub(crate) struct Scorer<'q> {
 
 /// Where a tile's rows come from.
 #[derive(Clone, Copy)]
-enum Source<'a> {
+enum Source<'a, T> {
     /// Packed steps.
     Packed(&'a [Step]),
     /// The rows themselves.
-    Rows(&'a [*const f32; PANEL_ROWS]),
+    Rows(&'a [*const T; PANEL_ROWS]),
 }
 
 /// What a tile is asked to do with its sums.
@@ -174,7 +178,7 @@ impl<'q> Scorer<'q> {
     }
 
     /// Scores of 1 to 16 rows: `out[q][r]`. What stands behind the rows there were means nothing.
-    pub(crate) fn score(&mut self, rows: &[&[f32]], out: &mut [[f32; PANEL_ROWS]]) {
+    pub(crate) fn score<T: Stored>(&mut self, rows: &[&[T]], out: &mut [[f32; PANEL_ROWS]]) {
         // The vector paths read through pointers: these are what their safety rests on.
         assert!((1..=PANEL_ROWS).contains(&rows.len()) && rows.iter().all(|row| row.len() == self.dim), "up to 16 whole rows");
         assert_eq!(out.len(), self.sums.len(), "one output per query");
@@ -185,25 +189,37 @@ impl<'q> Scorer<'q> {
         let whole = self.dim / LANES;
         let mut at = 0;
         if (1..=self.kernel.tile_queries()).contains(&out.len()) && whole > 0 {
-            let pointers: [*const f32; PANEL_ROWS] = std::array::from_fn(|r| row(r).as_ptr());
+            let pointers: [*const T; PANEL_ROWS] = std::array::from_fn(|r| row(r).as_ptr());
             let part = Part { steps: whole, stride: width, ahead, first: true, last: whole * LANES == self.dim };
             self.tiles(Source::Rows(&pointers), 0, part, out);
             at = whole;
         }
         while at * LANES < self.dim {
             let steps = BLOCK_STEPS.min(width / LANES - at);
-            pack(&mut self.block[..steps], row, at * LANES, self.dim);
+            self.pack(steps, row, at * LANES);
             let part = Part { steps, stride: width, ahead, first: at == 0, last: (at + steps) * LANES == width };
             // Taken for the call, since `tiles` borrows the sums.
             let block = std::mem::take(&mut self.block);
-            self.tiles(Source::Packed(&block[..steps]), at * LANES, part, out);
+            self.tiles(Source::<T>::Packed(&block[..steps]), at * LANES, part, out);
             self.block = block;
             at += steps;
         }
     }
 
+    /// Packs steps from dimension `from` on into the block.
+    fn pack<'a, T: Stored>(&mut self, steps: usize, row: impl Fn(usize) -> &'a [T], from: usize) {
+        let block = &mut self.block[..steps];
+        match self.kernel.0 {
+            #[cfg(target_arch = "x86_64")]
+            // SAFETY: a `Path` is made only by `available`, after the machine was seen to have the instructions.
+            Path::Avx512 | Path::Avx2 => unsafe { avx2::pack(block, row, from, self.dim) },
+            // SAFETY: `pack` asks for four numbers of a row.
+            _ => pack(block, row, from, self.dim, |at| std::array::from_fn(|i| unsafe { *at.add(i) }.get())),
+        }
+    }
+
     /// Adds `part.steps` steps, from dimension `from` of the queries on.
-    fn tiles(&mut self, source: Source<'_>, from: usize, part: Part, out: &mut [[f32; PANEL_ROWS]]) {
+    fn tiles<T: Stored>(&mut self, source: Source<'_, T>, from: usize, part: Part, out: &mut [[f32; PANEL_ROWS]]) {
         let queries = &self.queries[from.min(self.queries.len())..];
         let (sums, distance) = (&mut self.sums[..], self.form == Form::MinusSquaredDistance);
         // SAFETY: a `Path` is made only by `available`, after the machine was seen to have the instructions. There are as many sums
@@ -212,17 +228,17 @@ impl<'q> Scorer<'q> {
         unsafe {
             match (self.kernel.0, distance) {
                 #[cfg(target_arch = "x86_64")]
-                (Path::Avx512, false) => avx512::tiles::<false>(source, queries, part, sums, out),
+                (Path::Avx512, false) => avx512::tiles::<T, false>(source, queries, part, sums, out),
                 #[cfg(target_arch = "x86_64")]
-                (Path::Avx512, true) => avx512::tiles::<true>(source, queries, part, sums, out),
+                (Path::Avx512, true) => avx512::tiles::<T, true>(source, queries, part, sums, out),
                 #[cfg(target_arch = "x86_64")]
-                (Path::Avx2, false) => avx2::tiles::<false>(source, queries, part, sums, out),
+                (Path::Avx2, false) => avx2::tiles::<T, false>(source, queries, part, sums, out),
                 #[cfg(target_arch = "x86_64")]
-                (Path::Avx2, true) => avx2::tiles::<true>(source, queries, part, sums, out),
+                (Path::Avx2, true) => avx2::tiles::<T, true>(source, queries, part, sums, out),
                 #[cfg(target_arch = "aarch64")]
-                (Path::Neon, false) => neon::tiles::<false>(source, queries, part, sums, out),
+                (Path::Neon, false) => neon::tiles::<T, false>(source, queries, part, sums, out),
                 #[cfg(target_arch = "aarch64")]
-                (Path::Neon, true) => neon::tiles::<true>(source, queries, part, sums, out),
+                (Path::Neon, true) => neon::tiles::<T, true>(source, queries, part, sums, out),
                 (Path::Scalar, _) => scalar(self.form, source, queries, part, sums, out),
             }
         }
@@ -233,7 +249,7 @@ impl<'q> Scorer<'q> {
 /// itself. The rows that come next mostly lie behind these, so they are asked for as they lie, at the rate at which lines are used. Into the
 /// second cache: the first has few places for what is on its way. How near that comes to what memory gives is said by `chiasm bench ann`.
 #[inline(always)]
-fn prefetch(at: *const f32) {
+fn prefetch<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch is a hint, never a fault, whatever the address; SSE is part of x86-64.
     unsafe {
@@ -243,10 +259,17 @@ fn prefetch(at: *const f32) {
     let _ = at;
 }
 
-/// Packs the steps from dimension `from` on; dimensions beyond `dim` become zero.
-fn pack<'a>(block: &mut [Step], row: impl Fn(usize) -> &'a [f32], from: usize, dim: usize) {
+/// Packs the steps from dimension `from` on; dimensions beyond `dim` become zero. `four` reads four numbers from a place on.
+#[inline(always)]
+fn pack<'a, T: Stored>(
+    block: &mut [Step],
+    row: impl Fn(usize) -> &'a [T],
+    from: usize,
+    dim: usize,
+    four: impl Fn(*const T) -> [f32; LANES],
+) {
     let until = dim.min(from + block.len() * LANES);
-    let rows: [&[f32]; PANEL_ROWS] = std::array::from_fn(|r| &row(r)[from..until]);
+    let rows: [&[T]; PANEL_ROWS] = std::array::from_fn(|r| &row(r)[from..until]);
     let whole = (until - from) / LANES;
     for (s, step) in block[..whole].iter_mut().enumerate() {
         for r in s % 4 * 4..s % 4 * 4 + 4 {
@@ -254,23 +277,22 @@ fn pack<'a>(block: &mut [Step], row: impl Fn(usize) -> &'a [f32], from: usize, d
         }
         for r in 0..PANEL_ROWS {
             let lane = r / REGISTERS * LANES;
-            // SAFETY: all rows have the same length, of which this is a whole step: s < whole.
-            let four = unsafe { rows[r].get_unchecked(s * LANES..s * LANES + LANES) };
-            step[r % REGISTERS].0[lane..lane + LANES].copy_from_slice(four);
+            // All rows have the same length, of which this is a whole step: s < whole.
+            step[r % REGISTERS].0[lane..lane + LANES].copy_from_slice(&four(rows[r].as_ptr().wrapping_add(s * LANES)));
         }
     }
     if let [last] = &mut block[whole..] {
         *last = ZERO;
         for (r, row) in rows.iter().enumerate() {
             let (lane, rest) = (r / REGISTERS * LANES, &row[whole * LANES..]);
-            last[r % REGISTERS].0[lane..lane + rest.len()].copy_from_slice(rest);
+            last[r % REGISTERS].0[lane..lane + rest.len()].iter_mut().zip(rest).for_each(|(to, v)| *to = v.get());
         }
     }
 }
 
 /// The definition, which the vector paths follow to the bit. Where the processor has no fused multiply-add this is slow, but
 /// still right.
-fn scalar(form: Form, source: Source<'_>, queries: &[f32], part: Part, sums: &mut [Step], out: &mut [[f32; PANEL_ROWS]]) {
+fn scalar<T>(form: Form, source: Source<'_, T>, queries: &[f32], part: Part, sums: &mut [Step], out: &mut [[f32; PANEL_ROWS]]) {
     let Source::Packed(block) = source else { unreachable!("the scalar path takes no tile of queries unpacked") };
     for ((query, sums), out) in queries.chunks(part.stride).zip(sums).zip(out) {
         for (r, out) in out.iter_mut().enumerate() {
@@ -299,13 +321,13 @@ fn scalar(form: Form, source: Source<'_>, queries: &[f32], part: Part, sums: &mu
     }
 }
 
-/// Calls `tile::<distance, rows, n>` for as many whole groups of `$most` queries as there are, then for what is left.
+/// Calls `tile::<T, distance, rows, n>` for as many whole groups of `$most` queries as there are, then for what is left.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 macro_rules! in_tiles {
     ($distance:ident, $source:ident, $queries:ident, $part:ident, $sums:ident, $out:ident, $most:literal, [$($less:literal),*]) => {{
         let mut query = $queries.as_ptr();
         let (packed, rows) = match $source {
-            Source::Packed(block) => (block.as_ptr().cast::<f32>(), &[std::ptr::null(); PANEL_ROWS]),
+            Source::Packed(block) => (block.as_ptr().cast::<f32>(), &[std::ptr::null::<T>(); PANEL_ROWS]),
             Source::Rows(rows) => (std::ptr::null(), rows),
         };
         let mut sums = $sums.chunks_mut($most);
@@ -314,11 +336,11 @@ macro_rules! in_tiles {
             // SAFETY: what the caller promises of all queries holds of these; one of `packed` and `rows` is real.
             unsafe {
                 match (rows[0].is_null(), out.len()) {
-                    (true, $most) => tile::<$distance, false, $most>(packed, rows, query, $part, sums, out),
-                    (false, $most) => tile::<$distance, true, $most>(packed, rows, query, $part, sums, out),
+                    (true, $most) => tile::<T, $distance, false, $most>(packed, rows, query, $part, sums, out),
+                    (false, $most) => tile::<T, $distance, true, $most>(packed, rows, query, $part, sums, out),
                     $(
-                        (true, $less) => tile::<$distance, false, $less>(packed, rows, query, $part, sums, out),
-                        (false, $less) => tile::<$distance, true, $less>(packed, rows, query, $part, sums, out),
+                        (true, $less) => tile::<T, $distance, false, $less>(packed, rows, query, $part, sums, out),
+                        (false, $less) => tile::<T, $distance, true, $less>(packed, rows, query, $part, sums, out),
                     )*
                     _ => unreachable!("chunks are not longer"),
                 }
@@ -333,13 +355,13 @@ macro_rules! in_tiles {
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::{LANES, PANEL_ROWS, Part, REGISTERS, Source, Step};
+    use super::{LANES, PANEL_ROWS, Part, REGISTERS, Source, Step, Stored};
 
     /// # Safety
-    /// The machine has AVX-512F and AVX-512DQ; see `tiles` of the [`Scorer`](super::Scorer).
-    #[target_feature(enable = "avx512f,avx512dq")]
-    pub(super) unsafe fn tiles<const DISTANCE: bool>(
-        source: Source<'_>,
+    /// The machine has AVX-512F, AVX-512DQ and F16C; see `tiles` of the [`Scorer`](super::Scorer).
+    #[target_feature(enable = "avx512f,avx512dq,f16c")]
+    pub(super) unsafe fn tiles<T: Stored, const DISTANCE: bool>(
+        source: Source<'_, T>,
         queries: &[f32],
         part: Part,
         sums: &mut [Step],
@@ -349,11 +371,11 @@ mod avx512 {
     }
 
     /// # Safety
-    /// AVX-512F and DQ; `part.steps` steps at `packed`, at a multiple of 64 bytes, or at each of `rows`; `Q` queries, sums, outputs.
-    #[target_feature(enable = "avx512f,avx512dq")]
-    unsafe fn tile<const DISTANCE: bool, const ROWS: bool, const Q: usize>(
+    /// AVX-512F, DQ and F16C; `part.steps` steps at `packed`, at a multiple of 64 bytes, or at each of `rows`; `Q` queries, sums, outputs.
+    #[target_feature(enable = "avx512f,avx512dq,f16c")]
+    unsafe fn tile<T: Stored, const DISTANCE: bool, const ROWS: bool, const Q: usize>(
         packed: *const f32,
-        rows: &[*const f32; PANEL_ROWS],
+        rows: &[*const T; PANEL_ROWS],
         queries: *const f32,
         part: Part,
         kept: &mut [Step],
@@ -385,7 +407,7 @@ mod avx512 {
                 for s in 0..part.steps {
                     super::prefetch(rows[0].wrapping_add(part.ahead + (i * part.steps + s) * PANEL_ROWS));
                     // SAFETY: i < 4 and s < part.steps, and the caller promises as much.
-                    let four = |r: usize| unsafe { _mm_loadu_ps(rows[r].add(s * LANES)) };
+                    let four = |r: usize| unsafe { T::four(rows[r].add(s * LANES)) };
                     let x = _mm512_insertf32x4::<1>(_mm512_castps128_ps512(four(i)), four(4 + i));
                     let x = _mm512_insertf32x4::<3>(_mm512_insertf32x4::<2>(x, four(8 + i)), four(12 + i));
                     for q in 0..Q {
@@ -433,13 +455,27 @@ mod avx512 {
 mod avx2 {
     use std::arch::x86_64::*;
 
-    use super::{LANES, PANEL_ROWS, Part, REGISTERS, Source, Step};
+    use super::{LANES, PANEL_ROWS, Part, REGISTERS, Source, Step, Stored};
+
+    /// [`super::pack`], with the instruction that reads half floats.
+    ///
+    /// # Safety
+    /// The machine has AVX2, FMA and F16C.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn pack<'a, T: Stored>(block: &mut [Step], row: impl Fn(usize) -> &'a [T], from: usize, dim: usize) {
+        super::pack(block, row, from, dim, |at| {
+            let mut four = [0.0; LANES];
+            // SAFETY: `pack` asks for four numbers of a row, and these are four.
+            unsafe { _mm_storeu_ps(four.as_mut_ptr(), T::four(at)) };
+            four
+        });
+    }
 
     /// # Safety
-    /// The machine has AVX2 and FMA; see `tiles` of the [`Scorer`](super::Scorer).
-    #[target_feature(enable = "avx2,fma")]
-    pub(super) unsafe fn tiles<const DISTANCE: bool>(
-        source: Source<'_>,
+    /// The machine has AVX2, FMA and F16C; see `tiles` of the [`Scorer`](super::Scorer).
+    #[target_feature(enable = "avx2,fma,f16c")]
+    pub(super) unsafe fn tiles<T: Stored, const DISTANCE: bool>(
+        source: Source<'_, T>,
         queries: &[f32],
         part: Part,
         sums: &mut [Step],
@@ -449,11 +485,11 @@ mod avx2 {
     }
 
     /// # Safety
-    /// AVX2 and FMA; `part.steps` steps at `packed`, at a multiple of 32 bytes, or at each of `rows`; `Q` queries, sums, outputs.
-    #[target_feature(enable = "avx2,fma")]
-    unsafe fn tile<const DISTANCE: bool, const ROWS: bool, const Q: usize>(
+    /// AVX2, FMA and F16C; `part.steps` steps at `packed`, at a multiple of 32 bytes, or at each of `rows`; `Q` queries, sums, outputs.
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn tile<T: Stored, const DISTANCE: bool, const ROWS: bool, const Q: usize>(
         packed: *const f32,
-        rows: &[*const f32; PANEL_ROWS],
+        rows: &[*const T; PANEL_ROWS],
         queries: *const f32,
         part: Part,
         kept: &mut [Step],
@@ -490,7 +526,7 @@ mod avx2 {
                         super::prefetch(rows[0].wrapping_add(part.ahead + line * PANEL_ROWS));
                         for i in first..first + 2 {
                             // SAFETY: s < part.steps, i < 4 and half < 2, and the caller promises as much.
-                            let four = |r: usize| unsafe { _mm_loadu_ps(rows[half * 8 + r].add(s * LANES)) };
+                            let four = |r: usize| unsafe { T::four(rows[half * 8 + r].add(s * LANES)) };
                             let x = _mm256_set_m128(four(4 + i), four(i));
                             for q in 0..Q {
                                 sums[q][i] = add(sums[q][i], of_query(q, s), x);
@@ -537,13 +573,13 @@ mod avx2 {
 mod neon {
     use std::arch::aarch64::*;
 
-    use super::{LANES, PANEL_ROWS, Part, REGISTERS, Source, Step};
+    use super::{LANES, PANEL_ROWS, Part, REGISTERS, Source, Step, Stored};
 
     /// # Safety
     /// The machine has NEON; see `tiles` of the [`Scorer`](super::Scorer).
     #[target_feature(enable = "neon")]
-    pub(super) unsafe fn tiles<const DISTANCE: bool>(
-        source: Source<'_>,
+    pub(super) unsafe fn tiles<T: Stored, const DISTANCE: bool>(
+        source: Source<'_, T>,
         queries: &[f32],
         part: Part,
         sums: &mut [Step],
@@ -555,9 +591,9 @@ mod neon {
     /// # Safety
     /// NEON; `part.steps` steps at `packed` or at each of `rows`; `Q` queries, sums, outputs.
     #[target_feature(enable = "neon")]
-    unsafe fn tile<const DISTANCE: bool, const ROWS: bool, const Q: usize>(
+    unsafe fn tile<T: Stored, const DISTANCE: bool, const ROWS: bool, const Q: usize>(
         packed: *const f32,
-        rows: &[*const f32; PANEL_ROWS],
+        rows: &[*const T; PANEL_ROWS],
         queries: *const f32,
         part: Part,
         kept: &mut [Step],
@@ -579,7 +615,7 @@ mod neon {
                     // SAFETY: s < part.steps, i < 4 and quarter < 4, and the caller promises as much.
                     x[i] = unsafe {
                         if ROWS {
-                            vld1q_f32(rows[quarter * REGISTERS + i].add(s * LANES))
+                            T::four(rows[quarter * REGISTERS + i].add(s * LANES))
                         } else {
                             vld1q_f32(packed.add((s * REGISTERS + i) * PANEL_ROWS + quarter * LANES))
                         }

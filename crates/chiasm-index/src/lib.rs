@@ -3,6 +3,7 @@
 //!
 //! - [`ExactIndex`] scans every row. It is the truth that any approximate index is measured against, and fast enough to be the
 //!   only index of a library of some hundred thousand vectors.
+//!   Of half floats (`ExactIndex<f16>`, see [`Stored`]) it takes half the memory and time, and is exact about the rounded vectors.
 //! - [`GrownIndex`] is an exact index and what came since it was made, so that a library that grows need not write its file with every change.
 //! - [`RefinedIndex`] gives the same answers from a quarter of the memory: bytes first, and bounds that tell which rows need more.
 //! - [`CellIndex`] looks at a part of the rows and finds nearly all of what there is to find, for bases that take too long to scan and for
@@ -37,6 +38,7 @@ mod pages;
 mod popcount;
 mod range;
 mod refined;
+mod stored;
 
 pub use cells::{CellBuildError, CellConfig, CellIndex, Effort, SharedCells, Stamps, Tuning};
 pub use codes::{Codes, CodesError};
@@ -52,3 +54,4 @@ pub use multi_index::{MultiIndexHamming, Route};
 pub use popcount::CodeKernel;
 pub use range::within;
 pub use refined::RefinedIndex;
+pub use stored::Stored;

@@ -8,10 +8,13 @@
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
+use half::{bf16, f16};
 use memmap2::MmapMut;
 
 /// Numbers for which any bits are a value, so that zeroed memory is an array of them, and which a page's start is aligned for.
 pub(crate) trait Number: Copy {}
+impl Number for f16 {}
+impl Number for bf16 {}
 impl Number for u8 {}
 impl Number for f32 {}
 impl Number for u32 {}

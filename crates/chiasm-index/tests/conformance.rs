@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use chiasm_core::{Hit, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors};
-use chiasm_index::{BuildError, ExactIndex, FileError, GrownIndex, Kernel, RefinedIndex, within};
+use chiasm_index::{BuildError, ExactIndex, FileError, GrownIndex, Kernel, RefinedIndex, Stored, within};
+use half::{bf16, f16};
 
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::InnerProduct, Metric::L2];
 
@@ -272,6 +273,57 @@ fn sums_that_overflow_rank_without_panic() {
     // Infinity, a large number, and infinity minus infinity, which is scored as minus infinity.
     assert_eq!(hits.iter().map(|h| h.id).collect::<Vec<_>>(), [2, 3, 1]);
     assert_eq!(hits[2].score.get(), f32::NEG_INFINITY);
+}
+
+/// Rows of half floats, in memory and in a file, on every kernel, against rows of single precision that were rounded by hand.
+fn halves_are_exact_about_rounded_rows<T: Stored>() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("halves.idx");
+    let bits = |found: &[Vec<Hit>]| found.iter().flatten().map(|h| (h.id, h.score.get().to_bits())).collect::<Vec<_>>();
+    for (n, dim, n_queries) in [(1, 1, 1), (37, 5, 2), (300, 64, 1), (300, 67, 9), (90, 300, 120)] {
+        let uneven = |n: usize, seed: u64| {
+            let numbers = whole(n, dim, seed).into_data().into_iter().zip(1..);
+            Vectors::new(numbers.map(|(v, i)| v / 7.0 + 1.0 / i as f32).collect(), dim).unwrap()
+        };
+        let (base, queries) = (uneven(n, 3), uneven(n_queries, 4));
+        for metric in METRICS {
+            let mut rounded = base.clone();
+            if metric == Metric::Cosine {
+                rounded.normalise();
+            }
+            let rounded = Vectors::new(rounded.into_data().into_iter().map(|v| T::of(v).get()).collect(), dim).unwrap();
+            // Rounded rows are no longer of unit length, so they are compared as they are, with queries that are.
+            let (plain, mut asked) = (if metric == Metric::Cosine { Metric::InnerProduct } else { metric }, queries.clone());
+            if metric == Metric::Cosine {
+                asked.normalise();
+            }
+            let wanted =
+                ExactIndex::build(&ids(n), &rounded, plain).unwrap().search(&asked, 9, &SearchOptions::default()).unwrap();
+            let built = || ExactIndex::<T>::build_as(&ids(n), &base, metric).unwrap();
+            built().write(&path, 6).unwrap();
+            let (opened, stamp) = ExactIndex::<T>::open_as(&path).unwrap();
+            opened.verify().unwrap();
+            assert_eq!((stamp, opened.vector(0).len()), (6, dim));
+            for index in Kernel::available().into_iter().map(|kernel| built().with_kernel(kernel)).chain([opened]) {
+                let found = index.search(&queries, 9, &SearchOptions::default()).unwrap();
+                assert_eq!(bits(&found), bits(&wanted), "{}, {metric}, {n} x {dim}", T::NAME);
+                let best = index.best_of(queries.row(0), &(0..n).collect::<Vec<_>>(), 9);
+                assert_eq!(bits(&[best]), bits(&wanted[..1]), "{}, {metric}, {n} x {dim}", T::NAME);
+            }
+            assert!(matches!(ExactIndex::open(&path), Err(FileError::Damaged { .. })), "a file of other numbers is refused");
+        }
+    }
+}
+
+#[test]
+fn half_floats_lose_their_rounding_and_no_more() {
+    halves_are_exact_about_rounded_rows::<f16>();
+    halves_are_exact_about_rounded_rows::<bf16>();
+    let large = Vectors::new(vec![1.0, -65_504.0, 70_000.0, 1.0], 2).unwrap();
+    let refused = ExactIndex::<f16>::build_as(&[1, 2], &large, Metric::L2).unwrap_err();
+    assert_eq!(refused, BuildError::Range { row: 1, value: 70_000.0, precision: "f16" });
+    assert!(ExactIndex::<bf16>::build_as(&[1, 2], &large, Metric::L2).is_ok());
+    assert!(ExactIndex::<f16>::build_as(&[1, 2], &large, Metric::Cosine).is_ok(), "at unit length all is near");
 }
 
 #[test]
