@@ -94,9 +94,9 @@ pub(crate) fn run(args: &ImportArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         });
     }
     let recall = args.tune.as_deref().map(index::recall).transpose()?;
-    let library = Library::import_vectors(&args.library, &args.space_name, metric, &ready)?;
+    let library = Library::import_vectors(&args.library, &args.space_name, metric, &ready, ui)?;
     if let Some(recall) = recall {
-        library.tune(recall, ui)?;
+        library.tune(recall, ui, &ui.cancel)?;
     }
     let info = library.info()?;
     if ui.json {

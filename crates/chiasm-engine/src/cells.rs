@@ -13,8 +13,8 @@
 
 use std::path::Path;
 
-use chiasm_core::{Modality, Progress, RowSet, SearchOptions, VectorIndex, Vectors};
-use chiasm_index::{CellBuildError, CellConfig, CellIndex, ExactIndex, Stamps};
+use chiasm_core::{Cancel, Modality, Progress, RowSet, SearchOptions, VectorIndex, Vectors};
+use chiasm_index::{Building, CellBuildError, CellConfig, CellIndex, ExactIndex, Stamps};
 use serde::Serialize;
 
 use crate::lane::Lane;
@@ -120,15 +120,15 @@ impl Library {
     /// at every indexing from now on. What was reached stands in [`crate::LaneInfo::cells`].
     ///
     /// # Errors
-    /// [`EngineError::Locked`], [`EngineError::Store`], [`EngineError::Cells`].
-    pub fn tune(&self, recall: f64, progress: &dyn Progress) -> Result<()> {
+    /// [`EngineError::Locked`], [`EngineError::Store`], [`EngineError::Cells`], [`EngineError::Cancelled`].
+    pub fn tune(&self, recall: f64, progress: &dyn Progress, cancel: &Cancel) -> Result<()> {
         let _lock = WriteLock::take(&self.dir)?;
         self.refresh()?;
-        self.refresh_cells(Some(recall), progress)
+        self.refresh_cells(Some(recall), progress, cancel)
     }
 
-    /// Makes or renews the cells of every lane that is to have them, for a recall if one is given.
-    pub(crate) fn refresh_cells(&self, recall: Option<f64>, progress: &dyn Progress) -> Result<()> {
+    /// Makes or renews the cells of every lane that is to have them, for a recall if one is given. What was stopped goes on from a draft the next time.
+    pub(crate) fn refresh_cells(&self, recall: Option<f64>, progress: &dyn Progress, cancel: &Cancel) -> Result<()> {
         for lane in &self.lanes {
             let live = lane.live(&self.store)?;
             let path = lane.cells_path(&self.dir);
@@ -150,11 +150,15 @@ impl Library {
                     && old.metric() == live.index().metric()
             });
             let wanted = wanted.unwrap_or(DEFAULT_RECALL);
-            let index = make(&live, lane.space(), usable, wanted, progress)?;
+            let draft = path.with_extension("draft");
+            let how = Building { progress, cancel, draft: Some(&draft) };
+            let index = make(&live, lane.space(), usable, wanted, &how)?;
             // A full or read-only disk is no reason to fail: searches then scan.
             if let Err(e) = index.write(&path, Stamps { state: live.derived.stamp, owner }) {
                 progress.note(&format!("searches will scan all vectors: {e}"));
             }
+            // There is none where cells were brought up to date.
+            let _ = std::fs::remove_file(&draft);
             lane.forget();
         }
         Ok(())
@@ -170,9 +174,12 @@ fn owner(store: &Store, lane: &Lane) -> Result<u64> {
 }
 
 /// Brings an index up to date, or builds it, and tunes it.
-fn make(live: &Live, space: &Space, old: Option<CellIndex>, wanted: f64, progress: &dyn Progress) -> Result<CellIndex> {
+fn make(live: &Live, space: &Space, old: Option<CellIndex>, wanted: f64, how: &Building<'_>) -> Result<CellIndex> {
     let exact = live.index().base();
-    let failed = |e: CellBuildError| EngineError::Cells { reason: e.to_string() };
+    let failed = |e: CellBuildError| match e {
+        CellBuildError::Cancelled(stop) => EngineError::Cancelled(stop),
+        other => EngineError::Cells { reason: other.to_string() },
+    };
     let questions = questions(live, space)?;
     let changed = old.map(|mut index| -> Result<Option<CellIndex>> {
         let here = exact.ids();
@@ -190,11 +197,8 @@ fn make(live: &Live, space: &Space, old: Option<CellIndex>, wanted: f64, progres
     let mut index = match changed.transpose()?.flatten() {
         Some(index) => index,
         None => {
-            let all: Vec<f32> = (0..exact.len()).flat_map(|row| exact.vector(row)).copied().collect();
-            let vectors = Vectors::new(all, exact.dim()).expect("rows of vectors that were checked");
             let sample = questions.vectors(0, QUERIES, exact.dim());
-            CellIndex::build(exact.ids(), &vectors, exact.metric(), sample.as_ref(), &CellConfig::default(), progress)
-                .map_err(failed)?
+            CellIndex::of_exact(exact, sample.as_ref(), &CellConfig::default(), how).map_err(failed)?
         }
     };
     if let Some(queries) = questions.vectors(1, TUNING_QUERIES, exact.dim()) {

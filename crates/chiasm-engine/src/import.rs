@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use chiasm_align::{About, PipelineSpace, View as PipelineView};
-use chiasm_core::{Metric, Modality, NoProgress, Vectors};
+use chiasm_core::{Cancel, Metric, Modality, Progress, Vectors};
 use chiasm_encode::ModelDirs;
 use rusqlite::Connection;
 
@@ -37,7 +37,13 @@ impl Library {
     ///
     /// # Errors
     /// [`EngineError::Import`] for vectors that do not fit; those of [`Library::create`].
-    pub fn import_vectors(dir: &Path, space_name: &str, metric: Metric, ready: &[ReadyVectors]) -> Result<Library> {
+    pub fn import_vectors(
+        dir: &Path,
+        space_name: &str,
+        metric: Metric,
+        ready: &[ReadyVectors],
+        progress: &dyn Progress,
+    ) -> Result<Library> {
         let refuse = |reason: String| Err(EngineError::Import(reason));
         let Some(dim) = ready.first().map(|r| r.vectors.dim()) else {
             return refuse("nothing to import: give at least one file of vectors".to_owned());
@@ -86,6 +92,7 @@ impl Library {
         let library = Library::create(dir, &space)?;
         let _lock = crate::lock::WriteLock::take(dir)?;
         let mut writer = library.store.writer()?;
+        progress.start("import", Some(ready.iter().map(|r| r.vectors.n() as u64).sum()));
         for r in ready {
             let mut vectors = r.vectors.clone();
             if metric == Metric::Cosine {
@@ -94,11 +101,14 @@ impl Library {
             let rows: Vec<(usize, &[f32])> = vectors.rows().enumerate().collect();
             for chunk in rows.chunks(BATCH) {
                 writer.batch(|tx| chunk.iter().try_for_each(|(i, row)| add(tx, r, *i, row)))?;
+                progress.advance(chunk.len() as u64);
             }
         }
+        progress.finish();
         drop(writer);
         library.refresh()?;
-        library.refresh_cells(None, &NoProgress)?;
+        // Not to be stopped: there is no command that would make them later.
+        library.refresh_cells(None, progress, &Cancel::default())?;
         Ok(library)
     }
 }

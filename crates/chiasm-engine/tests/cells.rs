@@ -1,7 +1,9 @@
 //! A library whose searches look at a part of its vectors: what it finds, what it says of itself, and what becomes of its file.
 
-use chiasm_core::{Metric, Modality, NoProgress, Vectors};
-use chiasm_engine::{CELLS_NEED, DEFAULT_RECALL, Library, ModelDirs, Query, QueryMedia, ReadyVectors, SearchRequest};
+use chiasm_core::{Cancel, Metric, Modality, NoProgress, Vectors};
+use chiasm_engine::{
+    CELLS_NEED, DEFAULT_RECALL, EngineError, Library, ModelDirs, Query, QueryMedia, ReadyVectors, SearchRequest,
+};
 
 const DIM: usize = 24;
 
@@ -27,7 +29,7 @@ fn library(dir: &std::path::Path, n: usize) -> Library {
         texts: Vec::new(),
     };
     let both = [ready(Modality::Image, 1, 1.0), ready(Modality::Text, 2, -1.0)];
-    Library::import_vectors(dir, "made", Metric::Cosine, &both).unwrap()
+    Library::import_vectors(dir, "made", Metric::Cosine, &both, &NoProgress).unwrap()
 }
 
 /// Scores of the ten best pictures for each of some texts that are not in the library.
@@ -53,7 +55,7 @@ fn a_tuned_library_finds_what_it_says_and_scores_exactly() {
     let made = library(&path, 2000);
     assert_eq!(made.info().unwrap().lanes[0].cells, None, "small libraries are exact unless asked");
     let exact = answers(&made);
-    made.tune(0.95, &NoProgress).unwrap();
+    made.tune(0.95, &NoProgress, &Cancel::default()).unwrap();
     let cells = made.info().unwrap().lanes[0].cells.clone().unwrap();
     assert_eq!(cells.wanted_recall, Some(0.95));
     assert!(cells.recall.unwrap() > 0.9 && cells.measured_on >= 100 && cells.probes < cells.cells, "{cells:?}");
@@ -76,9 +78,9 @@ fn a_tuned_library_finds_what_it_says_and_scores_exactly() {
     assert!(f64::from(right as u32) / f64::from(all as u32) > 0.9, "{right} of {all}");
 
     // It is the cells that are searched: with hardly any of them looked into, something is missed.
-    opened.tune(0.3, &NoProgress).unwrap();
+    opened.tune(0.3, &NoProgress, &Cancel::default()).unwrap();
     assert_ne!(answers(&opened), exact);
-    opened.tune(0.95, &NoProgress).unwrap();
+    opened.tune(0.95, &NoProgress, &Cancel::default()).unwrap();
 
     // A damaged file is told by `verify`; one that is not there, or not of this state, is not used.
     let file = path.join("cells.idx");
@@ -97,8 +99,23 @@ fn a_tuned_library_finds_what_it_says_and_scores_exactly() {
     let without = Library::open(&path, &ModelDirs::default()).unwrap();
     assert_eq!(answers(&without), exact);
     // Made again, for another recall.
-    without.tune(DEFAULT_RECALL, &NoProgress).unwrap();
+    without.tune(DEFAULT_RECALL, &NoProgress, &Cancel::default()).unwrap();
     assert_eq!(without.info().unwrap().lanes[0].cells.as_ref().unwrap().wanted_recall, Some(DEFAULT_RECALL));
+}
+
+#[test]
+fn a_stopped_tuning_leaves_what_there_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("library");
+    let made = library(&path, 1200);
+    let exact = answers(&made);
+    let stop = Cancel::default();
+    stop.cancel();
+    assert!(matches!(made.tune(0.95, &NoProgress, &stop), Err(EngineError::Cancelled(_))));
+    assert_eq!((answers(&made), made.info().unwrap().lanes[0].cells.clone()), (exact, None));
+    assert!(path.join("cells.draft").exists() && made.verify(false).unwrap().is_clean());
+    made.tune(0.95, &NoProgress, &Cancel::default()).unwrap();
+    assert!(path.join("cells.idx").exists() && !path.join("cells.draft").exists());
 }
 
 #[test]
@@ -106,6 +123,6 @@ fn too_few_vectors_stay_exact() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("library");
     let made = library(&path, CELLS_NEED / 2 - 1);
-    made.tune(0.9, &NoProgress).unwrap();
+    made.tune(0.9, &NoProgress, &Cancel::default()).unwrap();
     assert_eq!(made.info().unwrap().lanes[0].cells, None);
 }

@@ -298,7 +298,8 @@ fn what_is_no_library_of_ours_is_refused() {
 
     // Another space: the same one with a view left out.
     let other =
-        Library::import_vectors(&set.dir.path().join("other"), "other", Metric::Cosine, &[ready(Modality::Image)]).unwrap();
+        Library::import_vectors(&set.dir.path().join("other"), "other", Metric::Cosine, &[ready(Modality::Image)], &NoProgress)
+            .unwrap();
     let error = Library::open_or_create(&dir, other.space(), &models()).unwrap_err();
     assert!(matches!(error, EngineError::ForeignSpace { .. }), "{error}");
 
@@ -355,8 +356,14 @@ fn ready(modality: Modality) -> ReadyVectors {
 fn ready_vectors_are_a_library() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("ready");
-    let library =
-        Library::import_vectors(&path, "fashion", Metric::Cosine, &[ready(Modality::Image), ready(Modality::Text)]).unwrap();
+    let library = Library::import_vectors(
+        &path,
+        "fashion",
+        Metric::Cosine,
+        &[ready(Modality::Image), ready(Modality::Text)],
+        &NoProgress,
+    )
+    .unwrap();
     let request = |v: Vec<f32>| SearchRequest {
         query: Query::of(QueryMedia::Vector(Modality::Text, v)),
         k: 3,
@@ -373,7 +380,7 @@ fn ready_vectors_are_a_library() {
     drop(library);
     assert_eq!(Library::open(&path, &models()).unwrap().info().unwrap().n_items, 6);
     let twice = ReadyVectors { names: vec!["a".to_owned(); 3], ..ready(Modality::Image) };
-    let error = Library::import_vectors(&dir.path().join("x"), "x", Metric::Cosine, &[twice]).unwrap_err();
+    let error = Library::import_vectors(&dir.path().join("x"), "x", Metric::Cosine, &[twice], &NoProgress).unwrap_err();
     assert!(error.to_string().contains("`a` stands for two"), "{error}");
 }
 

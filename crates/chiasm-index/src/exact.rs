@@ -18,7 +18,7 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::path::Path;
 
-use chiasm_core::{Hit, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors};
+use chiasm_core::{Hit, MatrixView, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors};
 use rayon::prelude::*;
 
 use crate::file::{FileError, IndexWriter, Mapped};
@@ -121,6 +121,11 @@ impl ExactIndex {
     /// As there.
     pub fn open(path: &Path) -> Result<(Self, u64), FileError> {
         Self::open_as(path)
+    }
+
+    /// All vectors as they are compared.
+    pub(crate) fn rows(&self) -> MatrixView<'_> {
+        MatrixView::new(self.data(), self.dim).expect("whole rows")
     }
 }
 

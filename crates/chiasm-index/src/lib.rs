@@ -40,7 +40,7 @@ mod range;
 mod refined;
 mod stored;
 
-pub use cells::{CellBuildError, CellConfig, CellIndex, Effort, SharedCells, Stamps, Tuning};
+pub use cells::{Building, CellBuildError, CellConfig, CellIndex, Effort, SharedCells, Stamps, Tuning};
 pub use codes::{Codes, CodesError};
 pub use exact::{BuildError, ExactIndex};
 pub use file::{FileError, IndexWriter};

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use chiasm_core::{Hit, Metric, NoProgress, RowSet, SearchError, SearchOptions, VectorIndex, Vectors};
-use chiasm_index::{CellBuildError, CellConfig, CellIndex, Effort, ExactIndex, FileError, SharedCells, Stamps};
+use chiasm_core::{Cancel, Hit, Metric, NoProgress, Progress, RowSet, SearchError, SearchOptions, VectorIndex, Vectors};
+use chiasm_index::{Building, CellBuildError, CellConfig, CellIndex, Effort, ExactIndex, FileError, SharedCells, Stamps};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -440,4 +442,105 @@ fn readers_see_all_of_a_change_or_nothing() {
         readers.into_iter().for_each(|reader| reader.join().unwrap());
     });
     assert_eq!(shared.read().len(), 1000);
+}
+
+/// Asks for a stop when it has been told something for the last of so many times.
+struct StopAt {
+    left: AtomicU64,
+    cancel: Cancel,
+}
+
+impl StopAt {
+    fn told(&self) {
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.cancel.cancel();
+        }
+    }
+}
+
+impl Progress for StopAt {
+    fn start(&self, _stage: &str, _n_steps: Option<u64>) {
+        self.told();
+    }
+    fn advance(&self, _n_steps: u64) {
+        self.told();
+    }
+    fn note(&self, line: &str) {
+        panic!("nothing was to be told: {line}");
+    }
+    fn finish(&self) {
+        self.told();
+    }
+}
+
+#[test]
+fn a_build_that_is_stopped_again_and_again_ends_as_one_that_was_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let (draft, file) = (folder.path().join("cells.draft"), folder.path().join("cells.idx"));
+    // More rows than one piece of a draft.
+    let (base, sample) = world(70_000, 300, 6, 9);
+    let config = CellConfig { cells: Some(60), ..CellConfig::default() };
+    for metric in [Metric::Cosine, Metric::L2] {
+        let image = |index: &CellIndex| {
+            index.write(&file, Stamps::default()).unwrap();
+            std::fs::read(&file).unwrap()
+        };
+        let exact = ExactIndex::build(&ids(70_000), &base, metric).unwrap();
+        let whole = image(&CellIndex::build(exact.ids(), &base, metric, Some(&sample), &config, &NoProgress).unwrap());
+        let (mut stops, mut longest) = (0, 0);
+        let index = loop {
+            let cancel = Cancel::default();
+            // A little later each time, as it would begin the same work again and again if it kept nothing.
+            let stop = StopAt { left: AtomicU64::new(1 + stops), cancel: cancel.clone() };
+            let how = Building { progress: &stop, cancel: &cancel, draft: Some(&draft) };
+            match CellIndex::of_exact(&exact, Some(&sample), &config, &how) {
+                Ok(index) => break index,
+                Err(CellBuildError::Cancelled(_)) => stops += 1,
+                Err(other) => panic!("{other}"),
+            }
+            let kept = std::fs::metadata(&draft).unwrap().len();
+            assert!(kept >= longest, "{metric}: {kept} bytes after {longest}");
+            longest = kept;
+        };
+        assert!(stops > 5 && longest > 4 * 70_000, "{metric}: {stops} stops, {longest} bytes");
+        assert!(image(&index) == whole, "{metric}");
+
+        // Whatever is left of a draft: cut anywhere, damaged, or of other vectors.
+        let all = std::fs::read(&draft).unwrap();
+        let quiet = Cancel::default();
+        let how = Building { progress: &NoProgress, cancel: &quiet, draft: Some(&draft) };
+        for cut in [0, 7, 60, 84, 85, 3000, all.len() - 5000, all.len() - 1] {
+            let mut left = all[..cut].to_vec();
+            std::fs::write(&draft, &left).unwrap();
+            assert!(image(&CellIndex::of_exact(&exact, Some(&sample), &config, &how).unwrap()) == whole, "{metric}, {cut}");
+            assert_eq!(std::fs::read(&draft).unwrap(), all, "{metric}, {cut}");
+            if let Some(byte) = left.last_mut() {
+                *byte ^= 1;
+                std::fs::write(&draft, &left).unwrap();
+                assert!(image(&CellIndex::of_exact(&exact, Some(&sample), &config, &how).unwrap()) == whole, "{metric}, {cut}");
+            }
+        }
+        CellIndex::of_exact(&exact, None, &config, &how).unwrap();
+        assert_ne!(std::fs::read(&draft).unwrap(), all, "a draft of another sample is begun anew");
+    }
+    // A place where none can be kept is told, and costs nothing else.
+    let told = Told::default();
+    let none = folder.path().join("no folder").join("cells.draft");
+    let how = Building { progress: &told, cancel: &Cancel::default(), draft: Some(&none) };
+    let exact = ExactIndex::build(&ids(300), &world(300, 1, 6, 9).0, Metric::L2).unwrap();
+    assert_eq!(CellIndex::of_exact(&exact, None, &config, &how).unwrap().len(), 300);
+    assert!(told.0.lock().unwrap().contains("begin anew"));
+}
+
+/// Keeps what it is told.
+#[derive(Default)]
+struct Told(Mutex<String>);
+
+impl Progress for Told {
+    fn start(&self, _stage: &str, _n_steps: Option<u64>) {}
+    fn advance(&self, _n_steps: u64) {}
+    fn note(&self, line: &str) {
+        self.0.lock().unwrap().push_str(line);
+    }
+    fn finish(&self) {}
 }

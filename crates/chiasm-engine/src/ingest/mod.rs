@@ -217,7 +217,13 @@ impl Library {
         // Left to the next question when stopped: who stops wants to stop now.
         if !report.cancelled {
             self.refresh()?;
-            self.refresh_cells(options.recall, progress)?;
+            match self.refresh_cells(options.recall, progress, cancel) {
+                Err(EngineError::Cancelled(_)) => {
+                    progress.finish();
+                    report.cancelled = true;
+                }
+                other => other?,
+            }
         }
         report.refused.sort_by_key(|r| path_bytes(&r.path));
         report.notes.sort_by_key(|r| path_bytes(&r.path));

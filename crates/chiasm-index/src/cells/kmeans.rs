@@ -6,12 +6,14 @@
 //!
 //! Sums are added in a fixed order, so neither threads nor chance decide; where to begin is drawn with the seed.
 
+use chiasm_core::Cancel;
 use rand::seq::index::sample;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::kernels::{Form, Kernel, LANES, PANEL_ROWS, Scorer, n_steps};
+use crate::pages::Pages;
 
 /// Rows that one task assigns.
 const TASK_ROWS: usize = 512;
@@ -33,23 +35,26 @@ pub(crate) struct Centres {
     pub(crate) dims: usize,
     pub(crate) rows: Vec<f32>,
     /// With two levels: the centre of each group, and where its cells begin; cells of a group follow each other.
-    groups: Option<(Vec<f32>, Vec<usize>)>,
+    pub(crate) groups: Option<(Vec<f32>, Vec<usize>)>,
 }
 
 impl Centres {
-    /// Makes `n_cells` cells of rows of `dims` numbers; fewer when there are fewer rows.
-    pub(crate) fn fit(rows: &[f32], dims: usize, n_cells: usize, seed: u64) -> Self {
+    /// Makes `n_cells` cells of rows of `dims` numbers; fewer when there are fewer rows. Asked to stop it ends early with centres that are good
+    /// for nothing: whoever can be stopped looks at `cancel` afterwards.
+    pub(crate) fn fit(rows: &[f32], dims: usize, n_cells: usize, seed: u64, cancel: &Cancel) -> Self {
         let n = rows.len() / dims;
         let n_cells = n_cells.clamp(1, n.max(1));
         let mut random = ChaCha8Rng::seed_from_u64(seed);
         let taken = n.min(n_cells * SAMPLE_PER_CELL);
         let mut picked = sample(&mut random, n, taken).into_vec();
         picked.sort_unstable();
-        let rows: Vec<f32> = picked.iter().flat_map(|r| &rows[r * dims..(r + 1) * dims]).copied().collect();
+        let mut of_sample = Pages::zeros(taken * dims);
+        of_sample.chunks_exact_mut(dims).zip(picked).for_each(|(to, r)| to.copy_from_slice(&rows[r * dims..(r + 1) * dims]));
+        let rows = of_sample;
         if n_cells < TWO_LEVELS_FROM {
-            return Self { dims, rows: lloyd(&rows, dims, n_cells, &mut random), groups: None };
+            return Self { dims, rows: lloyd(&rows, dims, n_cells, &mut random, cancel), groups: None };
         }
-        let group_centres = lloyd(&rows, dims, (n_cells as f64).sqrt() as usize, &mut random);
+        let group_centres = lloyd(&rows, dims, (n_cells as f64).sqrt() as usize, &mut random, cancel);
         let n_groups = group_centres.len() / dims;
         let mut members = vec![Vec::new(); n_groups];
         for (row, group) in rows.chunks_exact(dims).zip(nearest(&rows, dims, &group_centres)) {
@@ -62,7 +67,7 @@ impl Centres {
             .zip(seeds)
             .map(|(members, seed)| {
                 let share = (members.len() / dims * n_cells).div_ceil(taken.max(1)).max(1);
-                lloyd(&members, dims, share, &mut ChaCha8Rng::seed_from_u64(seed))
+                lloyd(&members, dims, share, &mut ChaCha8Rng::seed_from_u64(seed), cancel)
             })
             .collect();
         let mut starts = vec![0];
@@ -113,7 +118,7 @@ impl TwoLevels {
     /// Of cells with these centres, `dims` numbers each.
     pub(crate) fn new(centres: &[f32], dims: usize) -> Self {
         let n = centres.len() / dims;
-        let group_centres = Centres::fit(centres, dims, (n as f64).sqrt() as usize, 1).rows;
+        let group_centres = Centres::fit(centres, dims, (n as f64).sqrt() as usize, 1, &Cancel::default()).rows;
         let mut parts = vec![Part { cells: Vec::new(), table: Table::new(Vec::new(), dims) }; group_centres.len() / dims];
         for ((cell, centre), group) in centres.chunks_exact(dims).enumerate().zip(nearest(centres, dims, &group_centres)) {
             parts[group as usize].add(cell as u32, centre);
@@ -247,13 +252,16 @@ fn nearest(rows: &[f32], dims: usize, centres: &[f32]) -> Vec<u32> {
 }
 
 /// Lloyd's iterations from rows drawn at random.
-fn lloyd(rows: &[f32], dims: usize, n_cells: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
+fn lloyd(rows: &[f32], dims: usize, n_cells: usize, random: &mut ChaCha8Rng, cancel: &Cancel) -> Vec<f32> {
     let n = rows.len() / dims;
     let n_cells = n_cells.min(n);
     let mut first = sample(random, n, n_cells).into_vec();
     first.sort_unstable();
     let mut centres: Vec<f32> = first.iter().flat_map(|r| &rows[r * dims..(r + 1) * dims]).copied().collect();
     for _ in 0..ITERATIONS {
+        if cancel.is_cancelled() {
+            break;
+        }
         let cells = nearest(rows, dims, &centres);
         let mut sums = vec![0.0f64; n_cells * dims];
         let mut counts = vec![0usize; n_cells];

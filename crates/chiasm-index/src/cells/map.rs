@@ -18,7 +18,7 @@
 //! Scores are inner products. For [`Metric::L2`] a vector gets one more number, `-|x|^2 / 2`, and a query a 1 there: the inner product then ranks
 //! as the distance does. For [`Metric::Cosine`] vectors come at unit length.
 
-use chiasm_core::{Metric, Vectors};
+use chiasm_core::{MatrixView, Metric};
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
@@ -98,7 +98,7 @@ impl Fitted {
 
     /// Learns the map to at most `dims` numbers from the vectors and, if there are any, a sample of queries. Rows beyond
     /// a number that tells enough are left out evenly.
-    pub(crate) fn fit(metric: Metric, vectors: &Vectors, sample: Option<&Vectors>, dims: usize) -> Self {
+    pub(crate) fn fit(metric: Metric, vectors: MatrixView<'_>, sample: Option<MatrixView<'_>>, dims: usize) -> Self {
         let width = width(metric, vectors.dim());
         let as_vectors = columns(vectors, width, |x, out| augment_vector(metric, x, out));
         let mean = mean_of(&as_vectors);
@@ -200,7 +200,7 @@ impl ScoreMap<'_> {
 }
 
 /// Rows, evenly taken and prepared, as columns.
-fn columns(vectors: &Vectors, width: usize, prepare: impl Fn(&[f32], &mut Vec<f32>)) -> Mat<f64> {
+fn columns(vectors: MatrixView<'_>, width: usize, prepare: impl Fn(&[f32], &mut Vec<f32>)) -> Mat<f64> {
     let n = vectors.n().min(SAMPLE_ROWS);
     let mut columns = Mat::zeros(width, n);
     let mut row = Vec::new();

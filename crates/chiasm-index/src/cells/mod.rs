@@ -35,6 +35,7 @@ mod build;
 mod cell;
 mod codes;
 mod digits;
+mod draft;
 mod image;
 mod kernel;
 mod kmeans;
@@ -46,10 +47,11 @@ mod update;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use chiasm_core::{Hit, Metric, Progress, SearchError, SearchOptions, VectorIndex, Vectors};
+use chiasm_core::{Cancel, Cancelled, Hit, MatrixView, Metric, Progress, SearchError, SearchOptions, VectorIndex, Vectors};
 
-use crate::exact::{BuildError, unit};
+use crate::exact::{BuildError, ExactIndex, unit};
 use crate::file::FileError;
+pub use build::Building;
 use cell::{Cell, CellRef};
 pub(crate) use digits::{DigitQuery, offset, padded as rounded, round_to_bytes};
 pub use image::Stamps;
@@ -125,6 +127,9 @@ pub enum CellBuildError {
     /// The system gave no room.
     #[error("no memory for the index: {0}")]
     Memory(std::io::Error),
+    /// The user asked for the build to stop.
+    #[error(transparent)]
+    Cancelled(#[from] Cancelled),
 }
 
 /// Vectors in cells; see the head of the file. A clone shares everything with what it was made of until one of them is changed.
@@ -197,11 +202,38 @@ impl CellIndex {
         config: &CellConfig,
         progress: &dyn Progress,
     ) -> Result<Self, CellBuildError> {
-        let image = if metric == Metric::Cosine {
-            build::build(ids, &unit(vectors), metric, sample.map(unit).as_ref(), config, progress)?
+        let how = Building { progress, cancel: &Cancel::default(), draft: None };
+        if metric == Metric::Cosine {
+            Self::build_of(ids, unit(vectors).view(), metric, sample.map(unit).as_ref(), config, &how)
         } else {
-            build::build(ids, vectors, metric, sample, config, progress)?
-        };
+            Self::build_of(ids, vectors.view(), metric, sample, config, &how)
+        }
+    }
+
+    /// Builds an index of the vectors of an exact one, which may stay in its file: `384` bytes per vector are needed beside it and the index that is
+    /// made. It can be stopped, and goes on from a draft; see [`Building`].
+    ///
+    /// # Errors
+    /// As [`CellIndex::build`], and [`CellBuildError::Cancelled`].
+    pub fn of_exact(
+        exact: &ExactIndex,
+        sample: Option<&Vectors>,
+        config: &CellConfig,
+        how: &Building<'_>,
+    ) -> Result<Self, CellBuildError> {
+        let of_unit = sample.filter(|_| exact.metric() == Metric::Cosine).map(unit);
+        Self::build_of(exact.ids(), exact.rows(), exact.metric(), of_unit.as_ref().or(sample), config, how)
+    }
+
+    fn build_of(
+        ids: &[u64],
+        vectors: MatrixView<'_>,
+        metric: Metric,
+        sample: Option<&Vectors>,
+        config: &CellConfig,
+        how: &Building<'_>,
+    ) -> Result<Self, CellBuildError> {
+        let image = build::build(ids, vectors, metric, sample, config, how)?;
         let tuned = Tuned {
             probes: image.shape.cells.div_ceil(PLAIN_PROBES),
             rerank: PLAIN_RERANK,

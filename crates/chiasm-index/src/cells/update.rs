@@ -14,7 +14,7 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use chiasm_core::{Metric, VectorIndex as _, Vectors};
+use chiasm_core::{Cancel, Metric, VectorIndex as _, Vectors};
 
 use super::cell::{CellRef, Entry, Writer, put_row};
 use super::image::{Image, Shape};
@@ -283,7 +283,7 @@ impl CellIndex {
         }
         let mut mapped = vec![0.0; rows.len() * shape.dims];
         self.map().map_vectors(&vectors, &mut mapped);
-        let halves = Centres::fit(&mapped, shape.dims, 2, 1);
+        let halves = Centres::fit(&mapped, shape.dims, 2, 1, &Cancel::default());
         let owners = halves.assign(&mapped);
         if halves.n() < 2 || owners.iter().all(|o| *o == owners[0]) {
             // All alike: nothing parts them, and a scan is what they need.
