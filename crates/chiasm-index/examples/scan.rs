@@ -10,8 +10,7 @@
 use std::time::Instant;
 
 use chiasm_core::{Metric, SearchError, SearchOptions, VectorIndex, Vectors};
-use chiasm_index::{ExactIndex, Kernel, RefinedIndex};
-use half::{bf16, f16};
+use chiasm_index::{ExactIndex, Kernel, RefinedIndex, bf16, f16};
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let numbers: Vec<usize> = std::env::args().skip(1).map(|a| a.parse()).collect::<Result<_, _>>()?;

@@ -54,4 +54,4 @@ pub use multi_index::{MultiIndexHamming, Route};
 pub use popcount::CodeKernel;
 pub use range::within;
 pub use refined::RefinedIndex;
-pub use stored::Stored;
+pub use stored::{Stored, bf16, f16};

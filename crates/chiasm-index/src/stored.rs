@@ -14,7 +14,7 @@ use std::arch::aarch64::{float32x4_t, vld1q_f32};
 #[cfg(target_arch = "x86_64")]
 use std::arch::x86_64::*;
 
-use half::{bf16, f16};
+pub use half::{bf16, f16};
 
 use crate::pages::Number;
 

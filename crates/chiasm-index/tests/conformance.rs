@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use chiasm_core::{Hit, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors};
-use chiasm_index::{BuildError, ExactIndex, FileError, GrownIndex, Kernel, RefinedIndex, Stored, within};
-use half::{bf16, f16};
+use chiasm_index::{BuildError, ExactIndex, FileError, GrownIndex, Kernel, RefinedIndex, Stored, bf16, f16, within};
 
 const METRICS: [Metric; 3] = [Metric::Cosine, Metric::InnerProduct, Metric::L2];
 

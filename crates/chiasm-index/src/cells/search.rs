@@ -1,4 +1,9 @@
 //! Searching: choose cells by their centres' codes, vectors by their own codes, and order the best by their digits.
+//!
+//! # Many queries at once
+//! Codes of a large base come from memory, which takes longer than comparing them. So where many queries of a batch look into the same cells, it is
+//! cells that are gone through: each is read once and scanned for all queries that chose it. What is found is the best by a total order (score, cell,
+//! slot), so neither way nor batch changes an answer.
 
 use chiasm_core::{Hit, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors};
 use rayon::prelude::*;
@@ -7,8 +12,16 @@ use super::codes::CodeQuery;
 use super::digits::DigitQuery;
 use super::{CellIndex, Effort};
 
-/// Queries of one task.
-const TASK_QUERIES: usize = 32;
+/// Queries of one task: at most so many, whose codes and candidates stay in the second and third cache, and no fewer than these.
+const TASK_QUERIES: usize = 1024;
+const TASK_QUERIES_MIN: usize = 32;
+
+/// Cells are gone through from so many queries on that look into each, on average.
+const VISITORS: usize = 2;
+
+/// Before that a query looks into its best cells by itself, until it has seen so many times as many vectors as it will compare: what is worse than these is then
+/// passed over in all others.
+const SEEN_BEFORE: usize = 4;
 
 /// Blocks of centres that are scanned before the best are taken stock of.
 const COARSE_BLOCKS: usize = 16;
@@ -33,6 +46,8 @@ struct Plan<'a> {
     allow: Option<&'a RowSet>,
     /// The allowed rows, where there are few enough to compare each.
     rows: Option<Vec<u32>>,
+    /// Whether some rows are not asked for.
+    narrowed: bool,
 }
 
 /// Room that searches of one thread share.
@@ -40,12 +55,53 @@ struct Plan<'a> {
 struct Room {
     mapped: Vec<f32>,
     centres: CodeQuery,
-    codes: CodeQuery,
     digits: DigitQuery,
     cells: Vec<(i32, u32)>,
+    asked: Vec<Asked>,
+    visits: Visits,
+    scored: Vec<Scored>,
+}
+
+/// A query on its way through the cells.
+#[derive(Default)]
+struct Asked {
+    codes: CodeQuery,
+    /// What is below was passed over.
+    floor: i32,
     /// Sum of the codes, cell and slot.
     found: Vec<(i32, u32, u32)>,
-    scored: Vec<Scored>,
+}
+
+/// Which queries look into which cells.
+#[derive(Default)]
+struct Visits {
+    /// Cell, query, and what the cell's centre adds to sums, as they came.
+    all: Vec<(u32, u32, i32)>,
+    /// Query and addition, cell after cell.
+    by_cell: Vec<(u32, i32)>,
+    /// Where each cell's visits end.
+    ends: Vec<usize>,
+}
+
+impl Visits {
+    fn sort(&mut self, n_cells: usize) {
+        self.ends.clear();
+        self.ends.resize(n_cells + 1, 0);
+        // First where each begins, one place further on; each visit that is put there moves that towards the end.
+        self.all.iter().for_each(|(cell, ..)| self.ends[*cell as usize + 1] += 1);
+        (1..=n_cells).for_each(|c| self.ends[c] += self.ends[c - 1]);
+        self.by_cell.resize(self.all.len(), (0, 0));
+        for (cell, query, base) in self.all.drain(..) {
+            let at = &mut self.ends[cell as usize];
+            self.by_cell[*at] = (query, base);
+            *at += 1;
+        }
+    }
+
+    fn of_cell(&self, cell: usize) -> &[(u32, i32)] {
+        let first = if cell == 0 { 0 } else { self.ends[cell - 1] };
+        &self.by_cell[first..self.ends[cell]]
+    }
 }
 
 /// Score by eight bits, cell and slot.
@@ -81,9 +137,11 @@ impl CellIndex {
             queries
         };
         let plan = self.plan(k, options.allow, effort);
+        let of_thread = queries.n().div_ceil(rayon::current_num_threads());
+        let most = if plan.rows.is_some() { TASK_QUERIES_MIN } else { TASK_QUERIES };
         let answers: Vec<Vec<Vec<Hit>>> = queries
             .data()
-            .par_chunks(TASK_QUERIES * dim)
+            .par_chunks(of_thread.clamp(TASK_QUERIES_MIN, most) * dim)
             .map_init(Room::default, |room, queries| match &plan.rows {
                 Some(rows) => self.compare_rows(queries, rows, plan.k),
                 None => self.search_cells(queries, &plan, room),
@@ -96,7 +154,9 @@ impl CellIndex {
     /// the nearest allowed vectors lie farther away.
     fn plan<'a>(&self, k: usize, allow: Option<&'a RowSet>, effort: Effort) -> Plan<'a> {
         let n_cells = self.coarse.n;
-        let plain = Plan { k, probes: effort.probes.clamp(1, n_cells), rerank: effort.rerank.max(k), allow, rows: None };
+        let narrowed = allow.is_some() || self.changes.n_dead() > 0;
+        let probes = effort.probes.clamp(1, n_cells);
+        let plain = Plan { k, probes, rerank: effort.rerank.max(k), allow, rows: None, narrowed };
         let Some(allow) = allow else { return plain };
         let (allowed, n) = (allow.count().max(1), self.n_rows());
         let widened = (plain.probes as f64 * (n as f64 / allowed as f64).powf(WIDENING)).ceil() as usize;
@@ -121,13 +181,12 @@ impl CellIndex {
         let mut mapped = std::mem::take(&mut room.mapped);
         mapped.resize(queries.len() / shape.dim * shape.dims, 0.0);
         self.map().map_queries(queries, &mut mapped);
-        let each = queries.chunks_exact(shape.dim).zip(mapped.chunks_exact(shape.dims));
-        let answers = each.map(|(query, mapped)| {
-            self.find_in_cells(mapped, plan, room);
+        self.find_in_cells(&mapped, plan, room);
+        let answers = queries.chunks_exact(shape.dim).zip(&room.asked).map(|(query, asked)| {
             room.digits.set(query, &self.image.mean()[..shape.dim]);
             room.scored.clear();
-            for (i, (_, cell, slot)) in room.found.iter().enumerate() {
-                if let Some((_, cell, slot)) = room.found.get(i + RECORDS_AHEAD) {
+            for (i, (_, cell, slot)) in asked.found.iter().enumerate() {
+                if let Some((_, cell, slot)) = asked.found.get(i + RECORDS_AHEAD) {
                     prefetch(self.cell(*cell as usize).record_bytes(shape, *slot as usize), shape.digits());
                 }
                 let record = self.cell(*cell as usize).record(shape, *slot as usize);
@@ -191,38 +250,71 @@ impl CellIndex {
         hits
     }
 
-    /// Puts the best vectors of the best cells into `found`, by their codes.
+    /// Puts the best vectors of the best cells of each query into its `found`, by their codes.
     fn find_in_cells(&self, mapped: &[f32], plan: &Plan<'_>, room: &mut Room) {
-        let shape = &self.image.shape;
+        let (shape, n_cells) = (&self.image.shape, self.coarse.n);
         let (steps, centre_steps) = self.image.steps();
-        room.centres.set(mapped, centre_steps, shape.code_width());
-        self.choose_cells(plan.probes, &room.centres, &mut room.cells);
-        room.codes.set(mapped, steps, shape.code_width());
-        room.found.clear();
-        let mut floor = i32::MIN;
-        let narrowed = plan.allow.is_some() || self.changes.n_dead() > 0;
-        for (i, (sum, c)) in room.cells.iter().enumerate() {
-            let base = room.codes.units(room.centres.score(*sum));
-            if let Some((_, next)) = room.cells.get(i + 1) {
-                prefetch(self.cell(*next as usize).parts[0].blocks, shape.block_len());
-            }
-            let found = &mut room.found;
-            let mut first = 0;
-            for part in self.cell(*c as usize).parts {
-                let floor = floor.saturating_sub(base);
-                self.kernel.scan(part.blocks, shape.block_len(), &room.codes.weights, part.n, floor, |slot, sum| {
-                    if !narrowed || self.is_asked_for(plan, part.row(shape, slot)) {
-                        found.push((sum + base, *c, (first + slot) as u32));
-                    }
-                });
-                first += part.n;
-            }
-            if found.len() >= 2 * plan.rerank + 32 {
-                floor = keep_best(found, plan.rerank).0;
+        let n = mapped.len() / shape.dims;
+        let by_cell = n * plan.probes >= VISITORS * n_cells;
+        let of_cell = (self.n_rows() / n_cells).max(1);
+        let alone = if by_cell { (SEEN_BEFORE * plan.rerank).div_ceil(of_cell) } else { plan.probes };
+        let Room { centres, cells, asked, visits, .. } = room;
+        asked.resize_with(n, Asked::default);
+        for (query, (mapped, asked)) in mapped.chunks_exact(shape.dims).zip(&mut *asked).enumerate() {
+            centres.set(mapped, centre_steps, shape.code_width());
+            self.choose_cells(plan.probes, centres, cells);
+            asked.codes.set(mapped, steps, shape.code_width());
+            asked.found.clear();
+            asked.floor = i32::MIN;
+            for (i, (sum, cell)) in cells.iter().enumerate() {
+                let base = asked.codes.units(centres.score(*sum));
+                if i >= alone {
+                    visits.all.push((*cell, query as u32, base));
+                    continue;
+                }
+                if let Some((_, next)) = cells.get(i + 1) {
+                    self.ask_for(*next as usize);
+                }
+                self.look_into(*cell, base, plan, asked);
             }
         }
-        if room.found.len() > plan.rerank {
-            keep_best(&mut room.found, plan.rerank);
+        if by_cell {
+            visits.sort(n_cells);
+            for cell in 0..n_cells {
+                self.ask_for((cell + 1) % n_cells);
+                for (query, base) in visits.of_cell(cell) {
+                    self.look_into(cell as u32, *base, plan, &mut asked[*query as usize]);
+                }
+            }
+        }
+        for asked in asked.iter_mut().filter(|asked| asked.found.len() > plan.rerank) {
+            keep_best(&mut asked.found, plan.rerank);
+        }
+    }
+
+    /// Asks for the beginning of a cell's codes.
+    #[inline]
+    fn ask_for(&self, cell: usize) {
+        prefetch(self.cell(cell).parts[0].blocks, self.image.shape.block_len());
+    }
+
+    /// Adds what is good enough in a cell to what a query has found.
+    fn look_into(&self, cell: u32, base: i32, plan: &Plan<'_>, asked: &mut Asked) {
+        let shape = &self.image.shape;
+        let Asked { codes, floor, found } = asked;
+        // What is level with the worst is let in, or the order of cells would decide between them.
+        let floor_here = floor.saturating_sub(base).saturating_sub(1);
+        let mut first = 0;
+        for part in self.cell(cell as usize).parts {
+            self.kernel.scan(part.blocks, shape.block_len(), &codes.weights, part.n, floor_here, |slot, sum| {
+                if !plan.narrowed || self.is_asked_for(plan, part.row(shape, slot)) {
+                    found.push((sum + base, cell, (first + slot) as u32));
+                }
+            });
+            first += part.n;
+        }
+        if found.len() >= 2 * plan.rerank + 32 {
+            *floor = keep_best(found, plan.rerank).0;
         }
     }
 
