@@ -303,6 +303,10 @@ def run(peer, dim, threads, base, train, *queries):
     def load(file):
         return np.fromfile(file, "<f4").reshape(-1, dim)
 
+    def mapped(file):
+        # The base stays in its file, so that memory holds the index alone, however large both are.
+        return np.memmap(file, "<f4", "r").reshape(-1, dim)
+
     queries = [load(file) for file in queries]
     subject = None
     for line in sys.stdin:
@@ -311,7 +315,7 @@ def run(peer, dim, threads, base, train, *queries):
             if request["do"] == "build":
                 subject = PEERS[peer](threads)
                 before = private_mib()
-                rows, sample = load(base), None if train == "-" else load(train)
+                rows, sample = mapped(base), None if train == "-" else load(train)
                 wall, cpu = time.perf_counter(), time.process_time()
                 about, ladders = subject.build(rows, sample)
                 answer = {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu, "about": about, "ladders": ladders}

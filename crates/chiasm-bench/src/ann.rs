@@ -93,8 +93,13 @@ pub struct Plan {
     pub turns: usize,
     /// The interpreter; ours alone run without one.
     pub python: Option<PathBuf>,
+    /// Names of some of [`OURS`].
+    pub ours: Vec<&'static str>,
     /// Some of [`PEERS`].
     pub peers: Vec<&'static str>,
+    /// Whether each contestant ends before the next begins: for bases of which memory holds the indexes one by one. Turns of one contestant then
+    /// follow each other, so a machine that is slow for a while is slow for one of them; the first of ours is measured again at the end, to tell.
+    pub apart: bool,
     /// This program, which `bench ann-worker` makes a contestant; within this process where there is none.
     pub program: Option<PathBuf>,
     /// CPU time that the rounds of a setting take together, at least.
@@ -137,13 +142,20 @@ pub struct Section {
     pub rows: Vec<Row>,
 }
 
-/// Bytes per second of one thread.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+/// Bytes per second that one thread reads.
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Bandwidth {
     /// Of a sum over an array much larger than the cache.
     pub memory: f64,
-    /// Of the exact scan for one query.
-    pub scan: f64,
+    /// Of each index that is read whole, by its name, for one query.
+    pub scans: Vec<(&'static str, f64)>,
+}
+
+/// What an index that is read whole says of itself.
+#[derive(Deserialize)]
+struct Scanned {
+    memory: f64,
+    scan: f64,
 }
 
 /// A contestant.
@@ -305,14 +317,46 @@ fn measure(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Vec<Section>, BenchError> {
-    let build_threads = plan.threads.first().copied().unwrap_or(1);
     let peers = plan.peers.iter().filter(|_| plan.python.is_some());
-    let names: Vec<(&'static str, bool)> =
-        OURS.iter().map(|ours| (ours.id, true)).chain(peers.map(|peer| (*peer, false))).collect();
+    let ours = plan.ours.iter();
+    let names: Vec<(&'static str, bool)> = ours.map(|ours| (*ours, true)).chain(peers.map(|peer| (*peer, false))).collect();
+    let groups: Vec<Vec<(&'static str, bool)>> =
+        if plan.apart { names.iter().chain(names.first()).map(|name| vec![*name]).collect() } else { vec![names] };
+    let section = |threads: usize| Section {
+        name: bed.name.clone(),
+        n: bed.n,
+        dim: bed.dim,
+        n_sample: bed.n_sample,
+        n_queries: bed.queries.each_ref().map(|queries| queries.n),
+        threads,
+        build_threads: plan.threads.first().copied().unwrap_or(1),
+        bandwidth: None,
+        rows: Vec::new(),
+    };
+    let mut sections: Vec<Section> = plan.threads.iter().map(|threads| section(*threads)).collect();
+    for group in groups {
+        together(plan, bed, script, folder, &group, &mut sections, progress, cancel)?;
+    }
+    check_truth(bed, &sections)?;
+    Ok(sections)
+}
+
+/// Builds some contestants and lets them take turns; their rows are added to the sections, one for each number of threads.
+#[expect(clippy::too_many_arguments, reason = "what one measurement hands down")]
+fn together(
+    plan: &Plan,
+    bed: &Bed,
+    script: &Path,
+    folder: &Path,
+    names: &[(&'static str, bool)],
+    sections: &mut [Section],
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<(), BenchError> {
     progress.start(&format!("bench ann: building indexes of {}", bed.name), Some(names.len() as u64));
     let mut contestants = Vec::new();
     for (name, ours) in names {
-        let built = enough_memory(bed).and_then(|()| seat(plan, bed, script, folder, name, ours)).and_then(|mut seat| {
+        let built = enough_memory(bed).and_then(|()| seat(plan, bed, script, folder, name, *ours)).and_then(|mut seat| {
             let build = seat.ask(&json!({ "do": "build" }), plan.limit, cancel)?;
             Ok((seat, build))
         });
@@ -320,31 +364,35 @@ fn measure(
         if let Err(reason) = &state {
             progress.note(&format!("{name} is not measured: {reason}"));
         }
-        contestants.push(Contestant { name, ours, state, tried: Default::default() });
+        contestants.push(Contestant { name, ours: *ours, state, tried: Default::default() });
         progress.advance(1);
     }
     progress.finish();
-    let mut bandwidth = None;
     for contestant in contestants.iter_mut().filter(|c| c.ours) {
         if let Ok((seat, _)) = &mut contestant.state {
             // Whoever reads less than all there is refuses.
-            let told = unless_stopped(seat.ask(&json!({ "do": "scan" }), plan.limit, cancel))?;
-            bandwidth = bandwidth.or(told.ok());
+            let told = unless_stopped(seat.ask::<Scanned>(&json!({ "do": "scan" }), plan.limit, cancel))?;
+            let Ok(Scanned { memory, scan }) = told else { continue };
+            for section in &mut *sections {
+                let bandwidth = section.bandwidth.get_or_insert_default();
+                bandwidth.memory = bandwidth.memory.max(memory);
+                bandwidth.scans.push((contestant.name, scan));
+            }
         }
     }
-    let mut sections = Vec::new();
-    for threads in &plan.threads {
+    for section in sections {
+        let threads = section.threads;
         let steps = plan.turns * contestants.len();
-        let plural = if *threads == 1 { "" } else { "s" };
+        let plural = if threads == 1 { "" } else { "s" };
         progress.start(&format!("bench ann: searching {} with {threads} thread{plural}", bed.name), Some(steps as u64));
         contestants.iter_mut().for_each(|contestant| contestant.tried = Default::default());
         for turn in 0..plan.turns {
             for contestant in &mut contestants {
                 for kind in 0..KINDS.len() {
                     let done = if turn == 0 {
-                        contestant.climb(plan, bed, kind, *threads, cancel)
+                        contestant.climb(plan, bed, kind, threads, cancel)
                     } else {
-                        contestant.again(kind, *threads, plan.limit, cancel)
+                        contestant.again(kind, threads, plan.limit, cancel)
                     };
                     if let Err(reason) = unless_stopped(done)? {
                         progress.note(&format!("{} is not measured: {reason}", contestant.name));
@@ -355,21 +403,9 @@ fn measure(
             }
         }
         progress.finish();
-        let rows: Vec<Row> = contestants.iter().map(|contestant| contestant.row(bed)).collect();
-        sections.push(Section {
-            name: bed.name.clone(),
-            n: bed.n,
-            dim: bed.dim,
-            n_sample: bed.n_sample,
-            n_queries: bed.queries.each_ref().map(|queries| queries.n),
-            threads: *threads,
-            build_threads,
-            bandwidth,
-            rows,
-        });
+        section.rows.extend(contestants.iter().map(|contestant| contestant.row(bed)));
     }
-    check_truth(bed, &sections)?;
-    Ok(sections)
+    Ok(())
 }
 
 /// Refuses neighbours that an exact scan does not find.
@@ -389,7 +425,8 @@ fn check_truth(bed: &Bed, sections: &[Section]) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// All contestants stay until the end. One more needs the base, an index of the size of the base, and something to build it.
+/// Contestants stay until the end of their group. One more needs the base, an index of the size of the base, and something to build it; the base
+/// may stay in its file for those who can read it there.
 fn enough_memory(bed: &Bed) -> Result<(), BenchError> {
     let needs_mib = (3 * bed.n * bed.dim * 4) as f64 / f64::from(1 << 20);
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
@@ -520,7 +557,9 @@ mod tests {
             threads: vec![1, 2],
             turns: 2,
             python: None,
+            ours: OURS.iter().map(|ours| ours.id).collect(),
             peers: Vec::new(),
+            apart: false,
             program: None,
             least: Duration::ZERO,
             limit: Duration::from_secs(600),
@@ -553,7 +592,15 @@ mod tests {
             let exact = section.rows[0].outcome.as_ref().unwrap();
             assert!(exact.curves.iter().flatten().all(|point| point.recall == 1.0 && point.per_cpu_s > 0.0));
         }
-        assert!(sections[0].bandwidth.is_some_and(|b| b.memory > 1e8 && b.scan > 1e7), "{:?}", sections[0].bandwidth);
+        // One after the other, the first once more at the end.
+        let plan = Plan { threads: vec![1], turns: 1, ours: vec!["chiasm-cells", "chiasm-exact"], apart: true, ..plan };
+        let apart = run(&plan, &folder, &NoProgress, &Cancel::default(), &mut |_| ()).unwrap();
+        let names: Vec<&str> = apart[0].rows.iter().map(|row| row.contestant.as_str()).collect();
+        assert_eq!(names, ["chiasm-cells", "chiasm-exact", "chiasm-cells"]);
+        let bandwidth = sections[0].bandwidth.as_ref().unwrap();
+        let scans: Vec<&str> = bandwidth.scans.iter().map(|(name, _)| *name).collect();
+        assert_eq!(scans, ["chiasm-exact", "chiasm-exact-f16", "chiasm-exact-bytes"]);
+        assert!(bandwidth.memory > 1e8 && bandwidth.scans.iter().all(|(_, scan)| *scan > 1e6), "{bandwidth:?}");
         assert!(!folder.join("made-1000").exists());
         let page = document::document(&sections, &[0.9, 0.99], "COMMAND", &[]);
         assert!(page.contains("| chiasm-exact |"), "{page}");

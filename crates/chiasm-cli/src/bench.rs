@@ -85,6 +85,12 @@ pub(crate) struct AnnArgs {
     /// Only these peers: a library (faiss, hnswlib, usearch, scann, svs) or one of its indexes, as the table calls it [default: all]
     #[arg(long, value_name = "PEER", value_delimiter = ',')]
     rivals: Vec<String>,
+    /// Only these of ours, as the table calls them [default: all]
+    #[arg(long, value_name = "INDEX", value_delimiter = ',')]
+    ours: Vec<String>,
+    /// One index after the other, each ended before the next begins: for as many vectors as memory holds once or twice
+    #[arg(long)]
+    apart: bool,
     /// Threads of searches; indexes are built with the first
     #[arg(long, value_name = "N", value_delimiter = ',', default_value = "1,2")]
     threads: Vec<usize>,
@@ -392,19 +398,28 @@ fn ann_document(args: &AnnArgs, sections: &[chiasm_bench::ann::Section], curves:
     };
     let python = if args.python.is_some() { " --python PYTHON" } else { "" };
     let peers = if args.rivals.is_empty() { String::new() } else { format!(" --rivals {}", args.rivals.join(",")) };
+    let ours = if args.ours.is_empty() { String::new() } else { format!(" --ours {}", args.ours.join(",")) };
+    let apart = if args.apart { " --apart" } else { "" };
     let threads = list(&args.threads);
-    let command = format!("chiasm bench ann {source}{python}{peers} --threads {threads} --turns {} --output FILE", args.turns);
+    let command = format!(
+        "chiasm bench ann {source}{python}{peers}{ours}{apart} --threads {threads} --turns {} --output FILE",
+        args.turns
+    );
     chiasm_bench::ann::document::document(sections, &args.recalls, &command, curves)
 }
 
 /// The plan that the arguments ask for.
 fn ann_plan(args: &AnnArgs) -> anyhow::Result<chiasm_bench::ann::Plan> {
-    use chiasm_bench::ann::{PEERS, Plan, Source, data::DEPTH};
+    use chiasm_bench::ann::{PEERS, Plan, Source, data::DEPTH, ours::OURS};
 
     let library = |peer: &'static str| peer.split('-').next().unwrap_or(peer);
     let wanted = |word: &str, peer: &'static str| word == peer || word == library(peer);
     if let Some(unknown) = args.rivals.iter().find(|word| !PEERS.iter().any(|peer| wanted(word, peer))) {
         return Err(usage(format!("`{unknown}` is no peer: expected a library or some of {}", PEERS.join(", "))));
+    }
+    let ours: Vec<&'static str> = OURS.iter().map(|ours| ours.id).collect();
+    if let Some(unknown) = args.ours.iter().find(|word| !ours.contains(&word.as_str())) {
+        return Err(usage(format!("`{unknown}` is none of our indexes: expected some of {}", ours.join(", "))));
     }
     if args.turns == 0 || args.threads.is_empty() || args.threads.contains(&0) {
         return Err(usage("turns and threads begin at 1".to_owned()));
@@ -424,6 +439,8 @@ fn ann_plan(args: &AnnArgs) -> anyhow::Result<chiasm_bench::ann::Plan> {
         threads: args.threads.clone(),
         turns: args.turns,
         python: args.python.clone(),
+        ours: ours.into_iter().filter(|ours| args.ours.is_empty() || args.ours.iter().any(|word| word == ours)).collect(),
+        apart: args.apart,
         peers: peers.filter(|peer| args.rivals.is_empty() || args.rivals.iter().any(|word| wanted(word, peer))).collect(),
         program: Some(std::env::current_exe().context("cannot find this program's own file")?),
         least: std::time::Duration::from_millis(300),

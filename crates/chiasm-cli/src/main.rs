@@ -23,6 +23,7 @@ mod rm;
 mod search;
 mod serve;
 mod space;
+mod tag;
 mod thumbs;
 mod train;
 mod ui;
@@ -84,6 +85,9 @@ enum Command {
     Token(serve::TokenCommand),
     /// Take files out of a library; the files themselves stay
     Rm(rm::RmArgs),
+    /// Words that people put on files, and words that are suggested for others
+    #[command(subcommand)]
+    Tag(tag::TagCommand),
     /// Check that a library is whole
     Verify(verify::VerifyArgs),
     /// Make a library of embeddings that were made elsewhere
@@ -128,6 +132,7 @@ fn main() -> ExitCode {
         Command::Serve(args) => serve::run(args, &ui),
         Command::Token(command) => serve::token(command, &ui),
         Command::Rm(args) => rm::run(args, &ui),
+        Command::Tag(command) => tag::run(command, &ui),
         Command::Verify(args) => verify::run(args, &ui),
         Command::Import(args) => import::run(args, &ui),
         Command::Eval(args) => eval::run(args, &ui),

@@ -13,7 +13,7 @@
 //! | look through it | [`Library::browse`], [`Library::details`], [`Library::facets`], [`Library::refused`] |
 //! | learn why an item was found | [`Library::explain`] |
 //! | see it as a whole | [`Library::map`] |
-//! | put words on items | [`Library::set_tags`] |
+//! | put words on items, and have them suggested | [`Library::set_tags`], [`Library::tags_of`], [`Library::suggest_tags`] |
 //! | look after it | [`Library::info`], [`Library::verify`], [`Library::remove`] |
 //! | name what media show | [`Classifier`] |
 //!
@@ -55,6 +55,7 @@ mod search;
 mod serial;
 mod space;
 mod store;
+mod suggest;
 mod tags;
 mod verify;
 mod walk;
@@ -87,6 +88,7 @@ pub use search::{
 };
 pub use serial::UnitSpan;
 pub use space::{Space, SpaceInfo, ViewInfo};
+pub use suggest::{SuggestRequest, SuggestedTag, SuggestedTags, TagFigures, TagSuggestions, TagWay};
 pub use verify::{Problem, VerifyReport};
 
 /// What every call of this crate that may fail gives.

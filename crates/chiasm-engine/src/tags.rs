@@ -53,6 +53,32 @@ impl Library {
     }
 }
 
+impl Library {
+    /// The tags of an item, in their order.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`].
+    pub fn tags_of(&self, item: i64) -> Result<Vec<String>> {
+        of_item(&*self.store.reader()?, item).map_err(self.store.err("cannot read tags"))
+    }
+
+    /// All tags, in their order, and how many items have each.
+    ///
+    /// # Errors
+    /// [`EngineError::Store`].
+    pub fn all_tags(&self) -> Result<Vec<(String, usize)>> {
+        let reader = self.store.reader()?;
+        let read = || -> rusqlite::Result<Vec<(String, usize)>> {
+            if !exist(&reader)? {
+                return Ok(Vec::new());
+            }
+            let mut statement = reader.prepare("SELECT min(tag), count(*) FROM tags GROUP BY tag ORDER BY tag")?;
+            statement.query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as usize)))?.collect()
+        };
+        read().map_err(self.store.err("cannot read tags"))
+    }
+}
+
 /// The tags as they are kept.
 fn checked(tags: &[String]) -> Result<Vec<String>> {
     let refuse = |tag: &str, reason: String| Err(EngineError::Tag { tag: tag.chars().take(MAX_CHARS).collect(), reason });

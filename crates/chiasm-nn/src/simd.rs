@@ -50,6 +50,21 @@ pub(crate) fn map_with_both<T: Copy>(x: &mut [T], a: &[T], b: &[T], f: impl Fn(T
     rest.iter_mut().zip(a_rest).zip(b_rest).for_each(|((v, a), b)| *v = f(*v, *a, *b));
 }
 
+/// Replaces the numbers in each place of three slices by `f` of them and of that in `with`; all are of one length.
+#[inline(always)]
+pub(crate) fn map_three<T: Copy>([a, b, c]: [&mut [T]; 3], with: &[T], f: impl Fn([T; 3], T) -> [T; 3]) {
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks_mut::<LANES>(), b.as_chunks_mut::<LANES>());
+    let ((c, c_rest), (with, with_rest)) = (c.as_chunks_mut::<LANES>(), with.as_chunks::<LANES>());
+    for (((a, b), c), with) in a.iter_mut().zip(b).zip(c).zip(with) {
+        for i in 0..LANES {
+            [a[i], b[i], c[i]] = f([a[i], b[i], c[i]], with[i]);
+        }
+    }
+    for (((a, b), c), with) in a_rest.iter_mut().zip(b_rest).zip(c_rest).zip(with_rest) {
+        [*a, *b, *c] = f([*a, *b, *c], *with);
+    }
+}
+
 /// The sum of `x` in sixteen interleaved partial sums.
 #[inline(always)]
 pub(crate) fn sum<T: Number>(x: &[T]) -> T {

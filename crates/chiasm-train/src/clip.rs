@@ -94,7 +94,7 @@ pub(crate) fn open(folder: &Path) -> Result<Opened> {
             let n_rows = if shape.len() < 2 { 1 } else { shape[0] };
             let value = Array::new(n_rows, data.len() / n_rows.max(1), data);
             shapes.insert(name.clone(), shape);
-            parameters.push(Parameter { name, value, decays });
+            parameters.push(Parameter { name, value: Arc::new(value), decays });
         }
     }
     // A number by itself, or the only one of a row.

@@ -155,7 +155,7 @@ fn tuned(config: &Config, start: &Start, folder: &Path, models: &ModelDirs) -> R
         if tune.train == Learns::Full {
             model.learned.extend(parameters);
         } else {
-            model.rest.held.extend(parameters.into_iter().map(|p| (p.name, Arc::new(p.value))));
+            model.rest.held.extend(parameters.into_iter().map(|p| (p.name, p.value)));
         }
         if let Some((scale, rank)) = tune.low_rank() {
             scales.push((format!("{}.", tower.side()), scale));
@@ -174,7 +174,7 @@ fn tuned(config: &Config, start: &Start, folder: &Path, models: &ModelDirs) -> R
         Objective::Infonce => model.learned.push(opened.log_scale),
         Objective::Siglip => model.learned.extend([opened.log_scale, bias(config, None)]),
         // It knows no temperature; what the checkpoint had is kept.
-        Objective::Triplet => model.rest.held.extend([(opened.log_scale.name, Arc::new(opened.log_scale.value))]),
+        Objective::Triplet => model.rest.held.extend([(opened.log_scale.name, opened.log_scale.value)]),
     }
     model.rest.scales = Scales(scales.into());
     model.rest.layout = Layout { shapes: opened.shapes, buffers: opened.buffers };
@@ -327,11 +327,11 @@ pub(crate) fn parameters(config: &Config, model: &config::Model, shapes: &[Shape
                         p.value.shape()
                     ))
                 })?;
-                p.value = there.clone();
+                p.value = Arc::new(there.clone());
             }
         }
         if held {
-            kept.extend(own.into_iter().map(|p| (p.name, Arc::new(p.value))));
+            kept.extend(own.into_iter().map(|p| (p.name, p.value)));
         } else {
             learned.extend(own);
         }

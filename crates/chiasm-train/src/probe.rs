@@ -8,7 +8,7 @@ use std::sync::Arc;
 use chiasm_core::{Media, Modality};
 use chiasm_encode::{Inputs, Prepared, Sizes};
 use chiasm_nn::grad::{Array, Tape, Var};
-use chiasm_nn::learn::{Optimiser, Parameter, Rule};
+use chiasm_nn::learn::{Optimiser, Parameter, Rule, keep_freed_memory};
 use rand::RngExt;
 
 use crate::clip::{self, Clip};
@@ -51,6 +51,7 @@ const PROJECTION: usize = 256;
 impl Probe {
     /// Towers that have learned nothing, and a batch of `n` pairs of random numbers.
     pub fn new(probed: Probed, n: usize) -> Self {
+        keep_freed_memory();
         let mut rng = stream(0, "probe", 0);
         let mut row = |m: usize| (0..m).map(|_| rng.random::<f32>() - 0.5).collect::<Vec<f32>>();
         let (mut shapes, mut inputs, mut rows, mut parameters) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
@@ -89,6 +90,13 @@ impl Probe {
 
     /// One step of all towers; gives the loss before it.
     pub fn step(&mut self) -> f32 {
+        let (value, gradients) = self.gradients();
+        self.optimiser.step(&mut self.parameters, &gradients, 1e-4);
+        value
+    }
+
+    /// The loss, and its gradients by all parameters.
+    fn gradients(&self) -> (f32, Vec<Array<f32>>) {
         let tape = Tape::new();
         let leaves: Vec<Var<'_, f32>> = self.parameters.iter().map(|p| tape.leaf(p.value.clone())).collect();
         let of = self.parameters.iter().zip(&leaves).map(|(p, leaf)| (p.name.clone(), *leaf)).collect();
@@ -114,9 +122,7 @@ impl Probe {
         let loss = loss(&tape, Objective::Infonce, 0.0, &pair, learned);
         let value = loss.value().only();
         let mut gradients = tape.backward(loss);
-        let gradients: Vec<Array<f32>> = leaves.into_iter().map(|leaf| gradients.take(leaf)).collect();
-        self.optimiser.step(&mut self.parameters, &gradients, 1e-4);
-        value
+        (value, leaves.into_iter().map(|leaf| gradients.take(leaf)).collect())
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use chiasm_core::{Cancel, Media, Modality, Progress};
 use chiasm_encode::{ModelDirs, Prepared};
 use chiasm_nn::grad::{Array, Tape, Var};
-use chiasm_nn::learn::{Optimiser, Parameter, Schedule, clip};
+use chiasm_nn::learn::{Optimiser, Parameter, Schedule, clip, keep_freed_memory};
 use rand::RngExt;
 use rand::seq::SliceRandom;
 
@@ -103,6 +103,7 @@ pub fn train(
         progress,
         cancel,
     };
+    keep_freed_memory();
     Run::new(&set, model.learned)?.all()
 }
 
@@ -173,7 +174,7 @@ impl<'a> Run<'a> {
             decay: config.decay(steps_of_epoch).map_err(wrong)?,
         };
         let optimiser = Optimiser::new(config.rule().map_err(wrong)?, config.train.decay, &parameters);
-        let mean = parameters.iter().map(|p| p.value.clone()).collect();
+        let mean = parameters.iter().map(|p| Array::clone(&p.value)).collect();
         let state = State { parameters, mean, optimiser, n_steps: 0, best: None };
         let (state, log_bytes) = match read_state(set, &state)? {
             Some((state, log_bytes)) => (state, log_bytes),
@@ -296,8 +297,10 @@ impl<'a> Run<'a> {
         }
         let (loss, mut gradients) = sum.expect("at least one batch");
         let loss = loss / n_batches as f64;
-        let share = 1.0 / n_batches as f32;
-        gradients.iter_mut().for_each(|g| g.change(|g| share * g));
+        if n_batches > 1 {
+            let share = 1.0 / n_batches as f32;
+            gradients.iter_mut().for_each(|g| g.change(|g| share * g));
+        }
         let length = clip(&mut gradients, self.set.config.train.clip);
         if !loss.is_finite() || !length.is_finite() {
             return Err(TrainError::NotFinite { step: self.state.n_steps + 1 });
@@ -306,7 +309,7 @@ impl<'a> Run<'a> {
         let State { parameters, mean, optimiser, n_steps, .. } = &mut self.state;
         optimiser.step(parameters.iter_mut(), &gradients, rate);
         if let Some(scale) = parameters.iter_mut().find(|p| p.name == "logit_scale") {
-            scale.value.change(|x| x.clamp(0.0, MOST_LOG_SCALE));
+            Arc::make_mut(&mut scale.value).change(|x| x.clamp(0.0, MOST_LOG_SCALE));
         }
         *n_steps += 1;
         // In the beginning the mean is of fewer steps, or the first weights would weigh for long.
@@ -614,7 +617,7 @@ impl<'a> Run<'a> {
         let (n_optimised, moments) = optimiser.state();
         let mut arrays: Vec<(String, &Array<f32>)> = Vec::new();
         for (p, mean) in parameters.iter().zip(mean) {
-            arrays.push((format!("now.{}", p.name), &p.value));
+            arrays.push((format!("now.{}", p.name), &*p.value));
             arrays.push((format!("mean.{}", p.name), mean));
         }
         for (name, [first, second]) in parameters.iter().map(|p| &p.name).zip(moments) {
@@ -669,7 +672,7 @@ fn read_state(set: &Set<'_>, fresh: &State) -> Result<Option<(State, u64)>> {
     let mut state = fresh.clone();
     for (p, mean) in state.parameters.iter_mut().zip(&mut state.mean) {
         let shape = p.value.shape();
-        p.value = take(format!("now.{}", p.name), shape)?;
+        p.value = Arc::new(take(format!("now.{}", p.name), shape)?);
         *mean = take(format!("mean.{}", p.name), shape)?;
     }
     let mut moments = Vec::new();

@@ -159,8 +159,8 @@ mod tests {
         parameters
             .iter_mut()
             .filter(|p| !p.decays)
-            .for_each(|p| p.value.add(&normal(p.value.n_rows(), p.value.n_cols(), 0.2, &mut rng)));
-        let all: Vec<_> = parameters.iter().map(|p| (p.name.as_str(), Cow::Borrowed(&p.value))).collect();
+            .for_each(|p| Arc::make_mut(&mut p.value).add(&normal(p.value.n_rows(), p.value.n_cols(), 0.2, &mut rng)));
+        let all: Vec<_> = parameters.iter().map(|p| (p.name.as_str(), Cow::Borrowed(&*p.value))).collect();
         write_weights(&folder.path().join(model::WEIGHTS), &all, &Layout::default(), Stored::Single).unwrap();
         let scenes = deck(&WorldConfig { seed: 5, n_train: 6, n_heldout: 0 }).unwrap();
         for shape in &shapes {

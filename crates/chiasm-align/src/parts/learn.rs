@@ -93,10 +93,11 @@ pub(super) fn learn(
     let warm_up = ((of_steps as f64 * WARM_UP).ceil() as usize).max(1);
     let schedule = Schedule { rate: course.rate, warm_up, n_steps: of_steps, decay: Decay::Cosine };
     // Rows by themselves (biases, gains) do not decay.
-    let parameter = |(at, value): (usize, Array<f32>)| Parameter { name: at.to_string(), decays: value.n_rows() > 1, value };
+    let parameter =
+        |(at, value): (usize, Array<f32>)| Parameter { name: at.to_string(), decays: value.n_rows() > 1, value: value.into() };
     let mut now: Vec<Parameter> = start.into_iter().enumerate().map(parameter).collect();
     let mut optimiser = Optimiser::new(RULE, course.decay, &now);
-    let values = |of: &[Parameter]| of.iter().map(|p| p.value.clone()).collect::<Vec<_>>();
+    let values = |of: &[Parameter]| of.iter().map(|p| Array::clone(&p.value)).collect::<Vec<_>>();
     let mut best = values(&now);
     let mut best_figure = (f64::NEG_INFINITY, 0);
     run.progress.start("training", Some(course.max_epochs as u64));

@@ -62,13 +62,16 @@ fn write_section(out: &mut String, section: &Section, recalls: &[f64]) {
         section.dim,
         plural(section.build_threads, "thread"),
     );
-    if let Some(bandwidth) = section.bandwidth {
+    if let Some(bandwidth) = &section.bandwidth {
+        let scan = |(name, scan): &(&str, f64)| {
+            format!("{name} {:.1} GB/s, {:.0} % of that", scan / 1e9, 100.0 * scan / bandwidth.memory)
+        };
+        let scans: Vec<String> = bandwidth.scans.iter().map(scan).collect();
         let _ = writeln!(
             out,
-            "One thread reads {:.1} GB/s from memory (a sum over 512 MiB); the exact scan for one query at a time reads {:.1} GB/s, {:.0} % of that.",
+            "One thread reads {:.1} GB/s from memory (a sum over 512 MiB); for one query at a time read {}.",
             bandwidth.memory / 1e9,
-            bandwidth.scan / 1e9,
-            100.0 * bandwidth.scan / bandwidth.memory,
+            scans.join("; "),
         );
     }
     let heads = KINDS.iter().flat_map(|kind| recalls.iter().map(move |recall| format!(" {} {recall} |", kind.to_uppercase())));
@@ -207,7 +210,7 @@ mod tests {
             n_queries: [4, 5],
             threads: 1,
             build_threads: 2,
-            bandwidth: Some(Bandwidth { memory: 2e10, scan: 1.8e10 }),
+            bandwidth: Some(Bandwidth { memory: 2e10, scans: vec![("chiasm-exact", 1.8e10)] }),
             rows: vec![
                 row("ours", true, &[(0.9, 3000.0), (0.99, 300.0)]),
                 row("a", false, &[(0.9, 1000.0)]),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use chiasm_core::{Hit, Metric, NoProgress, SearchOptions, VectorIndex, Vectors};
-use chiasm_index::{CellConfig, CellIndex, Codes, Effort, ExactIndex, HammingIndex, RefinedIndex, refine_hits};
+use chiasm_index::{CellConfig, CellIndex, Codes, Effort, ExactIndex, HammingIndex, RefinedIndex, Stored, f16, refine_hits};
 use chiasm_nn::{Activation, Linear};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
@@ -63,8 +63,9 @@ pub struct Ours {
 }
 
 /// All of them: a new index takes part by a line here.
-pub const OURS: [Ours; 6] = [
-    Ours { id: "chiasm-exact", build: Exact::build },
+pub const OURS: [Ours; 7] = [
+    Ours { id: "chiasm-exact", build: Exact::<f32>::build },
+    Ours { id: "chiasm-exact-f16", build: Exact::<f16>::build },
     Ours { id: "chiasm-exact-bytes", build: Refined::build },
     Ours { id: "chiasm-cells", build: Cells::build },
     Ours { id: "chiasm-cells-no-sample", build: Cells::build_unsampled },
@@ -77,18 +78,18 @@ pub fn number(setting: &Setting, name: &str) -> usize {
     setting.get(name).and_then(Value::as_u64).and_then(|value| usize::try_from(value).ok()).unwrap_or(0)
 }
 
-struct Exact(ExactIndex);
+struct Exact<T: Stored>(ExactIndex<T>);
 
-impl Exact {
+impl<T: Stored> Exact<T> {
     fn build(from: &Material<'_>) -> Result<Box<dyn Contender>, String> {
-        let index = ExactIndex::build(from.ids, from.base, Metric::InnerProduct).map_err(|e| e.to_string())?;
+        let index = ExactIndex::build_as(from.ids, from.base, Metric::InnerProduct).map_err(|e| e.to_string())?;
         Ok(Box::new(Self(index)))
     }
 }
 
-impl Contender for Exact {
+impl<T: Stored> Contender for Exact<T> {
     fn about(&self) -> String {
-        format!("chiasm {}: exact scan in f32, {}", env!("CARGO_PKG_VERSION"), chiasm_index::Kernel::best().as_str())
+        format!("chiasm {}: exact scan in {}, {}", env!("CARGO_PKG_VERSION"), T::NAME, chiasm_index::Kernel::best().as_str())
     }
 
     fn ladders(&self) -> Vec<Vec<Setting>> {
@@ -96,11 +97,11 @@ impl Contender for Exact {
     }
 
     fn index_bytes(&self) -> usize {
-        self.0.len() * (4 * self.0.dim() + 8)
+        self.0.len() * (size_of::<T>() * self.0.dim() + 8)
     }
 
     fn scanned_bytes(&self) -> Option<usize> {
-        Some(self.0.len() * 4 * self.0.dim())
+        Some(self.0.len() * size_of::<T>() * self.0.dim())
     }
 
     fn search(&self, _setting: &Setting, queries: &Vectors, k: usize) -> Result<Vec<Vec<Hit>>, String> {
@@ -128,6 +129,10 @@ impl Contender for Refined {
 
     fn index_bytes(&self) -> usize {
         self.0.memory_bytes() + self.0.len() * (4 * self.0.dim() + 8)
+    }
+
+    fn scanned_bytes(&self) -> Option<usize> {
+        Some(self.0.memory_bytes())
     }
 
     fn search(&self, _setting: &Setting, queries: &Vectors, k: usize) -> Result<Vec<Vec<Hit>>, String> {

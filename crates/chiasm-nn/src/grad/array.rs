@@ -141,7 +141,9 @@ impl<T: Real> Array<T> {
 
     /// The sum of squares of all numbers.
     pub fn sum_of_squares(&self) -> f64 {
-        self.data.iter().map(|x| x.wide() * x.wide()).sum()
+        // Parts of a fixed size, each in sums beside each other: none waits for the one before.
+        let parts: Vec<f64> = self.data.par_chunks(CHUNK).map(|part| widest(Squares { part })).collect();
+        parts.into_iter().sum()
     }
 
     /// Whether every number is one.
@@ -155,6 +157,38 @@ impl<T: Real> Array<T> {
     /// If it has another shape.
     pub fn add(&mut self, other: &Self) {
         self.change_with(other, |a, b| a + b);
+    }
+
+    /// The same shape with a function of every number.
+    pub fn mapped(&self, f: impl Fn(T) -> T + Sync) -> Self {
+        self.copied(CHUNK, |_, part| widest(Each { part, f: &f }))
+    }
+
+    /// The same shape with a function of every number and of that in its place in `other`.
+    ///
+    /// # Panics
+    /// If `other` has another shape.
+    pub fn mapped_with(&self, other: &Self, f: impl Fn(T, T) -> T + Sync) -> Self {
+        assert_eq!(self.shape(), other.shape(), "shapes of two matrices taken number by number");
+        self.copied(CHUNK, |first, part| widest(EachWith { with: &other.data[first..first + part.len()], part, f: &f }))
+    }
+
+    /// A copy on each row of which `f` has run, with the row's number.
+    pub(super) fn mapped_rows(&self, f: impl Fn(usize, &mut [T]) + Sync) -> Self {
+        let cols = self.n_cols.max(1);
+        self.copied(rows_of_task(cols) * cols, |first, part| widest(EachRow { first: first / cols, cols, part, f: &f }))
+    }
+
+    /// A copy, made and changed part by part, so that each is still in the cache when it is changed. `change` is told where a part begins.
+    #[expect(unsafe_code, reason = "a copy of zeros would pass over all of it once more")]
+    fn copied(&self, numbers: usize, change: impl Fn(usize, &mut [T]) + Sync) -> Self {
+        let mut data = Vec::with_capacity(self.data.len());
+        let room = &mut data.spare_capacity_mut()[..self.data.len()];
+        let parts = room.par_chunks_mut(numbers).zip(self.data.par_chunks(numbers));
+        parts.enumerate().for_each(|(nth, (to, from))| change(nth * numbers, to.write_copy_of_slice(from)));
+        // SAFETY: as many have just been written, part by part.
+        unsafe { data.set_len(self.data.len()) };
+        Self { n_rows: self.n_rows, n_cols: self.n_cols, data }
     }
 
     /// Replaces every number by a function of it.
@@ -172,6 +206,17 @@ impl<T: Real> Array<T> {
         parts.for_each(|(part, with)| widest(EachWith { part, with, f: &f }));
     }
 
+    /// Replaces the numbers in each place of three matrices by a function of them and of that of a fourth.
+    ///
+    /// # Panics
+    /// If they have different shapes.
+    pub(crate) fn change_three([a, b, c]: [&mut Self; 3], with: &Self, f: impl Fn([T; 3], T) -> [T; 3] + Sync) {
+        assert_eq!([a.shape(), b.shape(), c.shape()], [with.shape(); 3], "shapes of four matrices taken number by number");
+        let parts = a.data.par_chunks_mut(CHUNK).zip(b.data.par_chunks_mut(CHUNK)).zip(c.data.par_chunks_mut(CHUNK));
+        let parts = parts.zip(with.data.par_chunks(CHUNK));
+        parts.for_each(|(((a, b), c), with)| widest(EachOfThree { parts: [a, b, c], with, f: &f }));
+    }
+
     /// Replaces every number by a function of it and of the numbers in its place in two others.
     pub(super) fn change_with_both(&mut self, a: &Self, b: &Self, f: impl Fn(T, T, T) -> T + Sync) {
         assert_eq!([self.shape(); 2], [a.shape(), b.shape()], "shapes of three matrices taken number by number");
@@ -184,12 +229,17 @@ impl<T: Real> Array<T> {
         if self.data.is_empty() {
             return;
         }
-        let (cols, rows) = (self.n_cols, (CHUNK / self.n_cols.max(1)).max(1));
+        let (cols, rows) = (self.n_cols, rows_of_task(self.n_cols));
         self.data
             .par_chunks_mut(rows * cols)
             .enumerate()
             .for_each(|(t, part)| widest(EachRow { first: t * rows, cols, part, f: &f }));
     }
+}
+
+/// Rows of so many columns that one task takes.
+fn rows_of_task(n_cols: usize) -> usize {
+    (CHUNK / n_cols.max(1)).max(1)
 }
 
 /// `a b`, on all threads. The numbers do not depend on how many threads there are.
@@ -254,6 +304,23 @@ impl<T: Real, F: Fn(T) -> T> pulp::NullaryFnOnce for Each<'_, T, F> {
     }
 }
 
+struct Squares<'a, T> {
+    part: &'a [T],
+}
+
+impl<T: Real> pulp::NullaryFnOnce for Squares<'_, T> {
+    type Output = f64;
+
+    #[inline(always)]
+    fn call(self) -> f64 {
+        let mut sums = [0.0; 16];
+        for part in self.part.chunks(sums.len()) {
+            sums.iter_mut().zip(part).for_each(|(sum, x)| *sum += x.wide() * x.wide());
+        }
+        sums.into_iter().sum()
+    }
+}
+
 struct EachWith<'a, T, F> {
     part: &'a mut [T],
     with: &'a [T],
@@ -282,6 +349,21 @@ impl<T: Real, F: Fn(T, T, T) -> T> pulp::NullaryFnOnce for EachWithBoth<'_, T, F
     #[inline(always)]
     fn call(self) {
         simd::map_with_both(self.part, self.a, self.b, self.f);
+    }
+}
+
+struct EachOfThree<'a, T, F> {
+    parts: [&'a mut [T]; 3],
+    with: &'a [T],
+    f: &'a F,
+}
+
+impl<T: Real, F: Fn([T; 3], T) -> [T; 3]> pulp::NullaryFnOnce for EachOfThree<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        simd::map_three(self.parts, self.with, self.f);
     }
 }
 

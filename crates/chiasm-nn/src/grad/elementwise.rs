@@ -4,6 +4,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 use std::sync::Arc;
 
 use super::{Array, Real, Var};
+use crate::simd;
 
 /// `1 / sqrt(2)` and `1 / sqrt(2 pi)`.
 const ROOT_HALF: f64 = std::f64::consts::FRAC_1_SQRT_2;
@@ -13,9 +14,7 @@ impl<'t, T: Real> Var<'t, T> {
     /// A function of each number, and its derivative by the number and by the function's value there.
     fn each(self, f: impl Fn(T) -> T + Sync, slope: impl Fn(T, T) -> T + Sync + 'static) -> Var<'t, T> {
         let (x, to) = (self.value(), self.place());
-        let mut y = Array::clone(&x);
-        y.change(f);
-        let y = Arc::new(y);
+        let y = Arc::new(x.mapped(f));
         self.made(Arc::clone(&y), move |mut d, sink| {
             sink.add(to, || {
                 d.change_with_both(&x, &y, |d, x, y| d * slope(x, y));
@@ -145,8 +144,7 @@ impl<'t, T: Real> Var<'t, T> {
     pub fn add_row(self, row: Var<'t, T>) -> Var<'t, T> {
         let ([_, m], from) = (self.shape(), row.value());
         assert_eq!(from.shape(), [1, m], "a row to be added to each");
-        let mut y = Array::clone(&self.value());
-        y.for_rows(|_, out| out.iter_mut().zip(from.data()).for_each(|(y, b)| *y += *b));
+        let y = self.value().mapped_rows(|_, out| simd::map_with(out, from.data(), |y, b| y + b));
         let (to, to_row) = (self.place(), row.place());
         self.tape.custom(&[self, row], y, move |d, sink| {
             sink.add(to_row, || d.sum_of_rows());
@@ -161,20 +159,12 @@ impl<'t, T: Real> Var<'t, T> {
     pub fn times_row(self, row: Var<'t, T>) -> Var<'t, T> {
         let ([_, m], x, from) = (self.shape(), self.value(), row.value());
         assert_eq!(from.shape(), [1, m], "a row by which each is multiplied");
-        let times = |of: &Array<T>, by: &Array<T>| {
-            let mut y = of.clone();
-            y.for_rows(|_, out| out.iter_mut().zip(by.data()).for_each(|(y, b)| *y *= *b));
-            y
-        };
+        let times = |of: &Array<T>, by: &Array<T>| of.mapped_rows(|_, out| simd::map_with(out, by.data(), |y, b| y * b));
         let y = times(&x, &from);
         let (to, to_row) = (self.place(), row.place());
         self.tape.custom(&[self, row], y, move |d, sink| {
             sink.add(to, || times(&d, &from));
-            sink.add(to_row, || {
-                let mut each = d;
-                each.change_with(&x, |d, x| d * x);
-                each.sum_of_rows()
-            });
+            sink.add(to_row, || d.sum_of_rows_times(&x));
         })
     }
 
@@ -185,11 +175,7 @@ impl<'t, T: Real> Var<'t, T> {
     pub fn times_column(self, column: Var<'t, T>) -> Var<'t, T> {
         let ([n, _], x, from) = (self.shape(), self.value(), column.value());
         assert_eq!(from.shape(), [n, 1], "a column by which each is multiplied");
-        let times = |of: &Array<T>, by: &Array<T>| {
-            let mut y = of.clone();
-            y.for_rows(|i, out| out.iter_mut().for_each(|y| *y *= by.data()[i]));
-            y
-        };
+        let times = |of: &Array<T>, by: &Array<T>| of.mapped_rows(|i, out| simd::map(out, |y| y * by.data()[i]));
         let y = times(&x, &from);
         let (to, to_column) = (self.place(), column.place());
         self.tape.custom(&[self, column], y, move |d, sink| {
@@ -208,8 +194,7 @@ impl<'t, T: Real> Var<'t, T> {
     /// If it is not a single one.
     pub fn times_number(self, number: Var<'t, T>) -> Var<'t, T> {
         let (x, factor) = (self.value(), number.value().only());
-        let mut y = Array::clone(&x);
-        y.change(|x| factor * x);
+        let y = x.mapped(|x| factor * x);
         let (to, to_number) = (self.place(), number.place());
         self.tape.custom(&[self, number], y, move |d, sink| {
             sink.add(to_number, || Array::scalar(T::of(d.data().iter().zip(x.data()).map(|(d, x)| d.wide() * x.wide()).sum())));
@@ -224,8 +209,7 @@ impl<'t, T: Real> Var<'t, T> {
     /// An operation of two matrices of one shape: its value, and its derivatives by either, as functions of both.
     fn both(self, other: Var<'t, T>, f: impl Fn(T, T) -> T + Sync, slopes: [fn(T, T) -> T; 2]) -> Var<'t, T> {
         let (a, b) = (self.value(), other.value());
-        let mut y = Array::clone(&a);
-        y.change_with(&b, f);
+        let y = a.mapped_with(&b, f);
         let (to, to_other) = (self.place(), other.place());
         self.tape.custom(&[self, other], y, move |d, sink| {
             let [slope, slope_of_other] = slopes;
@@ -247,8 +231,7 @@ impl<'t, T: Real> Add for Var<'t, T> {
     type Output = Var<'t, T>;
 
     fn add(self, other: Self) -> Self {
-        let mut y = Array::clone(&self.value());
-        y.add(&other.value());
+        let y = self.value().mapped_with(&other.value(), |a, b| a + b);
         let (to, to_other) = (self.place(), other.place());
         self.tape.custom(&[self, other], y, move |d, sink| {
             sink.add(to, || d.clone());

@@ -1,6 +1,6 @@
 //! Normalisations.
 
-use super::{Array, Real, Var};
+use super::{Real, Var};
 use crate::simd;
 
 impl<'t, T: Real> Var<'t, T> {
@@ -8,7 +8,7 @@ impl<'t, T: Real> Var<'t, T> {
     /// 2016).
     pub fn layer_norm(self, gain: Var<'t, T>, shift: Var<'t, T>, eps: f64) -> Var<'t, T> {
         let (x, to) = (self.value(), self.place());
-        let [n, m] = x.shape();
+        let [_, m] = x.shape();
         let (g, s) = (gain.value(), shift.value());
         assert_eq!([g.shape(), s.shape()], [[1, m]; 2], "gain and shift of rows of {m}");
         let each = T::of(1.0 / m as f64);
@@ -17,8 +17,7 @@ impl<'t, T: Real> Var<'t, T> {
             let variance = simd::sum_of(row, |x| (x - mean) * (x - mean)) * each;
             (mean, T::of(1.0) / (variance + T::of(eps)).root())
         };
-        let mut y = Array::clone(&x);
-        y.for_rows(|_, row| {
+        let y = x.mapped_rows(|_, row| {
             let (mean, by) = deviation(row);
             simd::map(row, |x| (x - mean) * by);
             simd::map_with(row, g.data(), |x, g| x * g);
@@ -28,24 +27,18 @@ impl<'t, T: Real> Var<'t, T> {
         self.tape().custom(&[self, gain, shift], y, move |mut d, sink| {
             sink.add(to_shift, || d.sum_of_rows());
             // The rows without gain and shift, which are quicker made again than kept.
-            let mut normal = Array::clone(&x);
-            let by: Vec<T> = (0..n).map(|i| deviation(x.row(i)).1).collect();
-            normal.for_rows(|_, row| {
+            let normal = x.mapped_rows(|_, row| {
                 let (mean, by) = deviation(row);
                 simd::map(row, |x| (x - mean) * by);
             });
-            sink.add(to_gain, || {
-                let mut each = normal.clone();
-                each.change_with(&d, |x, d| x * d);
-                each.sum_of_rows()
-            });
+            sink.add(to_gain, || normal.sum_of_rows_times(&d));
             sink.add(to, || {
                 d.for_rows(|i, d| {
-                    let y = normal.row(i);
+                    let (y, (_, by)) = (normal.row(i), deviation(x.row(i)));
                     simd::map_with(d, g.data(), |d, g| d * g);
                     let mean = simd::sum(d) * each;
                     let along = simd::sum_of_products(d, y) * each;
-                    simd::map_with(d, y, |d, y| by[i] * (d - mean - y * along));
+                    simd::map_with(d, y, |d, y| by * (d - mean - y * along));
                 });
                 d
             });

@@ -6,25 +6,43 @@ use rayon::prelude::*;
 
 use super::array::CHUNK;
 use super::{Array, Real, Var};
-use crate::simd;
+use crate::simd::{self, widest};
 
 impl<T: Real> Array<T> {
     /// The sum of all rows, `[1, m]`. Rows are summed in parts, whose size depends on the width alone.
     pub fn sum_of_rows(&self) -> Array<T> {
+        self.sum_of_parts(|_, rows, sum| {
+            rows.chunks_exact(sum.len()).for_each(|row| simd::map_with(sum, row, |sum, x| sum + x))
+        })
+    }
+
+    /// The sum of all rows, each number times that in its place in `other`, likewise.
+    ///
+    /// # Panics
+    /// If `other` has another shape.
+    pub(super) fn sum_of_rows_times(&self, other: &Array<T>) -> Array<T> {
+        assert_eq!(self.shape(), other.shape(), "shapes of two matrices taken number by number");
+        self.sum_of_parts(|first, rows, sum| {
+            let others = other.data()[first..].chunks_exact(sum.len());
+            rows.chunks_exact(sum.len())
+                .zip(others)
+                .for_each(|(row, with)| simd::map_with_both(sum, row, with, |sum, x, y| sum + x * y));
+        })
+    }
+
+    /// `add` adds the rows of a part, which begins at a number, to a sum.
+    fn sum_of_parts(&self, add: impl Fn(usize, &[T], &mut [T]) + Sync) -> Array<T> {
         let (n, m) = (self.n_rows(), self.n_cols());
         if m == 0 || n == 0 {
             return Array::zeros(1, m);
         }
-        let rows = (CHUNK / m).max(16);
-        let parts: Vec<Vec<T>> = self
-            .data()
-            .par_chunks(rows * m)
-            .map(|part| {
-                let mut sum = vec![T::default(); m];
-                part.chunks_exact(m).for_each(|row| sum.iter_mut().zip(row).for_each(|(sum, x)| *sum += *x));
-                sum
-            })
-            .collect();
+        let numbers = (CHUNK / m).max(16) * m;
+        let sum_of = |(nth, rows): (usize, &[T])| {
+            let mut sum = vec![T::default(); m];
+            widest(Part { first: nth * numbers, rows, sum: &mut sum, add: &add });
+            sum
+        };
+        let parts: Vec<Vec<T>> = self.data().par_chunks(numbers).enumerate().map(sum_of).collect();
         let mut total = vec![T::default(); m];
         parts.iter().for_each(|part| total.iter_mut().zip(part).for_each(|(sum, x)| *sum += *x));
         Array::new(1, m, total)
@@ -33,6 +51,23 @@ impl<T: Real> Array<T> {
     /// The sum of all columns, `[n, 1]`.
     pub fn sum_of_columns(&self) -> Array<T> {
         Array::from_fn(self.n_rows(), 1, |i, _| simd::sum(self.row(i)))
+    }
+}
+
+/// Some rows of a sum.
+struct Part<'a, T, F> {
+    first: usize,
+    rows: &'a [T],
+    sum: &'a mut [T],
+    add: &'a F,
+}
+
+impl<T: Real, F: Fn(usize, &[T], &mut [T])> pulp::NullaryFnOnce for Part<'_, T, F> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        (self.add)(self.first, self.rows, self.sum);
     }
 }
 

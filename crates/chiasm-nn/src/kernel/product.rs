@@ -6,7 +6,7 @@ use pulp::NullaryFnOnce;
 use rayon::prelude::*;
 
 use super::isa::{self, Kernel};
-use super::tile::Strip;
+use super::tile::{Lay, Strip};
 use super::words::Words;
 use super::{LINE, Precision, cache};
 use crate::simd::widest;
@@ -54,90 +54,124 @@ fn by(kernel: &'static Kernel, a: Factor<'_>, b: Factor<'_>, out: &mut [f32]) {
     let (width, steps) = (kernel.columns, kernel.steps(k));
     let mut panels = PANELS.take();
     panels.resize(n.div_ceil(width) * steps * width);
-    let pack = |(nth, panel): (usize, &mut [u32])| widest(Panel { of: b, first: nth * width, width, panel });
-    panels.as_mut_slice().par_chunks_mut(steps * width).enumerate().for_each(pack);
+    let pack =
+        |(nth, panels): (usize, &mut [u32])| widest(Panels { of: b, first: nth * SIDE_BY_SIDE * width, width, steps, panels });
+    panels.as_mut_slice().par_chunks_mut(SIDE_BY_SIDE * steps * width).enumerate().for_each(pack);
 
     // As many rows as stay in the second cache, and some for every thread.
-    let most = (cache::for_rows() / (4 * steps)).min(m.div_ceil(rayon::current_num_threads())).max(1);
+    let most = (cache::for_rows() / (4 * steps.min(PART))).min(m.div_ceil(rayon::current_num_threads())).max(1);
     let height = m.div_ceil(m.div_ceil(most)).next_multiple_of(kernel.rows);
     out.par_chunks_mut(height * n).enumerate().for_each(|(nth, out)| {
         let rows = out.len() / n;
         LEFT.with_borrow_mut(|(tiles, sums)| {
-            tiles.resize(kernel.filled(rows) * steps);
-            widest(Tiles { of: a, first: nth * height, rows, kernel, steps, tiles: tiles.as_mut_slice() });
-            for (panel, b) in panels.as_slice().chunks_exact(steps * width).enumerate() {
-                let first = panel * width;
-                let whole = rows.is_multiple_of(kernel.rows) && first + width <= n;
-                let (c, stride) = if whole {
-                    (&mut out[first..], n)
-                } else {
-                    sums.resize(kernel.filled(rows) * width);
-                    (sums.as_mut_numbers(), width)
-                };
-                Strip::packed(kernel, (tiles.as_slice(), steps, rows), 0, b, (c, stride), false).run(kernel);
-                if !whole {
-                    let own = width.min(n - first);
-                    let sums = sums.as_mut_numbers().chunks_exact(width);
-                    out.chunks_exact_mut(n)
-                        .zip(sums)
-                        .for_each(|(out, sums)| out[first..first + own].copy_from_slice(&sums[..own]));
+            // Where a kernel would write beside the product, it writes into sums of its own.
+            let whole = rows.is_multiple_of(kernel.rows) && n.is_multiple_of(width);
+            let stride = n.next_multiple_of(width);
+            if !whole {
+                sums.resize(kernel.filled(rows) * stride);
+            }
+            for first in (0..steps).step_by(PART) {
+                let part = PART.min(steps - first);
+                tiles.resize(kernel.filled(rows) * part);
+                widest(Tiles {
+                    of: a,
+                    first: nth * height,
+                    rows,
+                    first_step: first,
+                    kernel,
+                    steps: part,
+                    tiles: tiles.as_mut_slice(),
+                });
+                let (left, lay) = ((tiles.as_slice(), part, rows), if a.turned { Lay::Steps } else { Lay::Lines });
+                for (column, b) in (0..n).step_by(width).zip(panels.as_slice().chunks_exact(steps * width)) {
+                    let b = &b[first * width..(first + part) * width];
+                    let sums = if whole { &mut out[column..] } else { &mut sums.as_mut_numbers()[column..] };
+                    Strip::tiled(kernel, lay, left, 0, b, (sums, stride), first > 0).run(kernel);
                 }
+            }
+            if !whole {
+                let sums = sums.as_mut_numbers().chunks_exact(stride);
+                out.chunks_exact_mut(n).zip(sums).for_each(|(out, sums)| out.copy_from_slice(&sums[..n]));
             }
         });
     });
     PANELS.set(panels);
 }
 
-/// Columns from `first` on to a panel, `[steps][width]`, filled up with zeros.
-struct Panel<'a> {
+/// Steps of the rows that are packed at a time: whole chunks of every kernel, whose sums are added up in any case, so that this changes no number. Of
+/// rows as long as a batch has things, as gradients of weights multiply, only few would stay in the second cache whole.
+const PART: usize = 512;
+
+/// Panels that are packed together, from longer pieces of each row.
+const SIDE_BY_SIDE: usize = 8;
+
+/// Columns from `first` on to panels, `[panels][steps][width]`, filled up with zeros.
+struct Panels<'a> {
     of: Factor<'a>,
     first: usize,
     width: usize,
-    panel: &'a mut [u32],
+    steps: usize,
+    panels: &'a mut [u32],
 }
 
-impl NullaryFnOnce for Panel<'_> {
+impl NullaryFnOnce for Panels<'_> {
     type Output = ();
 
     #[inline(always)]
     fn call(self) {
-        let Self { of: Factor { rows: k, columns: n, numbers, turned }, first, width, panel } = self;
-        let own = width.min(n - first);
-        let (filled, rest) = panel.split_at_mut(k * width);
-        rest.fill(0);
-        if own < width {
-            filled.fill(0);
+        let Self { of: Factor { rows: k, columns: n, numbers, turned }, first, width, steps, panels } = self;
+        if n < first + panels.len() / steps || k < steps {
+            panels.fill(0);
         }
         if turned {
-            turn(&numbers[first * k..(first + own) * k], k, width, filled);
-        } else {
-            for (to, row) in filled.chunks_exact_mut(width).zip(numbers.chunks_exact(n)) {
-                to.iter_mut().zip(&row[first..first + own]).for_each(|(to, v)| *to = v.to_bits());
+            for (panel, rows) in panels.chunks_exact_mut(steps * width).zip(numbers[first * k..].chunks(width * k)) {
+                turn(rows, k, width, &mut panel[..k * width]);
+            }
+            return;
+        }
+        for (step, row) in numbers.chunks_exact(n).enumerate() {
+            for (panel, row) in panels.chunks_exact_mut(steps * width).zip(row[first..].chunks(width)) {
+                let to = &mut panel[step * width..][..row.len()];
+                let ((to, to_rest), (row, row_rest)) = (to.as_chunks_mut::<LINE>(), row.as_chunks::<LINE>());
+                to.iter_mut().zip(row).for_each(|(to, row)| *to = row.map(f32::to_bits));
+                to_rest.iter_mut().zip(row_rest).for_each(|(to, v)| *to = v.to_bits());
             }
         }
     }
 }
 
-/// Rows of `k` numbers each become columns, `[k][width]`: squares of a line at a time, which stay in the first cache.
+/// Rows of `k` numbers each become columns, `[k][width]`: squares of eight by eight numbers, which the registers hold.
 #[inline(always)]
 fn turn(rows: &[f32], k: usize, width: usize, to: &mut [u32]) {
-    for (line, to) in to.chunks_mut(LINE * width).enumerate() {
-        for (c, row) in rows.chunks_exact(k).enumerate() {
-            let part = &row[line * LINE..k.min((line + 1) * LINE)];
-            for (to, v) in to.chunks_exact_mut(width).zip(part) {
-                to[c] = v.to_bits();
+    const SIDE: usize = 8;
+    for (block, rows) in rows.chunks(SIDE * k).enumerate() {
+        let (first, n) = (block * SIDE, rows.len() / k);
+        let mut step = 0;
+        if n == SIDE {
+            while step + SIDE <= k {
+                let square: [[f32; SIDE]; SIDE] =
+                    std::array::from_fn(|r| *rows[r * k + step..].first_chunk().expect("eight of a row"));
+                for s in 0..SIDE {
+                    let column: [u32; SIDE] = std::array::from_fn(|r| square[r][s].to_bits());
+                    to[(step + s) * width + first..][..SIDE].copy_from_slice(&column);
+                }
+                step += SIDE;
             }
+        }
+        for (r, row) in rows.chunks_exact(k).enumerate() {
+            (step..k).for_each(|s| to[s * width + first + r] = row[s].to_bits());
         }
     }
 }
 
-/// Rows from `first` on to tiles, `[tiles][lines][rows of the kernel][LINE]`, filled up with zeros.
+/// Steps from `first_step` on of rows from `first` on to tiles, filled up with zeros: [`Lay::Lines`], or [`Lay::Steps`] where rows are columns of the matrix.
 struct Tiles<'a> {
     of: Factor<'a>,
     first: usize,
     rows: usize,
-    kernel: &'static Kernel,
+    first_step: usize,
     steps: usize,
+    kernel: &'static Kernel,
     tiles: &'a mut [u32],
 }
 
@@ -146,27 +180,49 @@ impl NullaryFnOnce for Tiles<'_> {
 
     #[inline(always)]
     fn call(self) {
-        let Self { of: Factor { rows: m, columns: k, numbers, turned }, first, rows, kernel, steps, tiles } = self;
-        let height = kernel.rows;
-        for (nth, tile) in tiles.chunks_exact_mut(steps * height).enumerate() {
+        let Self { of: Factor { rows: m, columns: k, numbers, turned }, first, rows, first_step, steps, kernel, tiles } = self;
+        let (height, tile) = (kernel.rows, steps * kernel.rows);
+        if kernel.filled(rows) > rows || first_step + steps > k {
+            tiles.fill(0);
+        }
+        let steps_here = steps.min(k - first_step);
+        if turned {
+            let columns = (first_step..first_step + steps_here).map(|step| &numbers[step * m + first..][..rows]);
+            match height {
+                6 => side_by_side::<6>(columns, tiles, tile),
+                12 => side_by_side::<12>(columns, tiles, tile),
+                _ => columns.enumerate().for_each(|(step, column)| {
+                    for (tile, part) in tiles.chunks_exact_mut(tile).zip(column.chunks(height)) {
+                        tile[step * height..].iter_mut().zip(part).for_each(|(to, v)| *to = v.to_bits());
+                    }
+                }),
+            }
+            return;
+        }
+        for (nth, tile) in tiles.chunks_exact_mut(tile).enumerate() {
             let (at, own) = (first + nth * height, height.min(rows - nth * height));
             for (line, tile) in tile.chunks_exact_mut(height * LINE).enumerate() {
-                let (step, n) = (line * LINE, LINE.min(k - line * LINE));
-                if own < height || n < LINE {
-                    tile.fill(0);
-                }
-                if turned {
-                    for s in 0..n {
-                        let column = &numbers[(step + s) * m + at..][..own];
-                        column.iter().enumerate().for_each(|(r, v)| tile[r * LINE + s] = v.to_bits());
-                    }
-                } else {
-                    for (r, to) in tile.chunks_exact_mut(LINE).take(own).enumerate() {
-                        let row = &numbers[(at + r) * k + step..][..n];
-                        to.iter_mut().zip(row).for_each(|(to, v)| *to = v.to_bits());
-                    }
+                let (step, n) = (first_step + line * LINE, LINE.min(steps_here - line * LINE));
+                for (r, to) in tile.chunks_exact_mut(LINE).take(own).enumerate() {
+                    let row = &numbers[(at + r) * k + step..][..n];
+                    to.iter_mut().zip(row).for_each(|(to, v)| *to = v.to_bits());
                 }
             }
+        }
+    }
+}
+
+/// Columns, each of which is a step, to tiles of `tile` words, `[tiles][steps][ROWS]`.
+#[inline(always)]
+fn side_by_side<'a, const ROWS: usize>(columns: impl Iterator<Item = &'a [f32]>, tiles: &mut [u32], tile: usize) {
+    for (step, column) in columns.enumerate() {
+        let (whole, rest) = column.as_chunks::<ROWS>();
+        let mut at = tiles.chunks_exact_mut(tile);
+        for (part, tile) in whole.iter().zip(&mut at) {
+            tile[step * ROWS..][..ROWS].copy_from_slice(&part.map(f32::to_bits));
+        }
+        if let Some(tile) = at.next() {
+            tile[step * ROWS..].iter_mut().zip(rest).for_each(|(to, v)| *to = v.to_bits());
         }
     }
 }
@@ -183,7 +239,9 @@ mod tests {
     #[test]
     fn equals_the_sum_written_out_whichever_way_the_sides_lie() {
         for kernel in isa::all(Precision::F32) {
-            for [m, k, n] in [[1, 1, 1], [7, 33, 21], [24, 64, 64], [50, 130, 40], [130, 17, 96], [12, 300, 32]] {
+            for [m, k, n] in
+                [[1, 1, 1], [7, 33, 21], [24, 64, 64], [50, 130, 40], [130, 17, 96], [12, 300, 32], [31, 1100, 150]]
+            {
                 let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
                 let (a_turned, b_turned) = (turned(&a, m, k), turned(&b, k, n));
                 let left = |turned| Factor { rows: m, columns: k, numbers: if turned { &a_turned } else { &a }, turned };

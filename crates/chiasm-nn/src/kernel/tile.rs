@@ -29,6 +29,17 @@ pub(super) trait Lanes: Copy {
     unsafe fn add_products(self, a: Self, b: Self) -> Self;
 }
 
+/// How the words of some rows lie.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lay {
+    /// Row by row, at some distance.
+    Strided,
+    /// In tiles, `[lines][rows of the kernel][LINE]`.
+    Lines,
+    /// In tiles, `[steps][rows of the kernel]`: how columns of a matrix become rows with the least ado.
+    Steps,
+}
+
 /// Rows times a panel: `c (+)= a b`. Made of slices, whose lengths its constructors check against what a kernel will reach.
 #[derive(Clone, Copy)]
 pub(super) struct Strip(StripParts);
@@ -41,8 +52,7 @@ pub(super) struct StripParts {
     pub(super) a_stride: usize,
     /// Where in the row the steps begin; of packed rows a multiple of a line.
     pub(super) first_step: usize,
-    /// Whether rows stand in tiles, `[lines][rows of the kernel][LINE]`.
-    pub(super) packed: bool,
+    pub(super) lay: Lay,
     pub(super) rows: usize,
     /// `[steps][columns of the kernel]`.
     pub(super) b: *const u32,
@@ -59,12 +69,26 @@ impl Strip {
     /// `[filled rows, columns]`, rows `c_stride` apart.
     pub(super) fn packed(
         kernel: &Kernel,
+        rows: (&[u32], usize, usize),
+        first_step: usize,
+        b: &[u32],
+        c: (&mut [f32], usize),
+        carry: bool,
+    ) -> Self {
+        Self::tiled(kernel, Lay::Lines, rows, first_step, b, c, carry)
+    }
+
+    /// Likewise, of rows in tiles that lie one way or the other.
+    pub(super) fn tiled(
+        kernel: &Kernel,
+        lay: Lay,
         (a, row_steps, rows): (&[u32], usize, usize),
         first_step: usize,
         b: &[u32],
         (c, c_stride): (&mut [f32], usize),
         carry: bool,
     ) -> Self {
+        assert!(lay != Lay::Strided, "rows in tiles");
         let filled = kernel.filled(rows);
         let steps = b.len() / kernel.columns;
         assert!([row_steps, first_step, steps].iter().all(|n| n.is_multiple_of(LINE)), "whole lines of a strip");
@@ -77,7 +101,7 @@ impl Strip {
         );
         let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr().cast());
         let a_stride = row_steps * kernel.rows;
-        Self(StripParts { a, a_stride, first_step, packed: true, rows, b, steps, c, c_stride, carry })
+        Self(StripParts { a, a_stride, first_step, lay, rows, b, steps, c, c_stride, carry })
     }
 
     /// Rows of words `a_stride` apart; `b` is one panel of `steps` steps, `c` rows `c_stride` apart.
@@ -94,7 +118,7 @@ impl Strip {
         assert!(rows == 0 || a.len() >= (rows - 1) * a_stride + steps, "rows of a strip");
         assert!(rows == 0 || c.len() >= (rows - 1) * c_stride + width, "sums of a strip");
         let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr().cast());
-        Self(StripParts { a, a_stride, first_step: 0, packed: false, rows, b, steps, c, c_stride, carry: false })
+        Self(StripParts { a, a_stride, first_step: 0, lay: Lay::Strided, rows, b, steps, c, c_stride, carry: false })
     }
 
     /// What it is made of.
@@ -181,26 +205,28 @@ unsafe fn tile<V: Lanes, const ROWS: usize, const N: usize>(
 ) {
     let at = s.first_step + first;
     // Constants where they can be, so that the addresses of all rows are one register and a number each.
-    // SAFETY: passed on. Row `r` of a packed tile has its words of line `l` from word `(l ROWS + r) LINE` of the tile on; a strided row
-    // begins at its multiple of `a_stride`.
+    // SAFETY: passed on. Row `r` of a tile of lines has its words of line `l` from word `(l ROWS + r) LINE` of the tile on, in a tile of steps its word of
+    // step `t` is word `t ROWS + r`; a strided row begins at its multiple of `a_stride`. Steps begin at a line.
     unsafe {
-        if s.packed {
-            sums::<V, N>(s, s.a.add(row / ROWS * s.a_stride + at * ROWS), LINE, ROWS * LINE, row, first, steps, carry, ahead);
-        } else {
-            sums::<V, N>(s, s.a.add(row * s.a_stride + at), s.a_stride, LINE, row, first, steps, carry, ahead);
+        let tile = s.a.add(row / ROWS * s.a_stride + at * ROWS);
+        match s.lay {
+            Lay::Lines => sums::<V, N>(s, tile, [LINE, 1, ROWS * LINE], row, first, steps, carry, ahead),
+            Lay::Steps => sums::<V, N>(s, tile, [1, ROWS, ROWS * LINE], row, first, steps, carry, ahead),
+            Lay::Strided => {
+                sums::<V, N>(s, s.a.add(row * s.a_stride + at), [s.a_stride, 1, LINE], row, first, steps, carry, ahead);
+            }
         }
     }
 }
 
-/// The sums of `N` rows: the words of a line of the first begin at `a`, those of the next rows `to_row` words further on each, and
-/// those of the next line `to_line`.
+/// The sums of `N` rows: the words of a line of the first begin at `a`; those of the next row lie `to_row` words further on, of the next step
+/// `to_step`, of the next line `to_line`.
 #[inline(always)]
 #[expect(clippy::too_many_arguments, reason = "three matrices and where they begin")]
 unsafe fn sums<V: Lanes, const N: usize>(
     s: &StripParts,
     mut a: *const u32,
-    to_row: usize,
-    to_line: usize,
+    [to_row, to_step, to_line]: [usize; 3],
     row: usize,
     first: usize,
     mut steps: usize,
@@ -219,7 +245,7 @@ unsafe fn sums<V: Lanes, const N: usize>(
             for step in 0..of_line {
                 let columns = [V::load(b), V::load(b.add(V::N))];
                 for (r, sum) in sums.iter_mut().enumerate() {
-                    let word = V::spread(a.add(r * to_row + step));
+                    let word = V::spread(a.add(r * to_row + step * to_step));
                     *sum = [sum[0].add_products(word, columns[0]), sum[1].add_products(word, columns[1])];
                 }
                 b = b.wrapping_add(2 * V::N);

@@ -1,5 +1,7 @@
 //! SGD, Adam, AdamW and LAMB.
 
+use std::sync::Arc;
+
 use crate::grad::Array;
 use crate::learn::Parameter;
 
@@ -89,7 +91,8 @@ impl Optimiser {
         let n = i32::try_from(self.n_steps).unwrap_or(i32::MAX);
         for ((parameter, gradient), moments) in parameters.into_iter().zip(gradients).zip(&mut self.moments) {
             let decay = if parameter.decays { self.decay } else { 0.0 };
-            let w = &mut parameter.value;
+            // Copied only where a tape still has it.
+            let w = Arc::make_mut(&mut parameter.value);
             match self.rule {
                 Rule::Sgd { momentum } => {
                     let [v, _] = moments;
@@ -100,20 +103,28 @@ impl Optimiser {
                     w.change_with(v, move |w, v| w - r * v);
                 }
                 Rule::Adam { betas, eps } => {
-                    let d = decay as f32;
-                    let mut g = gradient.clone();
-                    g.change_with(w, move |g, w| g + d * w);
-                    let r = rate as f32;
-                    w.change_with(&towards(moments, &g, betas, eps, n), move |w, u| w - r * u);
+                    let (of, d, r) = (Direction::new(betas, eps, n), decay as f32, rate as f32);
+                    let [first, second] = moments;
+                    Array::change_three([w, first, second], gradient, move |[w, m, v], g| {
+                        let [m, v, u] = of.next(m, v, g + d * w);
+                        [w - r * u, m, v]
+                    });
                 }
                 Rule::AdamW { betas, eps } => {
-                    let (r, kept) = (rate as f32, (1.0 - rate * decay) as f32);
-                    w.change_with(&towards(moments, gradient, betas, eps, n), move |w, u| kept * w - r * u);
+                    let (of, r, kept) = (Direction::new(betas, eps, n), rate as f32, (1.0 - rate * decay) as f32);
+                    let [first, second] = moments;
+                    Array::change_three([w, first, second], gradient, move |[w, m, v], g| {
+                        let [m, v, u] = of.next(m, v, g);
+                        [kept * w - r * u, m, v]
+                    });
                 }
                 Rule::Lamb { betas, eps } => {
-                    let mut u = towards(moments, gradient, betas, eps, n);
-                    let d = decay as f32;
-                    u.change_with(w, move |u, w| u + d * w);
+                    let (of, d) = (Direction::new(betas, eps, n), decay as f32);
+                    let ([first, second], mut u) = (moments, Array::clone(w));
+                    Array::change_three([&mut u, first, second], gradient, move |[w, m, v], g| {
+                        let [m, v, u] = of.next(m, v, g);
+                        [u + d * w, m, v]
+                    });
                     let (of_w, of_u) = (w.sum_of_squares().sqrt(), u.sum_of_squares().sqrt());
                     let trust = if parameter.decays && of_w > 0.0 && of_u > 0.0 { of_w / of_u } else { 1.0 };
                     let r = (rate * trust) as f32;
@@ -125,15 +136,29 @@ impl Optimiser {
 }
 
 /// Adam's direction: the running mean of gradients over the root of that of their squares, both freed of their beginning at 0.
-fn towards([first, second]: &mut [Array<f32>; 2], gradient: &Array<f32>, betas: [f64; 2], eps: f64, n: i32) -> Array<f32> {
-    let [a, b] = betas.map(|beta| beta as f32);
-    first.change_with(gradient, move |m, g| a * m + (1.0 - a) * g);
-    second.change_with(gradient, move |v, g| b * v + (1.0 - b) * g * g);
-    let [scale, root] = [(1.0 - betas[0].powi(n)).recip() as f32, (1.0 - betas[1].powi(n)).sqrt().recip() as f32];
-    let eps = eps as f32;
-    let mut u = first.clone();
-    u.change_with(second, move |m, v| scale * m / (root * v.sqrt() + eps));
-    u
+#[derive(Clone, Copy)]
+struct Direction {
+    betas: [f32; 2],
+    eps: f32,
+    /// What frees the means.
+    scale: f32,
+    root: f32,
+}
+
+impl Direction {
+    /// Of step `n`, counted from 1.
+    fn new(betas: [f64; 2], eps: f64, n: i32) -> Self {
+        let [scale, root] = [(1.0 - betas[0].powi(n)).recip() as f32, (1.0 - betas[1].powi(n)).sqrt().recip() as f32];
+        Self { betas: betas.map(|beta| beta as f32), eps: eps as f32, scale, root }
+    }
+
+    /// Both means with another gradient, and the direction that they give.
+    #[inline(always)]
+    fn next(self, m: f32, v: f32, g: f32) -> [f32; 3] {
+        let Self { betas: [a, b], eps, scale, root } = self;
+        let (m, v) = (a * m + (1.0 - a) * g, b * v + (1.0 - b) * g * g);
+        [m, v, scale * m / (root * v.sqrt() + eps)]
+    }
 }
 
 /// Scales all gradients so that together they are no longer than `most`; gives how long they were.

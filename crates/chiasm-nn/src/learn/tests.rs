@@ -42,8 +42,10 @@ fn optimisers_are_torchs() {
     ];
     for (name, rule) in rules {
         let values = arrays(&golden["parameters"]).into_iter();
-        let mut parameters: Vec<_> =
-            values.enumerate().map(|(i, value)| Parameter { name: i.to_string(), value, decays: i == 0 }).collect();
+        let mut parameters: Vec<_> = values
+            .enumerate()
+            .map(|(i, value)| Parameter { name: i.to_string(), value: value.into(), decays: i == 0 })
+            .collect();
         let mut optimiser = Optimiser::new(rule, 0.1, &parameters);
         let rates = numbers(&golden["rates"]);
         for (gradients, rate) in golden["gradients"].as_array().expect("a list").iter().zip(rates) {
@@ -113,7 +115,7 @@ fn fifty_steps_are_torchs() {
         .iter()
         .map(|p| Parameter {
             name: p["name"].as_str().expect("a name").to_owned(),
-            value: array(p),
+            value: array(p).into(),
             decays: p["decays"] == true,
         })
         .collect();
