@@ -176,9 +176,12 @@ fn owner(store: &Store, lane: &Lane) -> Result<u64> {
 /// Brings an index up to date, or builds it, and tunes it.
 fn make(live: &Live, space: &Space, old: Option<CellIndex>, wanted: f64, how: &Building<'_>) -> Result<CellIndex> {
     let exact = live.index().base();
-    let failed = |e: CellBuildError| match e {
-        CellBuildError::Cancelled(stop) => EngineError::Cancelled(stop),
-        other => EngineError::Cells { reason: other.to_string() },
+    let failed = |e: CellBuildError| {
+        if let CellBuildError::Cancelled(stop) = e {
+            EngineError::Cancelled(stop)
+        } else {
+            EngineError::Cells { reason: e.to_string() }
+        }
     };
     let questions = questions(live, space)?;
     let changed = old.map(|mut index| -> Result<Option<CellIndex>> {

@@ -342,8 +342,5 @@ impl Learner<'_> {
 }
 
 fn failed(error: GraphError) -> EngineError {
-    match error {
-        GraphError::Fit(fit) => stopped(fit),
-        other => EngineError::Query(other.to_string()),
-    }
+    if let GraphError::Fit(fit) = error { stopped(fit) } else { EngineError::Query(error.to_string()) }
 }

@@ -87,54 +87,37 @@ impl Stored for f32 {
     }
 }
 
-impl Stored for f16 {
-    const NAME: &'static str = "f16";
-    const KIND: u32 = 3;
+/// A half float, whose numbers `$four` makes of the 64 bits of four of them.
+macro_rules! half {
+    ($half:ident, $kind:literal, $four:expr) => {
+        impl Stored for $half {
+            const NAME: &'static str = stringify!($half);
+            const KIND: u32 = $kind;
 
-    #[inline(always)]
-    fn of(number: f32) -> Self {
-        f16::from_f32(number)
-    }
+            #[inline(always)]
+            fn of(number: f32) -> Self {
+                $half::from_f32(number)
+            }
 
-    #[inline(always)]
-    fn get(self) -> f32 {
-        self.to_f32()
-    }
+            #[inline(always)]
+            fn get(self) -> f32 {
+                self.to_f32()
+            }
 
-    fn put(self, bytes: &mut Vec<u8>) {
-        bytes.extend(self.to_le_bytes());
-    }
+            fn put(self, bytes: &mut Vec<u8>) {
+                bytes.extend(self.to_le_bytes());
+            }
 
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn four(at: *const Self) -> __m128 {
-        // SAFETY: the caller promises four numbers and the instruction.
-        unsafe { _mm_cvtph_ps(_mm_loadl_epi64(at.cast())) }
-    }
+            #[cfg(target_arch = "x86_64")]
+            #[inline(always)]
+            unsafe fn four(at: *const Self) -> __m128 {
+                // SAFETY: the caller promises four numbers and the instructions.
+                unsafe { $four(_mm_loadl_epi64(at.cast())) }
+            }
+        }
+    };
 }
 
-impl Stored for bf16 {
-    const NAME: &'static str = "bf16";
-    const KIND: u32 = 4;
-
-    #[inline(always)]
-    fn of(number: f32) -> Self {
-        bf16::from_f32(number)
-    }
-
-    #[inline(always)]
-    fn get(self) -> f32 {
-        self.to_f32()
-    }
-
-    fn put(self, bytes: &mut Vec<u8>) {
-        bytes.extend(self.to_le_bytes());
-    }
-
-    #[cfg(target_arch = "x86_64")]
-    #[inline(always)]
-    unsafe fn four(at: *const Self) -> __m128 {
-        // SAFETY: the caller promises four numbers and the instruction.
-        unsafe { _mm_castsi128_ps(_mm_slli_epi32::<16>(_mm_cvtepu16_epi32(_mm_loadl_epi64(at.cast())))) }
-    }
-}
+half!(f16, 3, |four| _mm_cvtph_ps(four));
+// The upper half of a number in single precision.
+half!(bf16, 4, |four| _mm_castsi128_ps(_mm_slli_epi32::<16>(_mm_cvtepu16_epi32(four))));

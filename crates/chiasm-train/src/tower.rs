@@ -156,10 +156,10 @@ mod tests {
         let (mut parameters, _) = model::parameters(&config, own, &shapes).unwrap();
         // Biases and gains are 0 and 1 at the start, so that a mistake in them would not be seen.
         let mut rng = stream(7, "test", 0);
-        parameters
-            .iter_mut()
-            .filter(|p| !p.decays)
-            .for_each(|p| Arc::make_mut(&mut p.value).add(&normal(p.value.n_rows(), p.value.n_cols(), 0.2, &mut rng)));
+        parameters.iter_mut().filter(|p| !p.decays).for_each(|p| {
+            let noise = normal(p.value.n_rows(), p.value.n_cols(), 0.2, &mut rng);
+            Arc::make_mut(&mut p.value).add(&noise);
+        });
         let all: Vec<_> = parameters.iter().map(|p| (p.name.as_str(), Cow::Borrowed(&*p.value))).collect();
         write_weights(&folder.path().join(model::WEIGHTS), &all, &Layout::default(), Stored::Single).unwrap();
         let scenes = deck(&WorldConfig { seed: 5, n_train: 6, n_heldout: 0 }).unwrap();

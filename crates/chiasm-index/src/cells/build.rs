@@ -33,16 +33,19 @@ pub struct Building<'a> {
     pub draft: Option<&'a Path>,
 }
 
-/// Builds the image of an index. See [`CellIndex::build`](super::CellIndex::build). Vectors are at unit length for the cosine.
-pub(crate) fn build(
-    ids: &[u64],
-    vectors: MatrixView<'_>,
-    metric: Metric,
-    sample: Option<&Vectors>,
-    config: &CellConfig,
-    how: &Building<'_>,
-) -> Result<Image, CellBuildError> {
-    let Building { progress, cancel, .. } = *how;
+/// What an index is built of; see [`CellIndex::build`](super::CellIndex::build).
+#[derive(Clone, Copy)]
+pub(crate) struct Material<'a> {
+    pub(crate) ids: &'a [u64],
+    /// At unit length for the cosine, as is the sample.
+    pub(crate) vectors: MatrixView<'a>,
+    pub(crate) metric: Metric,
+    pub(crate) sample: Option<&'a Vectors>,
+}
+
+/// Builds the image of an index.
+pub(crate) fn build(of: Material<'_>, config: &CellConfig, how: &Building<'_>) -> Result<Image, CellBuildError> {
+    let (Material { ids, vectors, metric, sample }, Building { progress, cancel, .. }) = (of, *how);
     if ids.len() != vectors.n() {
         return Err(BuildError::Count { ids: ids.len(), vectors: vectors.n() }.into());
     }
@@ -54,7 +57,7 @@ pub(crate) fn build(
         return Err(CellBuildError::TooMany { got: vectors.n() });
     }
     let (n, dim) = (vectors.n(), vectors.dim());
-    let Divided { fitted, centres, mut mapped, owners } = divide(ids, vectors, metric, sample, config, how)?;
+    let Divided { fitted, centres, mut mapped, owners } = divide(of, config, how)?;
     let dims = fitted.dims;
 
     progress.start("index: filling cells", Some(n as u64));
@@ -126,19 +129,13 @@ struct Divided {
 }
 
 /// Learns the map and the centres and finds the cell of every vector, or takes them from the draft as far as they stand there.
-fn divide(
-    ids: &[u64],
-    vectors: MatrixView<'_>,
-    metric: Metric,
-    sample: Option<&Vectors>,
-    config: &CellConfig,
-    how: &Building<'_>,
-) -> Result<Divided, CellBuildError> {
-    let (Building { progress, cancel, .. }, n, dim) = (*how, vectors.n(), vectors.dim());
+fn divide(of: Material<'_>, config: &CellConfig, how: &Building<'_>) -> Result<Divided, CellBuildError> {
+    let (Material { vectors, metric, sample, .. }, Building { progress, cancel, .. }) = (of, *how);
+    let (n, dim) = (vectors.n(), vectors.dim());
     // A draft saves time, no more: where it cannot be kept, the build goes on without.
     let without = |e: std::io::Error| progress.note(&format!("a build that is stopped now will begin anew: {e}"));
     let mut draft = how.draft.and_then(|path| {
-        let subject = Subject::of(ids, vectors.data(), dim, metric, sample, config);
+        let subject = Subject::of(of, config);
         Draft::open(path, &subject, n, map::width(metric, dim)).map_err(without).ok()
     });
     let keep = |draft: &mut Option<Draft>, put: &dyn Fn(&mut Draft) -> std::io::Result<()>| {

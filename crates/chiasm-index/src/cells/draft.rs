@@ -12,9 +12,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
-use chiasm_core::{Metric, Vectors};
+use chiasm_core::Vectors;
 
 use super::CellConfig;
+use super::build::Material;
 use super::kmeans::Centres;
 use super::map::{self, Fitted};
 use crate::file::metric_code;
@@ -35,18 +36,11 @@ pub(crate) struct Learned {
 pub(crate) struct Subject([u8; 32]);
 
 impl Subject {
-    pub(crate) fn of(
-        ids: &[u64],
-        rows: &[f32],
-        dim: usize,
-        metric: Metric,
-        sample: Option<&Vectors>,
-        config: &CellConfig,
-    ) -> Self {
+    pub(crate) fn of(Material { ids, vectors, metric, sample }: Material<'_>, config: &CellConfig) -> Self {
         let mut digest = blake3::Hasher::new();
         let n_sample = sample.map_or(0, Vectors::n);
         let cells = config.cells.map_or(0, |cells| cells as u64 + 1);
-        for number in [ids.len() as u64, dim as u64, n_sample as u64, cells, config.code_dims as u64, config.seed] {
+        for number in [ids.len() as u64, vectors.dim() as u64, n_sample as u64, cells, config.code_dims as u64, config.seed] {
             digest.update(&number.to_le_bytes());
         }
         digest.update(&metric_code(metric).to_le_bytes());
@@ -59,7 +53,7 @@ impl Subject {
             }
         };
         add(sample.map_or(&[], Vectors::data));
-        add(rows);
+        add(vectors.data());
         ids.iter().for_each(|id| _ = digest.update(&id.to_le_bytes()));
         Self(*digest.finalize().as_bytes())
     }

@@ -47,11 +47,12 @@ mod update;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
-use chiasm_core::{Cancel, Cancelled, Hit, MatrixView, Metric, Progress, SearchError, SearchOptions, VectorIndex, Vectors};
+use chiasm_core::{Cancel, Cancelled, Hit, Metric, Progress, SearchError, SearchOptions, VectorIndex, Vectors};
 
 use crate::exact::{BuildError, ExactIndex, unit};
 use crate::file::FileError;
 pub use build::Building;
+use build::Material;
 use cell::{Cell, CellRef};
 pub(crate) use digits::{DigitQuery, offset, padded as rounded, round_to_bytes};
 pub use image::Stamps;
@@ -204,14 +205,15 @@ impl CellIndex {
     ) -> Result<Self, CellBuildError> {
         let how = Building { progress, cancel: &Cancel::default(), draft: None };
         if metric == Metric::Cosine {
-            Self::build_of(ids, unit(vectors).view(), metric, sample.map(unit).as_ref(), config, &how)
+            let (vectors, sample) = (unit(vectors), sample.map(unit));
+            Self::build_of(Material { ids, vectors: vectors.view(), metric, sample: sample.as_ref() }, config, &how)
         } else {
-            Self::build_of(ids, vectors.view(), metric, sample, config, &how)
+            Self::build_of(Material { ids, vectors: vectors.view(), metric, sample }, config, &how)
         }
     }
 
-    /// Builds an index of the vectors of an exact one, which may stay in its file: `384` bytes per vector are needed beside it and the index that is
-    /// made. It can be stopped, and goes on from a draft; see [`Building`].
+    /// Builds an index of the vectors of an exact one, which may stay in its file: four bytes for each dimension of the codes are needed per vector, beside it
+    /// and the index that is made. It can be stopped, and goes on from a draft; see [`Building`].
     ///
     /// # Errors
     /// As [`CellIndex::build`], and [`CellBuildError::Cancelled`].
@@ -222,18 +224,12 @@ impl CellIndex {
         how: &Building<'_>,
     ) -> Result<Self, CellBuildError> {
         let of_unit = sample.filter(|_| exact.metric() == Metric::Cosine).map(unit);
-        Self::build_of(exact.ids(), exact.rows(), exact.metric(), of_unit.as_ref().or(sample), config, how)
+        let sample = of_unit.as_ref().or(sample);
+        Self::build_of(Material { ids: exact.ids(), vectors: exact.rows(), metric: exact.metric(), sample }, config, how)
     }
 
-    fn build_of(
-        ids: &[u64],
-        vectors: MatrixView<'_>,
-        metric: Metric,
-        sample: Option<&Vectors>,
-        config: &CellConfig,
-        how: &Building<'_>,
-    ) -> Result<Self, CellBuildError> {
-        let image = build::build(ids, vectors, metric, sample, config, how)?;
+    fn build_of(of: Material<'_>, config: &CellConfig, how: &Building<'_>) -> Result<Self, CellBuildError> {
+        let image = build::build(of, config, how)?;
         let tuned = Tuned {
             probes: image.shape.cells.div_ceil(PLAIN_PROBES),
             rerank: PLAIN_RERANK,
