@@ -62,8 +62,7 @@ fn tags_of_like_things_are_suggested_for_every_kind() {
         });
         let right = right.count();
         let figures = told.figures.as_ref().unwrap();
-        println!("{way:?}: {right} of 210 right, {figures:?}");
-        assert!(right >= 185, "{way:?}: {right} of 210");
+        assert!(right >= 185, "{way:?}: {right} of 210, {figures:?}");
         // Two of two or of three tags can be right.
         assert!(figures.recall > 0.8 && figures.most_frequent < 0.5 && figures.measured_on == 30, "{figures:?}");
         assert_eq!(figures.chosen_by.len(), if way.is_none() { 2 } else { 0 });
