@@ -18,7 +18,7 @@ pub use half::{bf16, f16};
 
 use crate::pages::Number;
 
-/// A number as it is kept: `f32`, [`f16`] or [`bf16`].
+/// A number as it is kept: `f32`, or `f16` or `bf16` of the crate `half`.
 #[expect(private_bounds, reason = "only these three: kernels read their bits")]
 pub trait Stored: Number + Send + Sync + 'static {
     /// Its name.
