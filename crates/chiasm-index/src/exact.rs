@@ -18,7 +18,7 @@ use std::collections::BinaryHeap;
 use std::ops::Range;
 use std::path::Path;
 
-use chiasm_core::{Hit, MatrixView, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors};
+use chiasm_core::{Hit, MatrixView, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors, to_unit_length};
 use rayon::prelude::*;
 
 use crate::file::{FileError, IndexWriter, Mapped};
@@ -95,12 +95,18 @@ pub(crate) fn check_order(ids: &[u64], first_row: usize, last: Option<u64>) -> R
     Ok(())
 }
 
-/// Writes numbers as they are kept; `first_row` is how the first row is called where a number is beyond what `T` holds.
-pub(crate) fn keep<T: Stored>(vectors: &Vectors, first_row: usize, out: &mut [T]) -> Result<(), BuildError> {
-    for (at, (to, value)) in out.iter_mut().zip(vectors.data()).enumerate() {
-        *to = T::of(*value);
-        if !to.get().is_finite() {
-            return Err(BuildError::Range { row: first_row + at / vectors.dim(), value: *value, precision: T::NAME });
+/// Writes rows as they are compared and kept, at unit length for the cosine; `first_row` is how the first is called where a number is beyond
+/// what `T` holds.
+pub(crate) fn keep<T: Stored>(vectors: &Vectors, metric: Metric, first_row: usize, out: &mut [T]) -> Result<(), BuildError> {
+    let mut row = vec![0.0; vectors.dim()];
+    for (nth, (from, to)) in vectors.rows().zip(out.chunks_exact_mut(vectors.dim())).enumerate() {
+        row.copy_from_slice(from);
+        if metric == Metric::Cosine {
+            to_unit_length(&mut row);
+        }
+        to.iter_mut().zip(&row).for_each(|(to, v)| *to = T::of(*v));
+        if let Some(at) = to.iter().position(|v| !v.get().is_finite()) {
+            return Err(BuildError::Range { row: first_row + nth, value: row[at], precision: T::NAME });
         }
     }
     Ok(())
@@ -141,10 +147,7 @@ impl<T: Stored> ExactIndex<T> {
         }
         check_order(ids, 0, None)?;
         let mut data = Pages::zeros(vectors.data().len());
-        match metric {
-            Metric::Cosine => keep(&unit(vectors), 0, &mut data)?,
-            Metric::InnerProduct | Metric::L2 => keep(vectors, 0, &mut data)?,
-        }
+        keep(vectors, metric, 0, &mut data)?;
         let store = Store::Owned { ids: ids.to_vec(), vectors: data };
         Ok(Self { metric, dim: vectors.dim(), kernel: Kernel::best(), store })
     }

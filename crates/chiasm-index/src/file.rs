@@ -44,7 +44,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use chiasm_core::{Metric, Vectors};
 use memmap2::Mmap;
 
-use crate::exact::{BuildError, check_order, keep, unit};
+use crate::exact::{BuildError, check_order, keep};
 use crate::stored::Stored;
 
 pub(crate) const MAGIC: [u8; 8] = *b"CHIASMIX";
@@ -267,9 +267,8 @@ impl<T: Stored> IndexWriter<T> {
         if ids.len() != vectors.n() {
             return Err(BuildError::Count { ids: ids.len(), vectors: vectors.n() }.into());
         }
-        let of_unit = (self.body.metric == Metric::Cosine).then(|| unit(vectors));
         let mut stored = vec![T::of(0.0); vectors.data().len()];
-        keep(of_unit.as_ref().unwrap_or(vectors), self.body.ids.len(), &mut stored)?;
+        keep(vectors, self.body.metric, self.body.ids.len(), &mut stored)?;
         self.push_stored(ids, &stored)
     }
 
