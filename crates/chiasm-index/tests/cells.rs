@@ -187,6 +187,31 @@ fn nothing_but_the_question_decides_the_answer() {
     }
 }
 
+/// Many queries go through cells together, one goes by itself. Of few dimensions, whose codes have so few sums that vectors of several cells are
+/// level at the end of what is kept: both ways must decide alike.
+#[test]
+fn a_batch_finds_what_each_query_finds_alone() {
+    let mut allow = RowSet::new(3000);
+    (0..3000).filter(|row| row % 3 != 1).for_each(|row| allow.insert(row));
+    for dim in [1, 2, 24] {
+        let (base, queries) = world(3000, 300, dim, 17);
+        for metric in METRICS {
+            let index = build(&base, metric, Some(&queries));
+            for (probes, rerank) in [(index.n_cells() / 2, 10), (index.n_cells(), 40)] {
+                for allow in [None, Some(&allow)] {
+                    let (options, effort) = (SearchOptions { allow }, Effort { probes, rerank });
+                    let together = index.search_with(&queries, 10, &options, effort).unwrap();
+                    for (query, together) in queries.rows().zip(&together) {
+                        let alone = Vectors::new(query.to_vec(), dim).unwrap();
+                        let found = index.search_with(&alone, 10, &options, effort).unwrap().remove(0);
+                        assert_eq!(found, *together, "{dim}, {metric}, {effort:?}");
+                    }
+                }
+            }
+        }
+    }
+}
+
 #[test]
 fn filters_act_inside_the_search() {
     let (n, dim) = (6000, 32);
@@ -505,6 +530,16 @@ fn a_build_that_is_stopped_again_and_again_ends_as_one_that_was_not() {
         assert!(stops > 5 && longest > 4 * 70_000, "{metric}: {stops} stops, {longest} bytes");
         assert!(image(&index) == whole, "{metric}");
 
+        // What stands in a draft is not found again.
+        let (stages, quiet) = (Told::default(), Cancel::default());
+        let how = Building { progress: &stages, cancel: &quiet, draft: Some(&draft) };
+        assert!(image(&CellIndex::of_exact(&exact, Some(&sample), &config, &how).unwrap()) == whole, "{metric}");
+        let stages = stages.0.into_inner().unwrap();
+        assert!(
+            stages.contains("filling cells 70000") && !stages.contains("learning") && !stages.contains("making"),
+            "{stages}"
+        );
+
         // Whatever is left of a draft: cut anywhere, damaged, or of other vectors.
         let all = std::fs::read(&draft).unwrap();
         let quiet = Cancel::default();
@@ -532,12 +567,14 @@ fn a_build_that_is_stopped_again_and_again_ends_as_one_that_was_not() {
     assert!(told.0.lock().unwrap().contains("begin anew"));
 }
 
-/// Keeps what it is told.
+/// Keeps what it is told: stages with their steps, and notes.
 #[derive(Default)]
 struct Told(Mutex<String>);
 
 impl Progress for Told {
-    fn start(&self, _stage: &str, _n_steps: Option<u64>) {}
+    fn start(&self, stage: &str, n_steps: Option<u64>) {
+        *self.0.lock().unwrap() += &format!("{stage} {}\n", n_steps.unwrap_or(0));
+    }
     fn advance(&self, _n_steps: u64) {}
     fn note(&self, line: &str) {
         self.0.lock().unwrap().push_str(line);
