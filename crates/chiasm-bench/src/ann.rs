@@ -356,10 +356,11 @@ fn together(
     progress.start(&format!("bench ann: building indexes of {}", bed.name), Some(names.len() as u64));
     let mut contestants = Vec::new();
     for (name, ours) in names {
-        let built = enough_memory(bed).and_then(|()| seat(plan, bed, script, folder, name, *ours)).and_then(|mut seat| {
-            let build = seat.ask(&json!({ "do": "build" }), plan.limit, cancel)?;
-            Ok((seat, build))
-        });
+        let built =
+            enough_memory(bed, plan.apart).and_then(|()| seat(plan, bed, script, folder, name, *ours)).and_then(|mut seat| {
+                let build = seat.ask(&json!({ "do": "build" }), plan.limit, cancel)?;
+                Ok((seat, build))
+            });
         let state = unless_stopped(built)?;
         if let Err(reason) = &state {
             progress.note(&format!("{name} is not measured: {reason}"));
@@ -425,10 +426,11 @@ fn check_truth(bed: &Bed, sections: &[Section]) -> Result<(), BenchError> {
     Ok(())
 }
 
-/// Contestants stay until the end of their group. One more needs the base, an index of the size of the base, and something to build it; the base
-/// may stay in its file for those who can read it there.
-fn enough_memory(bed: &Bed) -> Result<(), BenchError> {
-    let needs_mib = (3 * bed.n * bed.dim * 4) as f64 / f64::from(1 << 20);
+/// Contestants stay until the end of their group. One more needs the base, an index of the size of the base, and something to build it; who is alone
+/// may take the rest of what there is for that.
+fn enough_memory(bed: &Bed, alone: bool) -> Result<(), BenchError> {
+    let bases = if alone { 2 } else { 3 };
+    let needs_mib = (bases * bed.n * bed.dim * 4) as f64 / f64::from(1 << 20);
     let text = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
     let line = text.lines().find_map(|line| line.strip_prefix("MemAvailable:"));
     match line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<f64>().ok()) {
