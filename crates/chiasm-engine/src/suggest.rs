@@ -186,7 +186,9 @@ impl Places {
         let mut data = Vec::with_capacity(sums.len() * dim);
         for (kind, _, row) in sums.values() {
             let (count, mean) = &means[kind];
-            data.extend(row.iter().zip(mean).map(|(v, mean)| (v - mean / count) as f32));
+            // At the ends of what a number holds a difference may lie beyond them.
+            let held = |v: f64| v.clamp(f64::from(f32::MIN), f64::from(f32::MAX)) as f32;
+            data.extend(row.iter().zip(mean).map(|(v, mean)| held(v - mean / count)));
         }
         let rows = Vectors::new(data, dim).expect("means of finite vectors of one dimension");
         Self { items: sums.into_keys().collect(), rows }
