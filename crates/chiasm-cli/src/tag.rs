@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::{Context as _, bail};
-use chiasm_engine::{Item, Library, Limits, SuggestRequest, SuggestedTags, TagSuggestions, TagWay};
+use chiasm_engine::{EngineError, Item, Library, Limits, SuggestRequest, SuggestedTags, TagSuggestions, TagWay};
 use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
 use serde_json::json;
 
 use crate::locate::LibraryArg;
@@ -105,20 +106,25 @@ fn with_change(args: &Change, ui: &Ui, change: impl Fn(&mut Vec<String>, &str)) 
     for item in items {
         let mut tags = library.tags_of(item.id)?;
         change(&mut tags, args.tag.trim());
-        told.push((library.set_tags(item.id, &tags)?, item));
+        told.push(Tagged { tags: library.set_tags(item.id, &tags)?, item });
     }
     tell(&told, ui)
 }
 
+/// A file and the tags that it has.
+#[derive(Serialize)]
+struct Tagged {
+    item: Item,
+    tags: Vec<String>,
+}
+
 /// Prints items with their tags.
-fn tell(told: &[(Vec<String>, Item)], ui: &Ui) -> anyhow::Result<ExitCode> {
+fn tell(told: &[Tagged], ui: &Ui) -> anyhow::Result<ExitCode> {
     if ui.json {
-        let all: Vec<_> =
-            told.iter().map(|(tags, item)| json!({ "item": item.id, "paths": item.paths, "tags": tags })).collect();
-        ui.print_json(&all)?;
+        ui.print_json(&told)?;
         return Ok(ExitCode::SUCCESS);
     }
-    for (tags, item) in told {
+    for Tagged { item, tags } in told {
         let tags = if tags.is_empty() { "no tag".to_owned() } else { escape(&tags.join(", ")) };
         ui.print(format!("{}: {tags}\n", name(item)))?;
     }
@@ -129,7 +135,7 @@ fn list(files: &[String], library: &Library, ui: &Ui) -> anyhow::Result<ExitCode
     if !files.is_empty() {
         let told = files.iter().map(|file| {
             let item = library.find_item(file)?;
-            anyhow::Ok((library.tags_of(item.id)?, item))
+            anyhow::Ok(Tagged { tags: library.tags_of(item.id)?, item })
         });
         return tell(&told.collect::<Result<Vec<_>, _>>()?, ui);
     }
@@ -166,7 +172,10 @@ fn import(table: &std::path::Path, root: Option<&std::path::Path>, library: &Lib
     let (mut n_tagged, mut missing) = (0, Vec::new());
     for (file, more) in wanted {
         ui.cancel.check()?;
-        match library.find_item(&root.join(&file).to_string_lossy()).or_else(|_| library.find_item(&file)) {
+        // A name of digits is no number of an item here: tables name files.
+        let of_number = |item: &Item| file.parse::<i64>().is_ok() && !item.paths.iter().any(|path| path.ends_with(&file));
+        let found = library.find_item(&root.join(&file).to_string_lossy()).or_else(|_| library.find_item(&file));
+        match found.and_then(|item| if of_number(&item) { Err(EngineError::NoSuchItem(file.clone())) } else { Ok(item) }) {
             Ok(item) => {
                 let mut tags = library.tags_of(item.id)?;
                 tags.extend(more);
