@@ -170,10 +170,11 @@ fn look(path: &Path, is_link: bool, views: &[Modality], walked: &mut Walked) {
         let reason = "is a pipe, socket or device, expected a regular file".to_owned();
         return walked.refused.push(Refusal { path: path.to_owned(), reason });
     }
-    // Only its content tells whether it moves.
+    // Only its content tells whether it moves: where pictures have no view, it is a video or it is refused.
     let may_move = modality == Modality::Image && path.extension().is_some_and(|e| e.eq_ignore_ascii_case("gif"));
-    let has_view = views.contains(&modality) || (may_move && views.contains(&Modality::Video));
-    if !has_view {
+    let is_video = may_move && !views.contains(&Modality::Image) && views.contains(&Modality::Video);
+    let modality = if is_video { Modality::Video } else { modality };
+    if !views.contains(&modality) {
         return skip(format!("no {modality} view in this space"));
     }
     walked.files.push(File { path: path.to_owned(), stat: Stat::of(&metadata), modality });
