@@ -152,15 +152,38 @@ impl CrossAttention {
         context_dim: usize,
         n_heads: usize,
     ) -> Result<Self, WeightsError> {
-        let q = (
-            weights.take(&format!("{}.weight", prefixes[0]), &[dim, dim])?,
-            weights.take(&format!("{}.bias", prefixes[0]), &[dim])?,
-        );
-        let mut kv = (Vec::new(), Vec::new());
-        for prefix in &prefixes[1..] {
-            kv.0.extend(weights.take(&format!("{prefix}.weight"), &[dim, context_dim])?);
-            kv.1.extend(weights.take(&format!("{prefix}.bias"), &[dim])?);
-        }
+        Self::load_layers(weights, prefixes, [dim, context_dim], n_heads, true)
+    }
+
+    /// The same without biases: `{prefix}.weight` alone of each.
+    ///
+    /// # Errors
+    /// [`WeightsError`], naming the tensor.
+    pub fn load_unbiased(
+        weights: &mut Weights,
+        prefixes: &[String; 3],
+        dim: usize,
+        context_dim: usize,
+        n_heads: usize,
+    ) -> Result<Self, WeightsError> {
+        Self::load_layers(weights, prefixes, [dim, context_dim], n_heads, false)
+    }
+
+    fn load_layers(
+        weights: &mut Weights,
+        [of_q, of_k, of_v]: &[String; 3],
+        [dim, context_dim]: [usize; 2],
+        n_heads: usize,
+        biased: bool,
+    ) -> Result<Self, WeightsError> {
+        let mut layer = |prefix: &str, n_in: usize| {
+            let weight = weights.take(&format!("{prefix}.weight"), &[dim, n_in])?;
+            let bias = if biased { weights.take(&format!("{prefix}.bias"), &[dim])? } else { vec![0.0; dim] };
+            Ok::<_, WeightsError>((weight, bias))
+        };
+        let (q, mut kv, v) = (layer(of_q, dim)?, layer(of_k, context_dim)?, layer(of_v, context_dim)?);
+        kv.0.extend(v.0);
+        kv.1.extend(v.1);
         Ok(Self::new(q, kv, context_dim, n_heads, weights.precision()))
     }
 
@@ -308,5 +331,37 @@ impl Heads {
     fn beside(&mut self, precision: Precision) {
         self.keys.beside(precision);
         self.values.beside(precision);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::made_up::{checkpoint, numbers};
+
+    #[test]
+    fn without_biases_is_with_biases_of_zero() {
+        let (dim, context_dim, n_heads) = (6, 5, 2);
+        let prefixes = ["q", "k", "v"].map(str::to_owned);
+        let mut tensors: Vec<(&str, Vec<f32>, Vec<usize>)> =
+            [("q.weight", dim), ("k.weight", context_dim), ("v.weight", context_dim)]
+                .into_iter()
+                .enumerate()
+                .map(|(i, (name, n_in))| (name, numbers(dim * n_in, 5 + i as u32), vec![dim, n_in]))
+                .collect();
+        let mut w = checkpoint(&tensors);
+        assert!(CrossAttention::load(&mut w, &prefixes, dim, context_dim, n_heads).is_err(), "it has no biases");
+        let mut w = checkpoint(&tensors);
+        let without = CrossAttention::load_unbiased(&mut w, &prefixes, dim, context_dim, n_heads).unwrap();
+        w.finish().unwrap();
+        tensors.extend(["q.bias", "k.bias", "v.bias"].map(|name| (name, vec![0.0; dim], vec![dim])));
+        let with = CrossAttention::load(&mut checkpoint(&tensors), &prefixes, dim, context_dim, n_heads).unwrap();
+        let (x, context) = (numbers(3 * dim, 1), numbers(4 * context_dim, 2));
+        let [a, b] = [without, with].map(|attention| {
+            let mut out = Vec::new();
+            attention.forward((&x, &[3]), (&context, &[4]), &mut out, &mut AttentionScratch::default());
+            out
+        });
+        assert_eq!(a, b);
     }
 }
