@@ -56,7 +56,7 @@ def recipe(name, tensor):
         # FastViT's `token_mixer` mixes tokens, it is no table of them.
         is_table = any(word in name.replace("token_mixer", "") for word in ("embedding", "embeddings", "position", "table", "token"))
         return 0.0, float(np.float32(0.5 if is_table and tensor.ndim == 2 else (3.0 / fan_in) ** 0.5))
-    if last in ("weight", "gamma", "lambda1") and tensor.ndim == 1:
+    if last in ("weight", "gamma", "lambda1", "alpha") and tensor.ndim == 1:
         return 1.0, 0.25
     return 0.0, 0.125
 

@@ -43,7 +43,7 @@ pub(crate) struct SimilarArgs {
 /// Who looks at the first hits again.
 #[derive(Args)]
 struct RerankArgs {
-    /// A cross-encoder's folder (BLIP): it looks at the query and each of the first hits together and puts those in order
+    /// A cross-encoder's folder (BLIP for pictures, X-CLIP for videos): it looks at the query and each of the first hits together and puts those in order
     #[arg(long, value_name = "FOLDER")]
     rerank: Option<PathBuf>,
     /// How many hits it looks at

@@ -1,6 +1,8 @@
 //! Those that look at two things at once, and what they look at.
 
-use crate::media::Image;
+use std::fmt;
+
+use crate::media::{Image, Modality, Video};
 use crate::search::Score;
 use crate::space::EncodeError;
 use crate::vectors::ShapeError;
@@ -84,17 +86,62 @@ impl Regions {
     }
 }
 
-/// A picture as a cross-encoder looks at it.
+/// A picture, still or moving, as a cross-encoder looks at it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Picture {
     /// The picture itself.
     Pixels(Image),
     /// What a detector has found in it.
     Regions(Regions),
+    /// The frames of a video.
+    Frames(Video),
 }
 
-/// A cross-encoder: it looks at a picture and a text together and gives one score. It sees more than two encoders that never meet
-/// before their vectors do, and it must be asked anew for every pair, so it re-ranks the first hits of a search.
+impl Picture {
+    /// Which of the forms it has.
+    pub fn form(&self) -> PictureForm {
+        match self {
+            Picture::Pixels(_) => PictureForm::Pixels,
+            Picture::Regions(_) => PictureForm::Regions,
+            Picture::Frames(_) => PictureForm::Frames,
+        }
+    }
+}
+
+/// The forms of a [`Picture`], of which a cross-encoder takes one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PictureForm {
+    /// [`Picture::Pixels`].
+    Pixels,
+    /// [`Picture::Regions`].
+    Regions,
+    /// [`Picture::Frames`].
+    Frames,
+}
+
+impl PictureForm {
+    /// What kind of media is seen in this form.
+    pub fn modality(self) -> Modality {
+        match self {
+            PictureForm::Pixels | PictureForm::Regions => Modality::Image,
+            PictureForm::Frames => Modality::Video,
+        }
+    }
+}
+
+/// As messages call what came or what was expected.
+impl fmt::Display for PictureForm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            PictureForm::Pixels => "a picture",
+            PictureForm::Regions => "the regions of a picture",
+            PictureForm::Frames => "a video",
+        })
+    }
+}
+
+/// A cross-encoder: it looks at a picture, still or moving, and a text together and gives one score. It sees more than two encoders that
+/// never meet before their vectors do, and it must be asked anew for every pair, so it re-ranks the first hits of a search.
 pub trait CrossEncoder: Send + Sync {
     /// The name under which the registry opens it.
     fn name(&self) -> &str;
@@ -102,8 +149,8 @@ pub trait CrossEncoder: Send + Sync {
     /// Lower-case hexadecimal digest of all that decides its scores: weights, preprocessing, version of the arithmetic.
     fn fingerprint(&self) -> &str;
 
-    /// Whether it takes [`Picture::Regions`]; else it takes [`Picture::Pixels`].
-    fn takes_regions(&self) -> bool;
+    /// In which form it takes pictures.
+    fn takes(&self) -> PictureForm;
 
     /// Whether it can look at this picture.
     ///
@@ -111,7 +158,8 @@ pub trait CrossEncoder: Send + Sync {
     /// What came and what was expected.
     fn check(&self, picture: &Picture) -> Result<(), String>;
 
-    /// How well each picture belongs to the text; a score depends on the two alone, to the last bit.
+    /// How well each picture belongs to the text, as the network says it (a probability, 0..=1, or a cosine, -1..=1); a score depends on
+    /// the two alone, to the last bit.
     ///
     /// # Errors
     /// [`EncodeError`], item 0 for the text; for a picture that [`CrossEncoder::check`] refuses its place among them.

@@ -15,7 +15,7 @@ mod search;
 mod space;
 mod vectors;
 
-pub use cross::{CrossEncoder, Picture, Regions, RegionsError};
+pub use cross::{CrossEncoder, Picture, PictureForm, Regions, RegionsError};
 pub use labels::{Labels, LabelsError};
 pub use media::{Image, Media, Mesh, Modality, Series, Span, UnknownModality, Video, Waveform};
 pub use run::{Cancel, Cancelled, NoProgress, Progress};

@@ -1,16 +1,16 @@
-//! Cross-encoders: networks that take a picture and a text together and say whether they belong together.
+//! Cross-encoders: networks that take a picture or a video and a text together and say whether they belong together.
 
 use std::path::{Path, PathBuf};
 
-use chiasm_core::{CrossEncoder, EncodeError, Picture, Regions, Score, ShapeError};
+use chiasm_core::{CrossEncoder, EncodeError, Picture, PictureForm, Regions, Score, ShapeError};
 use chiasm_nn::{FeatureMap, Weights, WeightsError, softmax};
 use rayon::prelude::*;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
-use crate::input::{ImageProcessor, TextTokenizer};
+use crate::input::{Clip, ClipProcessor, ImageProcessor, TextTokenizer};
 use crate::net::{Watch, groups_for_threads};
-use crate::nets::{blip, families, lxmert, visual_bert};
+use crate::nets::{blip, families, lxmert, visual_bert, xclip};
 use crate::registry::split_manner;
 
 /// More regions of one picture are refused: while a pair is scored, each takes the width of the network many times over.
@@ -22,15 +22,15 @@ pub(crate) trait PairNet<P>: Send + Sync {
     /// The picture as texts meet it, `[tokens, dim]`. Computes on the calling thread.
     fn see(&self, picture: &P, watch: &mut Watch<'_>) -> Vec<f32>;
 
-    /// For each text the probability that it belongs to the picture; it depends on the two alone, to the last bit. Computes on the
-    /// calling thread.
+    /// For each text how well it belongs to the picture, a probability or a cosine; it depends on the two alone, to the last bit. Computes
+    /// on the calling thread.
     fn read(&self, seen: &[f32], texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<f32>;
 }
 
 /// What stands before a network on the side of the picture.
 pub(crate) trait Look<P>: Send + Sync {
-    /// Whether it looks at regions, not at pixels.
-    fn takes_regions(&self) -> bool;
+    /// The form of the pictures that it looks at.
+    fn takes(&self) -> PictureForm;
 
     /// What is wrong with a picture, if it cannot be taken.
     fn check(&self, picture: &Picture) -> Result<(), String>;
@@ -39,22 +39,41 @@ pub(crate) trait Look<P>: Send + Sync {
     fn prepare(&self, picture: &Picture) -> Option<P>;
 }
 
+/// Refuses a picture of another form than the one that is looked at.
+fn check_form(expected: PictureForm, came: PictureForm) -> Result<(), String> {
+    if came == expected { Ok(()) } else { Err(format!("{came} came, expected {expected}")) }
+}
+
 impl Look<FeatureMap> for ImageProcessor {
-    fn takes_regions(&self) -> bool {
-        false
+    fn takes(&self) -> PictureForm {
+        PictureForm::Pixels
     }
 
     fn check(&self, picture: &Picture) -> Result<(), String> {
-        match picture {
-            Picture::Pixels(_) => Ok(()),
-            Picture::Regions(_) => Err("regions came, expected the picture itself".to_owned()),
-        }
+        check_form(self.takes(), picture.form())
     }
 
     fn prepare(&self, picture: &Picture) -> Option<FeatureMap> {
         match picture {
             Picture::Pixels(image) => Some(self.pixels(image)),
-            Picture::Regions(_) => None,
+            Picture::Regions(_) | Picture::Frames(_) => None,
+        }
+    }
+}
+
+impl Look<Clip> for ClipProcessor {
+    fn takes(&self) -> PictureForm {
+        PictureForm::Frames
+    }
+
+    fn check(&self, picture: &Picture) -> Result<(), String> {
+        check_form(self.takes(), picture.form())
+    }
+
+    fn prepare(&self, picture: &Picture) -> Option<Clip> {
+        match picture {
+            Picture::Frames(video) => Some(self.clip(video)),
+            Picture::Pixels(_) | Picture::Regions(_) => None,
         }
     }
 }
@@ -68,13 +87,13 @@ pub(crate) struct RegionLook {
 }
 
 impl Look<Regions> for RegionLook {
-    fn takes_regions(&self) -> bool {
-        true
+    fn takes(&self) -> PictureForm {
+        PictureForm::Regions
     }
 
     fn check(&self, picture: &Picture) -> Result<(), String> {
         let Picture::Regions(regions) = picture else {
-            return Err("a picture came, expected the regions that a detector found in it".to_owned());
+            return check_form(self.takes(), picture.form());
         };
         if regions.dim() != self.dim {
             return Err(format!("the regions have {} numbers each, expected {}", regions.dim(), self.dim));
@@ -90,8 +109,8 @@ impl Look<Regions> for RegionLook {
 
     fn prepare(&self, picture: &Picture) -> Option<Regions> {
         match picture {
-            Picture::Pixels(_) => None,
             Picture::Regions(regions) => Some(regions.clone()),
+            Picture::Pixels(_) | Picture::Frames(_) => None,
         }
     }
 }
@@ -114,6 +133,7 @@ const FAMILIES: &[(&str, Open)] = &[
     ("blip", |files, name| boxed(blip::open_pair(files)?, files, name)),
     ("lxmert", |files, name| boxed(lxmert::open(files)?, files, name)),
     ("visual_bert", |files, name| boxed(visual_bert::open(files)?, files, name)),
+    ("xclip", |files, name| boxed(xclip::open_pair(files)?, files, name)),
 ];
 
 fn boxed<P: 'static>(opened: OpenedPair<P>, files: &Checkpoint, name: &str) -> Result<Box<dyn CrossEncoder>, OpenError> {
@@ -216,8 +236,8 @@ impl<P> CrossEncoder for Together<P> {
         &self.fingerprint
     }
 
-    fn takes_regions(&self) -> bool {
-        self.opened.look.takes_regions()
+    fn takes(&self) -> PictureForm {
+        self.opened.look.takes()
     }
 
     fn check(&self, picture: &Picture) -> Result<(), String> {

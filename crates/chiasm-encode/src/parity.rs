@@ -6,8 +6,9 @@
 //! into a folder that the variable `CHIASM_PARITY` names.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
-use chiasm_core::{Image, Modality, Picture, Regions};
+use chiasm_core::{Image, Modality, Picture, PictureForm, Regions, Video};
 use chiasm_nn::FeatureMap;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize_to_file};
 use serde::Deserialize;
@@ -17,7 +18,7 @@ use crate::cross::{PairNet, open_cross_encoder};
 use crate::error::OpenError;
 use crate::model::Output;
 use crate::net::{Net, Tower, Wanted};
-use crate::nets::{blip, classes, families, lxmert, sentence_bert, visual_bert};
+use crate::nets::{blip, classes, families, lxmert, sentence_bert, visual_bert, xclip};
 use crate::temperature;
 
 /// Largest difference of any hidden state and embedding, relative to their size where that is above 1.
@@ -102,7 +103,7 @@ fn compare(json: &Path) -> f32 {
             run(net.as_ref(), &pictures(&expected, "input"), &expected)
         }
         Tower::Text(_, net) => run(net.as_ref(), &texts(&expected), &expected),
-        Tower::Video(_, net) => run(net.as_ref(), &clips(&expected), &expected),
+        Tower::Video(_, net) => run(net.as_ref(), &clips(&expected, "input"), &expected),
     };
     if expected.names().contains(&"temperature") {
         let weights = families::family_of(folder.path()).unwrap().weights(&mut Checkpoint::new(folder.path())).unwrap();
@@ -172,6 +173,7 @@ fn compare_pair(files: &mut Checkpoint, expected: &SafeTensors<'_>) -> Result<f3
         "blip" => run_pair(blip::open_pair(files)?.net.as_ref(), &pictures(expected, "pixels")[0], expected),
         "lxmert" => run_pair(lxmert::open(files)?.net.as_ref(), &regions(), expected),
         "visual_bert" => run_pair(visual_bert::open(files)?.net.as_ref(), &regions(), expected),
+        "xclip" => run_pair(xclip::open_pair(files)?.net.as_ref(), &clips(expected, "pixels")[0], expected),
         other => panic!("no network over pairs is a {other}"),
     })
 }
@@ -211,10 +213,10 @@ pub(crate) fn pictures(file: &SafeTensors<'_>, name: &str) -> Vec<FeatureMap> {
     maps(&floats(file, name), shape)
 }
 
-/// `input`, `[n, frames, channels, height, width]`.
-fn clips(file: &SafeTensors<'_>) -> Vec<Vec<FeatureMap>> {
-    let [_, n_frames, shape @ ..]: [usize; 5] = file.tensor("input").unwrap().shape().try_into().unwrap();
-    maps(&floats(file, "input"), shape).chunks_exact(n_frames).map(<[FeatureMap]>::to_vec).collect()
+/// Videos `[n, frames, channels, height, width]` by their name.
+fn clips(file: &SafeTensors<'_>, name: &str) -> Vec<Vec<FeatureMap>> {
+    let [_, n_frames, shape @ ..]: [usize; 5] = file.tensor(name).unwrap().shape().try_into().unwrap();
+    maps(&floats(file, name), shape).chunks_exact(n_frames).map(<[FeatureMap]>::to_vec).collect()
 }
 
 fn maps(values: &[f32], [channels, height, width]: [usize; 3]) -> Vec<FeatureMap> {
@@ -304,4 +306,50 @@ fn a_tokeniser_decides_how_blip_begins_a_text() {
         got[0]
     };
     assert_ne!(scores(None, vec![5, 6, 7]), scores(Some(59), vec![59, 6, 7]));
+}
+
+/// Cross-encoders over videos and over pictures, and what either is given.
+#[test]
+fn a_cross_encoder_takes_pictures_of_one_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let open = |name: &str| {
+        let json = format!("{}/../../testdata/goldens/encode/nets/{name}_pair.json", env!("CARGO_MANIFEST_DIR"));
+        let golden: Golden = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
+        let folder = folder.path().join(name);
+        write(&golden, &folder);
+        open_cross_encoder(&folder.to_string_lossy()).unwrap()
+    };
+    let frame = |seed: usize| Image { width: 20, height: 20, rgb: (0..1200).map(|i| (i * seed) as u8).collect() };
+    let video = |seeds: &[usize]| {
+        let times_s = (0..seeds.len()).map(|i| i as f64 / 2.0).collect();
+        let frames = seeds.iter().map(|seed| Arc::new(frame(*seed))).collect();
+        Picture::Frames(Video { frames, times_s, duration_s: seeds.len() as f64 / 2.0 })
+    };
+    let pixels = Picture::Pixels(frame(7));
+    let regions = Picture::Regions(Regions::new(vec![0.5; 20], 10, None).unwrap());
+    let videos = [video(&[3, 5, 11]), video(&[13]), video(&[3, 5, 11, 11])];
+
+    for (name, takes, wrong) in [
+        ("xclip", PictureForm::Frames, [&pixels, &regions]),
+        ("blip", PictureForm::Pixels, [&videos[0], &regions]),
+        ("visual_bert", PictureForm::Regions, [&pixels, &videos[0]]),
+    ] {
+        let encoder = open(name);
+        assert_eq!(encoder.takes(), takes);
+        for other in wrong {
+            let reason = format!("{} came, expected {takes}", other.form());
+            assert_eq!(encoder.check(other), Err(reason.clone()));
+            let error = encoder.score_texts(other, &["w5"]).unwrap_err().to_string();
+            assert!(error.contains(&reason) && error.contains(encoder.name()), "{error}");
+        }
+    }
+
+    let encoder = open("xclip");
+    let texts = ["w5 w6 w7", "w9", "w1 w2"];
+    let of_text = encoder.score_pictures(texts[0], &videos).unwrap();
+    assert!(of_text[0] != of_text[1] && of_text.iter().all(|score| (-1.0..=1.0).contains(&score.get())), "{of_text:?}");
+    for (video, score) in videos.iter().zip(of_text) {
+        assert_eq!(encoder.score_texts(video, &texts).unwrap()[0], score);
+    }
+    assert_eq!(encoder.score_texts(&videos[0], &[]).unwrap(), []);
 }

@@ -132,7 +132,7 @@ const DEFAULT_FOLDS: usize = 5;
 /// Media decoded and encoded at a time.
 const BATCH: usize = 32;
 /// Videos decoded and encoded at a time: each may be hundreds of megabytes.
-const BATCH_OF_VIDEOS: usize = 4;
+pub(crate) const BATCH_OF_VIDEOS: usize = 4;
 /// Vectors kept per view for calibration: the mean of 256^2 unrelated scores is known to a hundredth of their deviation.
 const N_REFERENCES: usize = 256;
 

@@ -3,17 +3,19 @@
 //! The hits that were scored change places among themselves. Whatever was not (hits beyond the first `n_top`, other kinds of media,
 //! files that are gone or have changed) stays where it was: its place is the one thing known of it.
 //!
-//! A cross-encoder over regions takes what a detector has found in a picture in place of its pixels. That is read from a file beside the
-//! picture, `photo.jpg.regions.safetensors` or `photo.regions.safetensors`; see [`chiasm_encode::read_regions`].
+//! What is looked at is read from its file again: the passage of a text, the stretch of a video that matched. A cross-encoder over regions
+//! takes what a detector has found in a picture in place of its pixels. That is read from a file beside the picture,
+//! `photo.jpg.regions.safetensors` or `photo.regions.safetensors`; see [`chiasm_encode::read_regions`].
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use chiasm_core::{CrossEncoder, EncodeError, Media, Modality, Picture, Score, Span};
+use chiasm_core::{CrossEncoder, EncodeError, Media, Modality, Picture, PictureForm, Score, Span};
 use chiasm_media::Limits;
 
+use crate::fit::BATCH_OF_VIDEOS;
 use crate::library::read_unchanged;
 use crate::search::{Found, QueryMedia, SearchReply, SearchRequest};
 use crate::{EngineError, Item, Library, Result};
@@ -62,10 +64,15 @@ impl Library {
         let started = Instant::now();
         let encoder = rerank.encoder.as_ref();
         let query = self.query_side(encoder, request)?;
+        let kind = match &query {
+            Side::Text(_) => encoder.takes().modality(),
+            Side::Picture(_) => Modality::Text,
+        };
         // Decoded pictures are large: no more of them at once than there are threads for. Texts are small, and cheaper together.
-        let (kind, at_once) = match &query {
-            Side::Text(_) => (Modality::Image, rayon::current_num_threads().max(1)),
-            Side::Picture(_) => (Modality::Text, usize::MAX),
+        let at_once = match kind {
+            Modality::Text => usize::MAX,
+            Modality::Video => rayon::current_num_threads().clamp(1, BATCH_OF_VIDEOS),
+            Modality::Image | Modality::Audio | Modality::Series | Modality::Shape => rayon::current_num_threads().max(1),
         };
         let eligible = reply.hits.iter().enumerate().filter(|(_, hit)| hit.kind == kind).take(rerank.n_top);
         let eligible: Vec<usize> = eligible.map(|(place, _)| place).collect();
@@ -135,21 +142,27 @@ impl Library {
 
     /// The one thing asked for.
     fn query_side(&self, encoder: &dyn CrossEncoder, request: &SearchRequest) -> Result<Side> {
-        let refuse = |reason: &str| Err(EngineError::Query(format!("re-ranking takes one part, words or a picture: {reason}")));
+        let form = encoder.takes();
+        let refuse = |reason: &str| Err(EngineError::Query(format!("re-ranking takes one part, words or {form}: {reason}")));
         let [part] = request.query.parts.as_slice() else {
             return refuse("leave out the others, or search without it");
         };
         match &part.what {
             QueryMedia::Media(Media::Text(text)) => Ok(Side::Text(text.clone())),
-            QueryMedia::Media(Media::Image(_)) if encoder.takes_regions() => refuse(&format!(
+            QueryMedia::Media(Media::Image(_)) if form == PictureForm::Regions => refuse(&format!(
                 "{} looks at the regions of a picture, so name one of the library that has a file of them beside it",
                 encoder.name()
             )),
-            QueryMedia::Media(Media::Image(image)) => Ok(Side::Picture(Picture::Pixels(image.clone()))),
+            QueryMedia::Media(Media::Image(image)) if form == PictureForm::Pixels => {
+                Ok(Side::Picture(Picture::Pixels(image.clone())))
+            }
+            QueryMedia::Media(Media::Video(video)) if form == PictureForm::Frames => {
+                Ok(Side::Picture(Picture::Frames(video.clone())))
+            }
             QueryMedia::Media(media) => refuse(&format!("the query is {}", media.modality())),
             QueryMedia::Item(id) => {
                 let item = self.item(*id)?;
-                match side(encoder, &item) {
+                match side(encoder, &item, Span::Whole) {
                     Ok(side) => Ok(side),
                     Err(reason) => refuse(&format!("item {id} {reason}")),
                 }
@@ -168,20 +181,15 @@ impl Library {
             Err(EngineError::NoSuchItem(_)) => return Ok(Err("has left the library".to_owned())),
             Err(other) => return Err(other),
         };
-        Ok(side(encoder, &item).map(|side| match (side, hit.span) {
-            (Side::Text(text), Span::Bytes { start, end }) => {
-                Side::Text(text.get(start..end).map_or_else(|| text.clone(), str::to_owned))
-            }
-            (side, _) => side,
-        }))
+        Ok(side(encoder, &item, hit.span))
     }
 }
 
-/// An item's content from the first of its files that still holds it; or what is the matter with the last of them.
-fn side(encoder: &dyn CrossEncoder, item: &Item) -> Result<Side, String> {
+/// A part of an item's content from the first of its files that still holds it; or what is the matter with the last of them.
+fn side(encoder: &dyn CrossEncoder, item: &Item, span: Span) -> Result<Side, String> {
     let mut reason = "has no file".to_owned();
     for path in &item.paths {
-        match side_of(encoder, item, path) {
+        match side_of(encoder, item, span, path) {
             Ok(side) => return Ok(side),
             Err(other) => reason = other,
         }
@@ -189,20 +197,25 @@ fn side(encoder: &dyn CrossEncoder, item: &Item) -> Result<Side, String> {
     Err(reason)
 }
 
-fn side_of(encoder: &dyn CrossEncoder, item: &Item, path: &Path) -> Result<Side, String> {
+fn side_of(encoder: &dyn CrossEncoder, item: &Item, span: Span, path: &Path) -> Result<Side, String> {
+    let form = encoder.takes();
     let limits = Limits::default();
     let bytes = read_unchanged(item, path, &limits)?;
-    if item.kind == Modality::Image && encoder.takes_regions() {
+    if item.kind == Modality::Image && form == PictureForm::Regions {
         let picture = Picture::Regions(regions(path)?);
         encoder.check(&picture).map_err(|e| format!("has regions that cannot be used: {e}"))?;
         return Ok(Side::Picture(picture));
     }
-    match chiasm_media::decode(path, &bytes, &limits).map_err(|e| e.to_string())?.media {
-        Media::Text(text) => Ok(Side::Text(text)),
-        Media::Image(image) => Ok(Side::Picture(Picture::Pixels(image))),
-        other @ (Media::Audio(_) | Media::Series(_) | Media::Video(_) | Media::Shape(_)) => {
-            Err(format!("is {}", other.modality()))
-        }
+    let whole = chiasm_media::decode(path, &bytes, &limits).map_err(|e| e.to_string())?.media;
+    let media = match span {
+        Span::Whole => whole,
+        Span::Time { .. } | Span::Bytes { .. } => chiasm_media::part(&whole, span),
+    };
+    match (media, form) {
+        (Media::Text(text), _) => Ok(Side::Text(text)),
+        (Media::Image(image), PictureForm::Pixels) => Ok(Side::Picture(Picture::Pixels(image))),
+        (Media::Video(video), PictureForm::Frames) => Ok(Side::Picture(Picture::Frames(video))),
+        (other, _) => Err(format!("is {}, expected a text or {form}", other.modality())),
     }
 }
 

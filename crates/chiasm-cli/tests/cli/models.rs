@@ -112,12 +112,12 @@ fn a_library_stands_in_the_space_of_a_dual_encoder() {
     assert!(refused.code != 0 && refused.err.contains("fingerprint"), "{}", refused.err);
 }
 
-/// Two colours in turn, as a GIF.
-fn film(path: &Path, colours: [[u8; 3]; 2]) {
+/// Colours in turn, each for so long, as a GIF.
+pub(crate) fn film(path: &Path, colours: &[[u8; 3]], each_ms: u32) {
     let mut encoder = image::codecs::gif::GifEncoder::new(std::fs::File::create(path).unwrap());
     for [r, g, b] in colours {
-        let canvas = image::RgbaImage::from_pixel(40, 30, image::Rgba([r, g, b, 255]));
-        let delay = image::Delay::from_numer_denom_ms(500, 1);
+        let canvas = image::RgbaImage::from_pixel(40, 30, image::Rgba([*r, *g, *b, 255]));
+        let delay = image::Delay::from_numer_denom_ms(each_ms, 1);
         encoder.encode_frame(image::Frame::from_parts(canvas, 0, 0, delay)).unwrap();
     }
 }
@@ -127,8 +127,8 @@ fn videos_are_found_through_their_frames_in_the_space_of_a_dual_encoder() {
     let dir = tempfile::tempdir().unwrap();
     checkpoint(dir.path());
     pictures(&dir.path().join("files"));
-    film(&dir.path().join("files/a.gif"), [[250, 10, 10], [240, 240, 240]]);
-    film(&dir.path().join("files/b.gif"), [[10, 10, 250], [0, 0, 0]]);
+    film(&dir.path().join("files/a.gif"), &[[250, 10, 10], [240, 240, 240]], 500);
+    film(&dir.path().join("files/b.gif"), &[[10, 10, 250], [0, 0, 0]], 500);
     std::fs::write(dir.path().join("files/c.avi"), b"RIFF\x10\0\0\0AVI LIST\x04\0\0\0hdrl").unwrap();
     let run = |ffmpeg: &str, args: &[&str]| {
         let mut command = crate::common::command(dir.path());

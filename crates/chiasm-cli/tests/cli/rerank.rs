@@ -1,5 +1,5 @@
-//! Hits that a cross-encoder looks at again. The checkpoint is a BLIP of a few thousand made-up weights, which both indexes and
-//! re-ranks: what it finds means nothing, but all of the chain runs on it.
+//! Hits that a cross-encoder looks at again. The checkpoint is a BLIP of a few thousand made-up weights, for videos such an X-CLIP, which both
+//! indexes and re-ranks: what it finds means nothing, but all of the chain runs on it.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde_json::Value;
 
 use crate::common::chiasm;
-use crate::models::{checkpoint_of, pictures};
+use crate::models::{checkpoint_of, film, pictures};
 
 /// File names of the hits, best first, with closeness and the cross-encoder's score.
 fn hits(folder: &Path, args: &[&str]) -> Vec<(String, f64, Option<f64>)> {
@@ -203,4 +203,126 @@ fn a_cross_encoder_over_regions_reads_them_beside_the_pictures() {
     std::fs::write(photos.join("0.png.regions.safetensors"), "no regions").unwrap();
     let spoilt = chiasm(&photos, &["search", "w3", "--kind", "image", "--rerank", "../tiny-visual-bert"]).code(0);
     assert!(spoilt.err.contains("has regions that cannot be used"), "{}", spoilt.err);
+}
+
+/// Frames of a film of half a minute, each for five seconds.
+const LONG: [[u8; 3]; 6] = [[250, 10, 10], [240, 240, 240], [10, 10, 250], [0, 0, 0], [90, 200, 20], [250, 250, 10]];
+
+/// A folder with the model for videos and a library of a long film, its three parts as films of their own, and two texts.
+fn films() -> tempfile::TempDir {
+    let dir = tempfile::tempdir().unwrap();
+    checkpoint_of(dir.path(), "xclip_pair", "tiny-xclip");
+    let films = dir.path().join("films");
+    std::fs::create_dir(&films).unwrap();
+    film(&films.join("long.gif"), &LONG, 5_000);
+    for (i, part) in LONG.chunks_exact(2).enumerate() {
+        film(&films.join(format!("{i}.gif")), part, 5_000);
+    }
+    std::fs::write(films.join("first.txt"), "w3 w14 w15").unwrap();
+    std::fs::write(films.join("second.txt"), "w20 w5 w41 w8").unwrap();
+    // One that does not move, for which this model has no view.
+    image::RgbImage::new(40, 30).save(films.join("still.gif")).unwrap();
+    let report = chiasm(dir.path(), &["index", "films", "--model", "tiny-xclip", "--json"]).code(3).json();
+    assert_eq!((&report["n_new"], report["refused"].as_array().map(Vec::len)), (&6.into(), Some(1)), "{report}");
+    assert!(report["refused"].to_string().contains("holds image, for which the space has no view"), "{report}");
+    dir
+}
+
+#[test]
+fn videos_are_put_in_order_by_prompts_made_for_each() {
+    let dir = films();
+    let films = dir.path().join("films");
+    let rerank = ["--rerank", "../tiny-xclip"];
+    let words = ["w3 w14", "w20 w9 w31", "w7", "w50 w12", "w11 w23 w35 w47", "w6 w6"];
+    let both = |words: &&'static str| {
+        let plain = hits(&films, &[*words, "--kind", "video"]);
+        (*words, plain, hits(&films, &[&[*words, "--kind", "video"][..], &rerank].concat()))
+    };
+    let all: Vec<_> = words.iter().map(both).collect();
+    assert!(all.iter().any(|(_, plain, again)| names(plain) != names(again)), "{all:?}");
+    for (words, plain, again) in &all {
+        assert_eq!((plain.len(), again.len()), (4, 4));
+        let score_of = |name: &str| again.iter().find(|(other, _, _)| other == name).unwrap().2.unwrap();
+        let scores: Vec<f64> = again.iter().map(|(_, _, score)| score.unwrap()).collect();
+        assert!(scores.iter().all(|score| (-1.0..=1.0).contains(score)) && scores.is_sorted_by(|a, b| a >= b), "{scores:?}");
+        assert!(scores[0] > scores[3], "{scores:?}");
+        for (name, closeness, score) in again {
+            assert!(plain.iter().any(|(other, same, _)| other == name && same == closeness), "{name}: {closeness}");
+            assert_ne!(Some(*closeness), *score, "the prompts change nothing");
+        }
+        // Of the long film the stretch that matched was looked at, which stands there as a film of its own too.
+        let reply = chiasm(&films, &[&["search", words, "--kind", "video", "--json"][..], &rerank].concat()).code(0).json();
+        let long = reply["hits"].as_array().unwrap().iter().find(|hit| hit["path"].as_str().unwrap().ends_with("long.gif"));
+        let start_s = long.unwrap()["span"]["start_s"].as_f64().unwrap();
+        assert_eq!(score_of("long.gif"), score_of(&format!("{:.0}.gif", start_s / 10.0)), "{words}: {again:?}");
+    }
+
+    // Fewer are looked at than shown.
+    let (words, plain, again) = &all[0];
+    let one = hits(&films, &[&[*words, "--kind", "video", "--rerank-top", "1"][..], &rerank].concat());
+    assert_eq!((names(&one), one.iter().filter(|(_, _, score)| score.is_some()).count()), (names(plain), 1));
+    // Among hits of every kind the texts stay where they are.
+    let mixed = hits(&films, &[&[*words][..], &rerank].concat());
+    assert_eq!(mixed.iter().filter(|(name, _, score)| name.ends_with(".gif") == score.is_some()).count(), 6, "{mixed:?}");
+    let videos: Vec<&str> = names(&mixed).into_iter().filter(|name| name.ends_with(".gif")).collect();
+    assert_eq!(videos, names(again));
+
+    // The same pairs have the same scores asked from the other side, by a film or by an item.
+    let by_file = hits(&films, &[&["--video", "1.gif", "--kind", "text"][..], &rerank].concat());
+    assert_eq!(by_file.len(), 2);
+    assert_eq!(hits(&films, &[&["--like", "1.gif", "--kind", "text"][..], &rerank].concat()), by_file);
+    for (name, _, score) in &by_file {
+        let text = std::fs::read_to_string(films.join(name)).unwrap();
+        let other = hits(&films, &[&[text.as_str(), "--kind", "video"][..], &rerank].concat());
+        assert_eq!(other.iter().find(|(name, _, _)| name == "1.gif").unwrap().2, *score);
+    }
+}
+
+#[test]
+fn videos_that_cannot_be_looked_at_again_are_named() {
+    let dir = films();
+    let films = dir.path().join("films");
+    pictures(&dir.path().join("photos"));
+    checkpoint_of(dir.path(), "blip_pair", "tiny-blip");
+    let refused = |args: &[&str], words: &str| {
+        let reply = chiasm(&films, &[&["search"][..], args].concat()).code(1);
+        assert!(reply.err.contains(words), "expected `{words}`:\n{}", reply.err);
+    };
+    let one_part = "re-ranking takes one part, words or a video";
+    refused(&["w3", "--not", "w4", "--rerank", "../tiny-xclip"], one_part);
+    refused(&["--video", "0.gif", "--rerank", "../tiny-blip"], "words or a picture: the query is video");
+    refused(&["--like", "0.gif", "--rerank", "../tiny-blip"], "is video, expected a text or a picture");
+    // One that takes pictures finds none here.
+    let none = chiasm(&films, &["search", "w3", "--rerank", "../tiny-blip"]).code(0);
+    assert!(none.err.contains("no hit is of the kind image"), "{}", none.err);
+
+    let ask = ["search", "w3 w14", "--kind", "video", "--rerank", "../tiny-xclip", "--json"];
+    std::fs::remove_file(films.join("0.gif")).unwrap();
+    film(&films.join("1.gif"), &LONG[..2], 4_000);
+    let answer = chiasm(&films, &ask).code(0).json();
+    for hit in answer["hits"].as_array().unwrap() {
+        let path = hit["path"].as_str().unwrap();
+        let is_there = path.ends_with("2.gif") || path.ends_with("long.gif");
+        assert_eq!(hit["rerank_score"].is_null(), !is_there, "{hit}");
+    }
+    let remarks = answer["remarks"].to_string();
+    for words in ["0.gif was not re-ranked", "cannot be read", "1.gif was not re-ranked", "has changed since it was indexed"] {
+        assert!(remarks.contains(words), "{words}: {remarks}");
+    }
+
+    let description = dir.path().join("tiny-xclip/config.json");
+    let config = std::fs::read_to_string(&description).unwrap();
+    for (from, to, words) in [
+        ("\"prompt_num_attention_heads\":4", "\"prompt_num_attention_heads\":0", "projection_dim 16 does not divide into"),
+        ("\"prompt_hidden_act\":\"gelu\"", "\"prompt_hidden_act\":\"bell\"", "the activation `bell` is unknown"),
+        ("\"prompt_layers\":2", "\"prompt_layers\":3", "prompts_generator.decoder.2"),
+        ("\"prompt_layers\":2", "\"prompt_layers\":1", "prompts_generator.decoder.1"),
+        ("\"num_frames\":3", "\"num_frames\":4", "mit.position_embedding"),
+    ] {
+        let changed = config.replace(from, to);
+        assert_ne!(changed, config, "{from}");
+        std::fs::write(&description, changed).unwrap();
+        // An item's vectors are in the library, so that the model is opened to re-rank alone.
+        refused(&["--like", "2.gif", "--rerank", "../tiny-xclip"], words);
+    }
 }

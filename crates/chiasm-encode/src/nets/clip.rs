@@ -89,6 +89,11 @@ impl Default for TextConfig {
 }
 
 impl TextConfig {
+    /// What the normalisations add to the variance.
+    pub(crate) fn eps(&self) -> f32 {
+        self.layer_norm_eps
+    }
+
     /// The same with the end at the token of the highest number.
     pub(crate) fn with_legacy_end(&self) -> Self {
         Self { eos_token_id: LEGACY_END, ..self.clone() }

@@ -162,7 +162,7 @@ pub struct SearchRequest {
     /// Names of the lanes to ask: those of models, [`LANE_MEANING`] for all of these, [`LANE_WORDS`], [`LANE_NAMES`]. When empty all models, and
     /// words as `hybrid` says.
     pub lanes: Vec<String>,
-    /// A cross-encoder that puts the first hits in their last order. The query is then one part, words or a picture.
+    /// A cross-encoder that puts the first hits in their last order. The query is then one part, words or the picture or video it takes.
     pub rerank: Option<Rerank>,
 }
 
@@ -213,8 +213,8 @@ pub struct Found {
     /// How many of the vectors searched (of this kind, within the filter) would score so by chance; absent for several parts. Below about
     /// 0.1 is a match to believe, above 1 a coincidence.
     pub chance: Option<f32>,
-    /// What the cross-encoder gave the query and this item together; absent where none looked at it. Probabilities for those that give
-    /// such.
+    /// What the cross-encoder gave the query and this item together; absent where none looked at it. A probability, 0..=1, or a cosine,
+    /// -1..=1, as the network gives it.
     pub rerank_score: Option<f32>,
     /// Which part of the item matched best.
     #[serde(serialize_with = "crate::serial::span")]
