@@ -1,10 +1,10 @@
 //! CPU time of transformer blocks in every precision, on one thread.
 //!
 //! ```text
-//! cargo run --release -p chiasm-nn --example blocks [ROWS [PRECISION ...]]
+//! cargo run --release -p chiasm-nn --example blocks [SEQUENCES [TOKENS [PRECISION ...]]]
 //! ```
 //!
-//! Blocks of ViT-B (768 wide, 12 heads) carry sequences of 50 tokens. Prints, per precision, the best of the rounds, the products' rate,
+//! Blocks of ViT-B (768 wide, 12 heads) carry 8 sequences of 50 tokens, or as many as are named. Prints, per precision, the best of the rounds, the products' rate,
 //! and how close the states are to those of the first. Precisions take turns.
 #![allow(clippy::print_stdout)]
 
@@ -18,14 +18,16 @@ const N_BLOCKS: usize = 12;
 const DIM: usize = 768;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let rows: usize = std::env::args().nth(1).map_or(Ok(400), |word| word.parse())?;
-    let mut precisions: Vec<Precision> = std::env::args().skip(2).map(|word| word.parse()).collect::<Result<_, String>>()?;
+    let number = |nth, usual| std::env::args().nth(nth).map_or(Ok(usual), |word| word.parse::<usize>());
+    let (sequences, tokens) = (number(1, 8)?, number(2, 50)?);
+    let rows = sequences * tokens;
+    let mut precisions: Vec<Precision> = std::env::args().skip(3).map(|word| word.parse()).collect::<Result<_, String>>()?;
     if precisions.is_empty() {
         precisions = vec![Precision::F32, Precision::Bf16, Precision::Int8];
     }
     let stacks = precisions.iter().map(|precision| stack(*precision)).collect::<Result<Vec<_>, _>>()?;
-    let lengths = vec![50; rows / 50];
-    let x = numbers(lengths.len() * 50 * DIM, 1);
+    let lengths = vec![tokens; sequences];
+    let x = numbers(rows * DIM, 1);
     let mut best = vec![f64::INFINITY; precisions.len()];
     let mut states = vec![Vec::new(); precisions.len()];
     for _ in 0..5 {
@@ -40,7 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
             states[i] = y;
         }
     }
-    let products = (x.len() / DIM * 12 * DIM * DIM * N_BLOCKS) as f64;
+    let products = (rows * 12 * DIM * DIM * N_BLOCKS) as f64;
     for ((precision, best), states_of) in precisions.iter().zip(&best).zip(&states) {
         println!(
             "{:<5} {:<12} {:>8.1} ms, {:>6.1} G products/s, cosine to the first {:.6}",

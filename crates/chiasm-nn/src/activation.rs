@@ -2,9 +2,7 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, FRAC_2_SQRT_PI};
 
-use pulp::NullaryFnOnce;
-
-use crate::simd::{WIDE, largest, map, map_with, sum, widest};
+use crate::simd::{Loops, WIDE, halved, largest, map, map_with, sum, times_plus, widest_fused};
 
 /// A function applied to every output of a layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,21 +62,21 @@ impl Activation {
 
     /// Adds `bias` to every row of `x`, `[n, bias.len()]`, and applies the function, in place.
     pub(crate) fn after_bias(self, x: &mut [f32], bias: &[f32]) {
-        widest(AfterBias { activation: self, x, bias });
+        widest_fused(AfterBias { activation: self, x, bias });
     }
 
     /// The same for callers that are compiled for the widest instructions already.
     #[inline(always)]
-    pub(crate) fn add_bias(self, x: &mut [f32], bias: &[f32]) {
+    pub(crate) fn add_bias<const FUSED: bool>(self, x: &mut [f32], bias: &[f32]) {
         match self {
             Activation::None => each(x, bias, |v| v),
             Activation::Relu => each(x, bias, |v| v.max(0.0)),
             Activation::Relu6 => each(x, bias, |v| v.clamp(0.0, 6.0)),
-            Activation::Gelu => each(x, bias, gelu),
-            Activation::GeluTanh => each(x, bias, gelu_tanh),
-            Activation::QuickGelu => each(x, bias, |v| v * sigmoid_of(1.702 * v)),
-            Activation::Silu => each(x, bias, |v| v * sigmoid_of(v)),
-            Activation::Tanh => each(x, bias, tanh),
+            Activation::Gelu => each(x, bias, gelu::<FUSED>),
+            Activation::GeluTanh => each(x, bias, gelu_tanh::<FUSED>),
+            Activation::QuickGelu => each(x, bias, |v| v * sigmoid_of::<FUSED>(1.702 * v)),
+            Activation::Silu => each(x, bias, |v| v * sigmoid_of::<FUSED>(v)),
+            Activation::Tanh => each(x, bias, tanh::<FUSED>),
         }
     }
 }
@@ -89,12 +87,12 @@ struct AfterBias<'a> {
     bias: &'a [f32],
 }
 
-impl NullaryFnOnce for AfterBias<'_> {
+impl Loops for AfterBias<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
-        self.activation.add_bias(self.x, self.bias);
+    fn call<const FUSED: bool>(self) {
+        self.activation.add_bias::<FUSED>(self.x, self.bias);
     }
 }
 
@@ -106,29 +104,29 @@ fn each(x: &mut [f32], bias: &[f32], f: impl Fn(f32) -> f32) {
 }
 
 #[inline(always)]
-fn gelu(x: f32) -> f32 {
-    0.5 * x * (1.0 + erf(x * FRAC_1_SQRT_2))
+fn gelu<const FUSED: bool>(x: f32) -> f32 {
+    0.5 * x * (1.0 + erf::<FUSED>(x * FRAC_1_SQRT_2))
 }
 
 #[inline(always)]
-fn gelu_tanh(x: f32) -> f32 {
+fn gelu_tanh<const FUSED: bool>(x: f32) -> f32 {
     // (1 + tanh(z)) / 2 is the sigmoid of 2 z.
     const TWICE_SQRT_2_BY_PI: f32 = 1.595_769;
-    x * sigmoid_of(TWICE_SQRT_2_BY_PI * (x + 0.044_715 * x * x * x))
+    x * sigmoid_of::<FUSED>(TWICE_SQRT_2_BY_PI * (x + 0.044_715 * x * x * x))
 }
 
 /// `1 / (1 + e^-x)`, within 4e-7 relative where that is a normal number.
 #[inline(always)]
-pub(crate) fn sigmoid_of(x: f32) -> f32 {
-    let e = exp_of_negative(-x.abs());
+pub(crate) fn sigmoid_of<const FUSED: bool>(x: f32) -> f32 {
+    let e = exp_of_negative::<FUSED>(-x.abs());
     let inverse = 1.0 / (1.0 + e);
     if x >= 0.0 { inverse } else { e * inverse }
 }
 
 /// `tanh(x)`, within 2e-7 absolute.
 #[inline(always)]
-pub(crate) fn tanh(x: f32) -> f32 {
-    let e = exp_of_negative(-2.0 * x.abs());
+pub(crate) fn tanh<const FUSED: bool>(x: f32) -> f32 {
+    let e = exp_of_negative::<FUSED>(-2.0 * x.abs());
     ((1.0 - e) / (1.0 + e)).copysign(x)
 }
 
@@ -137,19 +135,24 @@ pub(crate) fn tanh(x: f32) -> f32 {
 /// The coefficients are a minimax fit, made by `reference/encode_erf.py`; rounded to `f32` the first is
 /// 2 / sqrt(pi), the slope at 0, as it must be.
 #[inline(always)]
-pub(crate) fn erf(x: f32) -> f32 {
+pub(crate) fn erf<const FUSED: bool>(x: f32) -> f32 {
     const P: [f32; 7] =
         [FRAC_2_SQRT_PI, 0.184_710_47, 0.054_332_58, 0.003_839_530_3, 0.000_382_690_95, 4.780_500_6e-6, -1.366_658_5e-8];
     const Q: [f32; 6] = [1.0, 0.497_028_95, 0.113_826_34, 0.015_453_514, 0.001_309_577_6, 6.400_890_6e-5];
     let t = (x * x).min(16.0);
-    let p = P.iter().rev().fold(0.0, |sum, c| sum * t + c);
-    let q = Q.iter().rev().fold(0.0, |sum, c| sum * t + c);
+    let (p, q) = (polynomial::<FUSED, _>(&P, t), polynomial::<FUSED, _>(&Q, t));
     if x.abs() < 4.0 { (x * p / q).clamp(-1.0, 1.0) } else { x.signum() }
+}
+
+/// `c[0] + c[1] x + ...` by Horner's rule.
+#[inline(always)]
+fn polynomial<const FUSED: bool, const N: usize>(c: &[f32; N], x: f32) -> f32 {
+    c[..N - 1].iter().rev().fold(c[N - 1], |sum, c| times_plus::<FUSED>(sum, x, *c))
 }
 
 /// `e^x` for `x <= 0`, within 2e-7 relative; 0 below -87, where `f32` has no normal numbers left.
 #[inline(always)]
-pub(crate) fn exp_of_negative(x: f32) -> f32 {
+pub(crate) fn exp_of_negative<const FUSED: bool>(x: f32) -> f32 {
     // x = n ln 2 + r with |r| <= ln(2) / 2; ln 2 in two parts, so that the product with n is exact in the first.
     const LN_2_HIGH: f32 = 0.693_145_75;
     const LN_2_LOW: f32 = 1.428_606_8e-6;
@@ -157,55 +160,79 @@ pub(crate) fn exp_of_negative(x: f32) -> f32 {
     // integer stands in the lowest bits, as its two's complement, so that no cast is needed, which would not.
     const ROUND: f32 = 12_582_912.0;
     let clamped = x.max(-87.0);
-    let rounded = clamped * std::f32::consts::LOG2_E + ROUND;
+    let rounded = times_plus::<FUSED>(clamped, std::f32::consts::LOG2_E, ROUND);
     let n = rounded - ROUND;
-    let r = (clamped - n * LN_2_HIGH) - n * LN_2_LOW;
+    let r = times_plus::<FUSED>(-n, LN_2_LOW, times_plus::<FUSED>(-n, LN_2_HIGH, clamped));
     // Taylor to the 7th power: the next term is below 6e-9.
     const C: [f32; 8] = [1.0, 1.0, 1.0 / 2.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0, 1.0 / 5040.0];
-    let series = C.iter().rev().fold(0.0, |sum, c| sum * r + c);
-    let power = f32::from_bits((rounded.to_bits() << 23).wrapping_add(127 << 23));
-    if x < -87.0 { 0.0 } else { series * power }
+    let series = polynomial::<FUSED, _>(&C, r);
+    // Times 2^n, by adding n to the exponent: where n is -126, the least, the series is above 1, so that no exponent falls below its least.
+    let product = f32::from_bits(series.to_bits().wrapping_add(rounded.to_bits() << 23));
+    if x < -87.0 { 0.0 } else { product }
 }
 
 /// Turns every row of `dim` scores into probabilities that sum to 1, in place.
 pub fn softmax(x: &mut [f32], dim: usize) {
-    let mut inverses = vec![0.0; x.len() / dim.max(1)];
-    exponentials(x, dim, dim, &mut inverses);
-    for (row, inverse) in x.chunks_exact_mut(dim.max(1)).zip(inverses) {
+    let mut seen = vec![Seen::NOTHING; x.len() / dim.max(1)];
+    exponentials(x, dim, dim, &mut seen, &mut [], 0);
+    for (row, seen) in x.chunks_exact_mut(dim.max(1)).zip(seen) {
+        let inverse = 1.0 / seen.sum;
         row.iter_mut().for_each(|v| *v *= inverse);
     }
 }
 
-/// Turns the first `dim` scores of rows that are `stride` apart into what is in proportion to their probabilities, the largest 1, and gives for
-/// each row what these are to be multiplied by.
-pub(crate) fn exponentials(x: &mut [f32], dim: usize, stride: usize, inverses: &mut [f32]) {
-    widest(Exponentials { x, dim, stride, inverses });
+/// What has been seen of a row of scores of which part after part comes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Seen {
+    /// The largest score.
+    largest: f32,
+    /// The sum of the exponentials of all, less the largest.
+    pub(crate) sum: f32,
+}
+
+impl Seen {
+    /// Nothing yet.
+    pub(crate) const NOTHING: Self = Self { largest: f32::NEG_INFINITY, sum: 0.0 };
+}
+
+/// Turns the first `dim` scores of rows that are `stride` apart into what is in proportion to their probabilities, the exponentials of scores less the largest
+/// one seen so far (Milakov and Gimelshein 2018, "Online normalizer calculation for softmax"). What was computed with the exponentials before, rows of
+/// `of_before`, shrinks as the largest grows; where nothing was, it holds nothing yet.
+pub(crate) fn exponentials(x: &mut [f32], dim: usize, stride: usize, seen: &mut [Seen], before: &mut [f32], of_before: usize) {
+    widest_fused(Exponentials { x, dim, stride, seen, before, of_before });
 }
 
 struct Exponentials<'a> {
     x: &'a mut [f32],
     dim: usize,
     stride: usize,
-    inverses: &'a mut [f32],
+    seen: &'a mut [Seen],
+    before: &'a mut [f32],
+    of_before: usize,
 }
 
-impl NullaryFnOnce for Exponentials<'_> {
+impl Loops for Exponentials<'_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
-        for (row, inverse) in self.x.chunks_exact_mut(self.stride.max(1)).zip(self.inverses) {
+    fn call<const FUSED: bool>(self) {
+        for (i, (row, seen)) in self.x.chunks_exact_mut(self.stride.max(1)).zip(self.seen).enumerate() {
             let row = &mut row[..self.dim];
-            let max = largest(row, f32::NEG_INFINITY);
-            // Sums beside each other, so that none waits for the one before.
-            let mut sums = [0.0; WIDE / 2];
+            let max = largest(row, seen.largest);
+            let mut sums = [0.0; WIDE];
             let (wide, rest) = row.as_chunks_mut::<WIDE>();
             for x in wide {
-                (0..WIDE).for_each(|i| x[i] = exp_of_negative(x[i] - max));
-                (0..WIDE / 2).for_each(|i| sums[i] += x[i] + x[i + WIDE / 2]);
+                (0..WIDE).for_each(|i| x[i] = exp_of_negative::<FUSED>(x[i] - max));
+                (0..WIDE).for_each(|i| sums[i] += x[i]);
             }
-            map(rest, |v| exp_of_negative(v - max));
-            *inverse = 1.0 / (sum(&sums) + sum(rest));
+            map(rest, |v| exp_of_negative::<FUSED>(v - max));
+            let mut total = halved(sums, |a, b| a + b) + sum(rest);
+            if seen.sum != 0.0 {
+                let shrunk = exp_of_negative::<FUSED>(seen.largest - max);
+                total += seen.sum * shrunk;
+                map(&mut self.before[i * self.of_before..][..self.of_before], |v| v * shrunk);
+            }
+            *seen = Seen { largest: max, sum: total };
         }
     }
 }
@@ -234,10 +261,18 @@ mod tests {
         for i in -3000..=3000 {
             let x = i as f32 / 1000.0;
             let exact = erf_exact(f64::from(x));
-            assert!((f64::from(erf(x)) - exact).abs() <= 3e-7 * exact.abs(), "erf({x}) is {}, not {exact}", erf(x));
+            assert!(
+                (f64::from(erf::<true>(x)) - exact).abs() <= 3e-7 * exact.abs(),
+                "erf({x}) is {}, not {exact}",
+                erf::<true>(x)
+            );
         }
         for x in [3.9, 4.0, 5.0, 1e30, f32::INFINITY] {
-            assert!((erf(x) - 1.0).abs() < 1e-7 && erf(-x) == -erf(x), "erf({x}) is {}", erf(x));
+            assert!(
+                (erf::<true>(x) - 1.0).abs() < 1e-7 && erf::<true>(-x) == -erf::<true>(x),
+                "erf({x}) is {}",
+                erf::<true>(x)
+            );
         }
     }
 
@@ -246,9 +281,13 @@ mod tests {
         for i in 0..87_000 {
             let x = -i as f32 / 1000.0;
             let exact = f64::from(x).exp();
-            assert!((f64::from(exp_of_negative(x)) - exact).abs() <= 2e-7 * exact, "exp({x})");
+            for exp in [exp_of_negative::<true>, exp_of_negative::<false>] {
+                assert!((f64::from(exp(x)) - exact).abs() <= 2e-7 * exact, "exp({x})");
+            }
         }
-        assert_eq!((exp_of_negative(0.0), exp_of_negative(-88.0), exp_of_negative(f32::NEG_INFINITY)), (1.0, 0.0, 0.0));
+        for exp in [exp_of_negative::<true>, exp_of_negative::<false>] {
+            assert_eq!((exp(0.0), exp(-88.0), exp(f32::NEG_INFINITY)), (1.0, 0.0, 0.0));
+        }
     }
 
     #[test]

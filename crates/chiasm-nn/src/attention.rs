@@ -1,7 +1,7 @@
 //! Multi-head attention.
 
-use crate::activation::{Activation, exponentials};
-use crate::kernel::{Panels, Precision};
+use crate::activation::{Activation, Seen, exponentials};
+use crate::kernel::{Panels, Precision, Words};
 use crate::linear::Linear;
 use crate::norm::LayerNorm;
 use crate::weights::{Weights, WeightsError};
@@ -251,8 +251,10 @@ struct Rows<'a> {
     n_keys: usize,
 }
 
-/// Queries whose scores are in the cache together.
+/// Queries and keys whose scores are in the cache together. Of more keys one part comes after the other, and what was found with those before is brought
+/// in proportion (Dao et al. 2022, "FlashAttention").
 const QUERIES_AT_A_TIME: usize = 64;
+const KEYS_AT_A_TIME: usize = 512;
 
 /// Attention of one sequence with all heads, queries already divided by the root of the head's width; `out` is `[n_queries, dim]`.
 fn attend(rows: Rows<'_>, dim: usize, n_heads: usize, mask: Mask<'_>, sequence: usize, out: &mut [f32], scratch: &mut Heads) {
@@ -261,43 +263,54 @@ fn attend(rows: Rows<'_>, dim: usize, n_heads: usize, mask: Mask<'_>, sequence: 
         return;
     }
     let width = dim / n_heads;
-    let Heads { keys, values, scores, inverses, mixed, whole } = scratch;
+    let Heads { keys, values, queries, scores, weights, seen, mixed, whole } = scratch;
+    // A mask of the caller's sees the scores of all queries and keys at once, and nothing between the rows.
+    let (queries_at_a_time, keys_at_a_time) =
+        if matches!(mask, Mask::Added(_)) { (n, m) } else { (n.min(QUERIES_AT_A_TIME), m.min(KEYS_AT_A_TIME)) };
     for head in 0..n_heads {
         let at = head * width;
         keys.pack_transposed(&k[at..], m, width, kv_stride);
         values.pack(&v[at..], m, width, kv_stride);
-        let (stride, mixed_stride) = (keys.width(), values.width());
-        // A mask of the caller's sees the scores of all queries at once, and nothing between the rows.
-        let at_a_time = if matches!(mask, Mask::Added(_)) { n } else { QUERIES_AT_A_TIME };
-        scores.resize(keys.filled(at_a_time.min(n)) * stride, 0.0);
-        mixed.resize(values.filled(at_a_time.min(n)) * mixed_stride, 0.0);
-        for first in (0..n).step_by(at_a_time) {
-            let n = at_a_time.min(n - first);
-            keys.multiply(&q[first * q_stride + at..], q_stride, n, scores);
-            let scores = &mut scores[..n * stride];
-            match mask {
-                Mask::None => {}
-                Mask::Causal => {
-                    for (i, row) in scores.chunks_exact_mut(stride).enumerate() {
-                        row[first + i + 1..].fill(f32::NEG_INFINITY);
+        let (stride, mixed_stride) = (keys.filled_columns(keys_at_a_time), values.filled_columns(width));
+        scores.resize(keys.filled_rows(queries_at_a_time) * stride);
+        mixed.resize(values.filled_rows(queries_at_a_time) * mixed_stride);
+        let (scores, mixed) = (scores.as_mut_numbers(), mixed.as_mut_numbers());
+        for first in (0..n).step_by(queries_at_a_time) {
+            let n = queries_at_a_time.min(n - first);
+            let queries = keys.left(&q[first * q_stride + at..], q_stride, width, n, queries);
+            seen.clear();
+            seen.resize(n, Seen::NOTHING);
+            // Of a causal mask, keys behind the last query are seen by none.
+            let m = if matches!(mask, Mask::Causal) { m.min(first + n) } else { m };
+            for first_key in (0..m).step_by(keys_at_a_time.max(1)) {
+                let part = first_key..m.min(first_key + keys_at_a_time);
+                keys.multiply_columns(&queries, part.clone(), (scores, stride));
+                let scores = &mut scores[..n * stride];
+                match mask {
+                    Mask::None => {}
+                    Mask::Causal => {
+                        for (i, row) in scores.chunks_exact_mut(stride).enumerate() {
+                            row[stride.min((first + i + 1).saturating_sub(first_key))..].fill(f32::NEG_INFINITY);
+                        }
+                    }
+                    Mask::Added(add) => {
+                        whole.clear();
+                        whole.extend(scores.chunks_exact(stride).flat_map(|row| &row[..m]));
+                        add(sequence, head, whole);
+                        scores
+                            .chunks_exact_mut(stride)
+                            .zip(whole.chunks_exact(m))
+                            .for_each(|(to, row)| to[..m].copy_from_slice(row));
                     }
                 }
-                Mask::Added(add) => {
-                    whole.clear();
-                    whole.extend(scores.chunks_exact(stride).flat_map(|row| &row[..m]));
-                    add(sequence, head, whole);
-                    scores
-                        .chunks_exact_mut(stride)
-                        .zip(whole.chunks_exact(m))
-                        .for_each(|(to, row)| to[..m].copy_from_slice(row));
-                }
+                exponentials(scores, part.len(), stride, seen, mixed, mixed_stride);
+                let weights = values.left(scores, stride, part.len(), n, weights);
+                values.multiply_part(&weights, part, first_key > 0, mixed);
             }
             // The softmax divides after the product, where there are fewer numbers.
-            inverses.resize(n, 0.0);
-            exponentials(scores, m, stride, inverses);
-            values.multiply(scores, stride, n, mixed);
             let rows = mixed.chunks_exact(mixed_stride).zip(out[first * dim..].chunks_exact_mut(dim));
-            for ((mixed, out), inverse) in rows.zip(&*inverses) {
+            for ((mixed, out), seen) in rows.zip(&*seen) {
+                let inverse = 1.0 / seen.sum;
                 out[at..at + width].iter_mut().zip(mixed).for_each(|(out, v)| *out = v * inverse);
             }
         }
@@ -317,12 +330,15 @@ pub struct AttentionScratch {
 struct Heads {
     keys: Panels,
     values: Panels,
-    /// `[queries, keys.width()]`, rows filled up to whole tiles; so below.
-    scores: Vec<f32>,
-    /// What each row of scores is to be multiplied by.
-    inverses: Vec<f32>,
-    /// `[queries, values.width()]`.
-    mixed: Vec<f32>,
+    /// Some queries, as keys are multiplied by them.
+    queries: Words,
+    /// Their scores with some keys, `[queries, keys]`, filled up to whole tiles and panels; so below.
+    scores: Words,
+    /// What scores became, as values are multiplied by it.
+    weights: Words,
+    seen: Vec<Seen>,
+    /// `[queries, width of a head]`.
+    mixed: Words,
     /// `[n_queries, n_keys]`, for masks of the caller's.
     whole: Vec<f32>,
 }

@@ -165,17 +165,17 @@ impl NullaryFnOnce for Step<'_> {
                 let (h_input, h_forget, h_cell, h_output) = (&h[..n], &h[n..2 * n], &h[2 * n..3 * n], &h[3 * n..4 * n]);
                 let memory = &mut memory[..n];
                 for i in 0..n {
-                    let kept = sigmoid_of(x_forget[i] + h_forget[i]) * memory[i];
-                    memory[i] = kept + sigmoid_of(x_input[i] + h_input[i]) * tanh(x_cell[i] + h_cell[i]);
-                    state[i] = sigmoid_of(x_output[i] + h_output[i]) * tanh(memory[i]);
+                    let kept = sigmoid_of::<false>(x_forget[i] + h_forget[i]) * memory[i];
+                    memory[i] = kept + sigmoid_of::<false>(x_input[i] + h_input[i]) * tanh::<false>(x_cell[i] + h_cell[i]);
+                    state[i] = sigmoid_of::<false>(x_output[i] + h_output[i]) * tanh::<false>(memory[i]);
                 }
             }
             Cell::Gru => {
                 let (x_reset, x_update, x_new) = (&x[..n], &x[n..2 * n], &x[2 * n..3 * n]);
                 let (h_reset, h_update, h_new) = (&h[..n], &h[n..2 * n], &h[2 * n..3 * n]);
                 for i in 0..n {
-                    let update = sigmoid_of(x_update[i] + h_update[i]);
-                    let new = tanh(x_new[i] + sigmoid_of(x_reset[i] + h_reset[i]) * h_new[i]);
+                    let update = sigmoid_of::<false>(x_update[i] + h_update[i]);
+                    let new = tanh::<false>(x_new[i] + sigmoid_of::<false>(x_reset[i] + h_reset[i]) * h_new[i]);
                     state[i] = (1.0 - update) * new + update * state[i];
                 }
             }

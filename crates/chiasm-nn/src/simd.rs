@@ -12,6 +12,38 @@ pub(crate) fn widest<L: pulp::NullaryFnOnce>(loops: L) -> L::Output {
     pulp::Arch::new().dispatch(loops)
 }
 
+/// Loops with sums of products, which most machines compute in one instruction and one rounding.
+pub(crate) trait Loops {
+    /// What comes of them.
+    type Output;
+
+    /// Runs them, `FUSED` where there is such an instruction: a machine without would call a function of the library for each. Marked
+    /// `#[inline(always)]` as what [`widest`] takes.
+    fn call<const FUSED: bool>(self) -> Self::Output;
+}
+
+/// [`widest`] of such loops.
+#[inline(always)]
+pub(crate) fn widest_fused<L: Loops>(loops: L) -> L::Output {
+    struct Chosen<L>(L);
+    impl<L: Loops> pulp::WithSimd for Chosen<L> {
+        type Output = L::Output;
+
+        #[inline(always)]
+        fn with_simd<S: pulp::Simd>(self, _simd: S) -> L::Output {
+            // All vector instructions that are chosen among have it.
+            if size_of::<S::f32s>() > size_of::<f32>() { self.0.call::<true>() } else { self.0.call::<false>() }
+        }
+    }
+    pulp::Arch::new().dispatch(Chosen(loops))
+}
+
+/// `a b + c`, rounded once if `FUSED`.
+#[inline(always)]
+pub(crate) fn times_plus<const FUSED: bool>(a: f32, b: f32, c: f32) -> f32 {
+    if FUSED { a.mul_add(b, c) } else { a * b + c }
+}
+
 /// Numbers that are mapped together where there are so many: a loop of constant length becomes vector instructions whole. A plain loop is unrolled so far that
 /// rows of a few dozen numbers, as heads and panels have, would be left to its scalar rest; one of a register's length is unrolled to single
 /// numbers, of which not all come together again.
@@ -113,9 +145,18 @@ pub(crate) fn largest<T: Number>(x: &[T], least: T) -> T {
     let mut lanes = [least; WIDE];
     wide.iter().for_each(|x| (0..WIDE).for_each(|i| lanes[i] = larger(lanes[i], x[i])));
     chunks.iter().for_each(|x| (0..LANES).for_each(|i| lanes[i] = larger(lanes[i], x[i])));
-    let mut of_lanes = [least; LANES];
-    lanes.as_chunks::<LANES>().0.iter().for_each(|x| (0..LANES).for_each(|i| of_lanes[i] = larger(of_lanes[i], x[i])));
-    of_lanes.iter().chain(rest).fold(least, |most, v| larger(most, *v))
+    rest.iter().fold(halved(lanes, larger), |most, v| larger(most, *v))
+}
+
+/// All numbers brought together by `f`: those of the first half each with one of the second, and so on, since one after the other would each wait for the
+/// one before.
+#[inline(always)]
+pub(crate) fn halved<T: Copy>(mut x: [T; WIDE], f: impl Fn(T, T) -> T) -> T {
+    macro_rules! halve {
+        ($($n:literal)*) => {$( (0..$n).for_each(|i| x[i] = f(x[i], x[i + $n])); )*};
+    }
+    halve!(64 32 16 8 4 2 1);
+    x[0]
 }
 
 /// What can be summed: `f32` and `f64`.

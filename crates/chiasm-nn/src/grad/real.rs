@@ -63,7 +63,7 @@ impl Real for f32 {
     }
     #[inline(always)]
     fn exponential(self) -> Self {
-        let e = activation::exp_of_negative(-self.abs());
+        let e = activation::exp_of_negative::<false>(-self.abs());
         if self > 0.0 { 1.0 / e } else { e }
     }
     #[inline(always)]
@@ -76,15 +76,15 @@ impl Real for f32 {
     }
     #[inline(always)]
     fn tanh_of(self) -> Self {
-        activation::tanh(self)
+        activation::tanh::<false>(self)
     }
     #[inline(always)]
     fn sigmoid(self) -> Self {
-        activation::sigmoid_of(self)
+        activation::sigmoid_of::<false>(self)
     }
     #[inline(always)]
     fn erf(self) -> Self {
-        activation::erf(self)
+        activation::erf::<false>(self)
     }
     #[inline(always)]
     fn is_a_number(self) -> bool {

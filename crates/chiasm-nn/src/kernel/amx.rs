@@ -36,9 +36,9 @@ pub(super) static AMX_INT8: Kernel = Kernel {
 const TILE: usize = 16;
 /// Columns of a panel, two tiles.
 const COLUMNS: usize = 32;
-/// Steps of a panel that stay in the first cache: 16 KB beside as many of two tiles of rows, so that only rows come from the second. Longer
-/// chunks would load and store sums less often, but lose their place to the rows.
-const CHUNK: usize = 128;
+/// Steps of a panel that stay in the first cache: 24 KB, half of it. Rows and sums come from the second, and are loaded with the hint that says so,
+/// for else they would take the panel's place; longer chunks lose theirs all the same, shorter ones load and store sums more often.
+const CHUNK: usize = 192;
 
 /// Shapes of the eight tiles, as `ldtilecfg` reads them: palette, first row, then bytes per row and rows.
 #[repr(align(64))]
@@ -113,7 +113,7 @@ struct Tiles {
     carry: bool,
 }
 
-/// All sums of a strip, a chunk of steps after the other: what multiplies 32 rows by 32 columns, and 16 rows, is given.
+/// All sums of a panel, a chunk of steps after the other: what multiplies 32 rows by 32 columns, and 16 rows, is given.
 ///
 /// # Safety
 /// As the two ask; the strip's pointers must be valid for what they are said to point to.
@@ -165,7 +165,7 @@ macro_rules! kernel {
             // to answer for. At the end the registers are given back, so that switches to other threads need not save them.
             unsafe {
                 asm!("ldtilecfg [{}]", in(reg) &CONFIG, options(nostack, readonly));
-                each_tile(s.parts(), $two, $one);
+                s.panels().for_each(|panel| each_tile(panel, $two, $one));
                 asm!("tilerelease", options(nomem, nostack));
             }
         }
@@ -176,10 +176,10 @@ macro_rules! kernel {
                 asm!(
                     "test {carry}, {carry}",
                     "jz 3f",
-                    "tileloadd tmm0, [{c} + {c_s}*1]",
-                    "tileloadd tmm1, [{c} + {c_s}*1 + 64]",
-                    "tileloadd tmm2, [{c1} + {c_s}*1]",
-                    "tileloadd tmm3, [{c1} + {c_s}*1 + 64]",
+                    "tileloaddt1 tmm0, [{c} + {c_s}*1]",
+                    "tileloaddt1 tmm1, [{c} + {c_s}*1 + 64]",
+                    "tileloaddt1 tmm2, [{c1} + {c_s}*1]",
+                    "tileloaddt1 tmm3, [{c1} + {c_s}*1 + 64]",
                     "jmp 2f",
                     "3:",
                     "tilezero tmm0",
@@ -189,10 +189,10 @@ macro_rules! kernel {
                     "2:",
                     fetch_ahead!(),
                     "tileloadd tmm6, [{b} + {b_s}*1]",
-                    "tileloadd tmm4, [{a} + {a_s}*1]",
+                    "tileloaddt1 tmm4, [{a} + {a_s}*1]",
                     "tileloadd tmm7, [{b} + {b_s}*1 + 64]",
                     concat!($products, " tmm0, tmm4, tmm6"),
-                    "tileloadd tmm5, [{a1} + {a_s}*1]",
+                    "tileloaddt1 tmm5, [{a1} + {a_s}*1]",
                     concat!($products, " tmm1, tmm4, tmm7"),
                     concat!($products, " tmm2, tmm5, tmm6"),
                     concat!($products, " tmm3, tmm5, tmm7"),
@@ -229,15 +229,15 @@ macro_rules! kernel {
                 asm!(
                     "test {carry}, {carry}",
                     "jz 3f",
-                    "tileloadd tmm0, [{c} + {c_s}*1]",
-                    "tileloadd tmm1, [{c} + {c_s}*1 + 64]",
+                    "tileloaddt1 tmm0, [{c} + {c_s}*1]",
+                    "tileloaddt1 tmm1, [{c} + {c_s}*1 + 64]",
                     "jmp 2f",
                     "3:",
                     "tilezero tmm0",
                     "tilezero tmm1",
                     "2:",
                     fetch_ahead!(),
-                    "tileloadd tmm4, [{a} + {a_s}*1]",
+                    "tileloaddt1 tmm4, [{a} + {a_s}*1]",
                     "tileloadd tmm6, [{b} + {b_s}*1]",
                     "tileloadd tmm7, [{b} + {b_s}*1 + 64]",
                     concat!($products, " tmm0, tmm4, tmm6"),
@@ -283,12 +283,12 @@ mod tests {
 
     unsafe fn bf16(s: Strip) {
         // SAFETY: the strip is the caller's to answer for; so below.
-        unsafe { each_tile(s.parts(), |t| plain::<2>(t, pairs), |t| plain::<1>(t, pairs)) }
+        s.panels().for_each(|panel| unsafe { each_tile(panel, |t| plain::<2>(t, pairs), |t| plain::<1>(t, pairs)) });
     }
 
     unsafe fn int8(s: Strip) {
         // SAFETY: see above.
-        unsafe { each_tile(s.parts(), |t| plain::<2>(t, quads), |t| plain::<1>(t, quads)) }
+        s.panels().for_each(|panel| unsafe { each_tile(panel, |t| plain::<2>(t, quads), |t| plain::<1>(t, quads)) });
     }
 
     /// TDPBF16PS of one word of each.

@@ -34,18 +34,17 @@ mod x86;
 
 use std::cell::{Cell, RefCell};
 
-use pulp::NullaryFnOnce;
 use rayon::prelude::*;
 
 use crate::activation::Activation;
 use crate::norm::LayerNorm;
-use crate::simd::widest;
+use crate::simd::{Loops, widest, widest_fused};
 use isa::Kernel;
 pub(crate) use panels::Panels;
 pub(crate) use product::{Factor, product};
 use quantise::{Columns, Encoding, Place, RowScale, Rows, Spread};
-use tile::Strip;
-use words::Words;
+use tile::{Lay, Left, Right, Strip, Sums};
+pub(crate) use words::Words;
 
 /// How numbers stand in the products of dense layers.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -287,17 +286,25 @@ impl Packed {
         let sums = sums.as_mut_numbers();
         for nth in 0..n_parts {
             let first_step = nth * part;
-            let n_steps = part.min(self.steps - first_step);
-            for panel in 0..n_panels {
-                let at = if n_parts > 1 { panel } else { panel % group };
-                let c = &mut sums[at * strip_len..][..strip_len];
-                let b = &words[(panel * self.steps + first_step) * width..][..n_steps * width];
-                Strip::packed(kernel, (rows.words.as_slice(), self.steps, n), first_step, b, (c, width), nth > 0).run(kernel);
-                let last_of_group = (panel + 1).is_multiple_of(group) || panel + 1 == n_panels;
-                if nth + 1 == n_parts && last_of_group {
-                    let first_panel = panel / group * group;
-                    let c = &mut sums[(at / group * group) * strip_len..(at + 1) * strip_len];
-                    widest(Finishing { of: self, c, strip_len, n, scales: &rows.scales, first_panel, target: &mut target });
+            let steps = part.min(self.steps - first_step);
+            for first_panel in (0..n_panels).step_by(group) {
+                let panels = group.min(n_panels - first_panel);
+                let c = &mut sums[if n_parts > 1 { first_panel * strip_len } else { 0 }..][..panels * strip_len];
+                let left = Left { words: rows.words.as_slice(), lay: Lay::Lines, stride: self.steps, rows: n, first_step };
+                let words = &words[(first_panel * self.steps + first_step) * width..];
+                let right = Right { words, panels, stride: self.steps * width, steps };
+                let to = Sums { numbers: &mut *c, stride: width, panel: strip_len, carry: nth > 0 };
+                Strip::new(kernel, left, right, to).run(kernel);
+                if nth + 1 == n_parts {
+                    widest_fused(Finishing {
+                        of: self,
+                        c,
+                        strip_len,
+                        n,
+                        scales: &rows.scales,
+                        first_panel,
+                        target: &mut target,
+                    });
                 }
             }
         }
@@ -357,15 +364,15 @@ const COLUMNS_TO_FINISH: usize = crate::simd::WIDE;
 /// And where there are no more than so many, as in small convolutions.
 const FEW_COLUMNS: usize = 32;
 
-impl NullaryFnOnce for Finishing<'_, '_> {
+impl Loops for Finishing<'_, '_> {
     type Output = ();
 
     #[inline(always)]
-    fn call(self) {
+    fn call<const FUSED: bool>(self) {
         if self.of.n_out - self.first_panel * self.of.kernel.columns > FEW_COLUMNS {
-            self.rows::<COLUMNS_TO_FINISH>();
+            self.rows::<FUSED, COLUMNS_TO_FINISH>();
         } else {
-            self.rows::<FEW_COLUMNS>();
+            self.rows::<FUSED, FEW_COLUMNS>();
         }
     }
 }
@@ -373,7 +380,7 @@ impl NullaryFnOnce for Finishing<'_, '_> {
 /// A few numbers, as many as `to` takes: a call of the library's would cost more than the copy.
 #[inline(always)]
 fn copy(from: &[f32], to: &mut [f32]) {
-    const AT_A_TIME: usize = 8;
+    const AT_A_TIME: usize = 16;
     let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<AT_A_TIME>(), to.as_chunks_mut::<AT_A_TIME>());
     to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
     to_rest.iter_mut().zip(from_rest).for_each(|(to, from)| *to = *from);
@@ -382,7 +389,7 @@ fn copy(from: &[f32], to: &mut [f32]) {
 impl Finishing<'_, '_> {
     /// All rows, in columns of which there are at most `N`.
     #[inline(always)]
-    fn rows<const N: usize>(self) {
+    fn rows<const FUSED: bool, const N: usize>(self) {
         let Self { of, c, strip_len, n, scales, first_panel, target } = self;
         let Packed { kernel, encoding, n_out, activation, .. } = of;
         let first = first_panel * kernel.columns;
@@ -404,7 +411,7 @@ impl Finishing<'_, '_> {
                     numbers[i] = sum * (unit * units[i]) + offset * sums[i];
                 }
             }
-            activation.add_bias(&mut numbers, &bias);
+            activation.add_bias::<FUSED>(&mut numbers, &bias);
             match target {
                 Target::Set(out) => copy(&numbers[..columns.len()], &mut out[row * n_out..][columns.clone()]),
                 Target::Measure(out, spreads) => {

@@ -1,10 +1,12 @@
 //! A matrix packed for one product, as attention needs it: keys and values are others each time.
 
+use std::ops::Range;
+
 use pulp::NullaryFnOnce;
 
 use super::isa::{self, Kernel, Word};
 use super::quantise::{Encoding, Place, bf16};
-use super::tile::Strip;
+use super::tile::{self, Lay, Right, Strip};
 use super::words::{Words, bits_of};
 use super::{LINE, Precision};
 use crate::simd::widest;
@@ -34,14 +36,18 @@ impl Panels {
         self.kernel = isa::beside(precision);
     }
 
-    /// Numbers per row of a product: the columns, and what fills the last panel up.
-    pub(crate) fn width(&self) -> usize {
-        self.n_columns.next_multiple_of(self.kernel.columns)
+    /// So many columns, and what fills the last panel up.
+    pub(crate) fn filled_columns(&self, columns: usize) -> usize {
+        columns.next_multiple_of(self.kernel.columns)
     }
 
-    /// Rows of a product of so many: they, and what fills the last tile up.
-    pub(crate) fn filled(&self, rows: usize) -> usize {
+    /// So many rows of a product, and what fills the last tile up.
+    pub(crate) fn filled_rows(&self, rows: usize) -> usize {
         self.kernel.filled(rows)
+    }
+
+    fn width(&self) -> usize {
+        self.filled_columns(self.n_columns)
     }
 
     /// Whether rows are multiplied as pairs, which must be made of them, and not as they are.
@@ -91,26 +97,53 @@ impl Panels {
         }
     }
 
-    /// `n` rows of `a`, `stride` apart, times the packed matrix, to `c`, `[filled rows, width]`.
-    pub(crate) fn multiply(&mut self, a: &[f32], stride: usize, n: usize, c: &mut [f32]) {
-        let (kernel, n_in, width, steps, in_pairs) = (self.kernel, self.n_in, self.width(), self.steps(), self.in_pairs());
-        let columns = kernel.columns;
-        if in_pairs {
-            self.rows.resize(kernel.filled(n) * steps);
-            let place = Place { steps, rows: kernel.rows };
-            widest(Pairs { x: a, stride, n_in, n, place, to: self.rows.as_mut_slice() });
+    /// `n` rows of `n_in` numbers, `stride` apart, as this matrix is multiplied by them; `words` is for those that must be made others first.
+    pub(crate) fn left<'a>(&self, x: &'a [f32], stride: usize, n_in: usize, n: usize, words: &'a mut Words) -> Left<'a> {
+        let kernel = self.kernel;
+        if !self.in_pairs() {
+            return Left(tile::Left { words: bits_of(x), lay: Lay::Strided, stride, rows: n, first_step: 0 });
         }
-        for first in (0..width).step_by(columns) {
-            let (b, c) = (&self.words.as_slice()[first * steps..][..columns * steps], &mut c[first..]);
-            let strip = if in_pairs {
-                Strip::packed(kernel, (self.rows.as_slice(), steps, n), 0, b, (c, width), false)
-            } else {
-                Strip::strided(bits_of(a), stride, n, b, steps, c, width)
-            };
-            strip.run(kernel);
-        }
+        let steps = kernel.steps(n_in);
+        words.resize(kernel.filled(n) * steps);
+        widest(Pairs { x, stride, n_in, n, place: Place { steps, rows: kernel.rows }, to: words.as_mut_slice() });
+        Left(tile::Left { words: words.as_slice(), lay: Lay::Lines, stride: steps, rows: n, first_step: 0 })
+    }
+
+    /// Rows, all of the matrix's numbers long, times these of its columns, the first of which begins a panel, to `c`, `[filled rows, columns]`, rows
+    /// `stride` apart, where columns are filled up to whole panels.
+    pub(crate) fn multiply_columns(&self, left: &Left<'_>, columns: Range<usize>, (c, stride): (&mut [f32], usize)) {
+        let (steps, width) = (self.steps(), self.kernel.columns);
+        assert!(columns.start.is_multiple_of(width) && columns.end <= self.n_columns, "columns of whole panels");
+        let words = &self.words.as_slice()[columns.start * steps..];
+        let right = Right { words, panels: columns.len().div_ceil(width), stride: steps * width, steps };
+        self.run(left, right, tile::Sums { numbers: c, stride, panel: width, carry: false });
+    }
+
+    /// Rows of some of the matrix's numbers, the first of which begins a line, times that part of all its columns, to `c`, `[filled rows, width]`, or
+    /// added to it.
+    pub(crate) fn multiply_part(&self, left: &Left<'_>, part: Range<usize>, add: bool, c: &mut [f32]) {
+        let (steps, width) = (self.steps(), self.kernel.columns);
+        let per_step = self.kernel.word.elements();
+        let (first, whole_lines) =
+            (part.start / per_step, |n: usize| if self.in_pairs() { n.next_multiple_of(LINE) } else { n });
+        assert!(part.start.is_multiple_of(per_step * LINE) && part.end <= self.n_in, "a part of whole lines");
+        let words = &self.words.as_slice()[first * width..];
+        let right = Right {
+            words,
+            panels: self.width() / width,
+            stride: steps * width,
+            steps: whole_lines(part.len().div_ceil(per_step)),
+        };
+        self.run(left, right, tile::Sums { numbers: c, stride: self.width(), panel: width, carry: add });
+    }
+
+    fn run(&self, Left(left): &Left<'_>, right: Right<'_>, sums: tile::Sums<'_>) {
+        Strip::new(self.kernel, *left, right, sums).run(self.kernel);
     }
 }
+
+/// Rows that [`Panels`] multiply.
+pub(crate) struct Left<'a>(tile::Left<'a>);
 
 /// Rows to tiles of pairs of bfloat16.
 struct Pairs<'a> {

@@ -6,7 +6,7 @@ use pulp::NullaryFnOnce;
 use rayon::prelude::*;
 
 use super::isa::{self, Kernel};
-use super::tile::{Lay, Strip};
+use super::tile::{Lay, Left, Right, Strip, Sums};
 use super::words::Words;
 use super::{LINE, Precision, cache};
 use crate::simd::widest;
@@ -82,12 +82,16 @@ fn by(kernel: &'static Kernel, a: Factor<'_>, b: Factor<'_>, out: &mut [f32]) {
                     steps: part,
                     tiles: tiles.as_mut_slice(),
                 });
-                let (left, lay) = ((tiles.as_slice(), part, rows), if a.turned { Lay::Steps } else { Lay::Lines });
-                for (column, b) in (0..n).step_by(width).zip(panels.as_slice().chunks_exact(steps * width)) {
-                    let b = &b[first * width..(first + part) * width];
-                    let sums = if whole { &mut out[column..] } else { &mut sums.as_mut_numbers()[column..] };
-                    Strip::tiled(kernel, lay, left, 0, b, (sums, stride), first > 0).run(kernel);
-                }
+                let lay = if a.turned { Lay::Steps } else { Lay::Lines };
+                let left = Left { words: tiles.as_slice(), lay, stride: part, rows, first_step: 0 };
+                let right = Right {
+                    words: &panels.as_slice()[first * width..],
+                    panels: stride / width,
+                    stride: steps * width,
+                    steps: part,
+                };
+                let numbers = if whole { &mut *out } else { sums.as_mut_numbers() };
+                Strip::new(kernel, left, right, Sums { numbers, stride, panel: width, carry: first > 0 }).run(kernel);
             }
             if !whole {
                 let sums = sums.as_mut_numbers().chunks_exact(stride);

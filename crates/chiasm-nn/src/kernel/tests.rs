@@ -149,11 +149,28 @@ fn panels_multiply_with_and_without_turning() {
             transposed.beside(precision);
             straight.pack(&b, n_in, n_columns, n_columns);
             transposed.pack_transposed(&turned, n_columns, n_in, n_in);
-            let width = straight.width();
-            let [mut c, mut d] = [(); 2].map(|()| vec![0.0; straight.filled(n) * width]);
-            straight.multiply(&a, stride, n, &mut c);
-            transposed.multiply(&a, stride, n, &mut d);
+            let width = straight.filled_columns(n_columns);
+            let [mut c, mut d] = [(); 2].map(|()| vec![0.0; straight.filled_rows(n) * width]);
+            let mut words = Words::default();
+            let left = straight.left(&a, stride, n_in, n, &mut words);
+            straight.multiply_columns(&left, 0..n_columns, (&mut c, width));
+            transposed.multiply_columns(&left, 0..n_columns, (&mut d, width));
             assert_eq!(c[..n * width], d[..n * width], "{precision:?}");
+            // In parts of columns, and in parts of rows that are added up.
+            d.fill(f32::NAN);
+            for first in (0..n_columns).step_by(32) {
+                straight.multiply_columns(&left, first..n_columns.min(first + 32), (&mut d[first..], width));
+            }
+            assert_eq!(c[..n * width], d[..n * width], "{precision:?}");
+            d.fill(f32::NAN);
+            for first in (0..n_in).step_by(64) {
+                let part = first..n_in.min(first + 64);
+                let mut words = Words::default();
+                let left = straight.left(&a[first..], stride, part.len(), n, &mut words);
+                straight.multiply_part(&left, part, first > 0, &mut d);
+            }
+            let apart = c[..n * width].iter().zip(&d).map(|(c, d)| (c - d).abs()).fold(0.0, f32::max);
+            assert!(apart < 1e-5, "{precision:?}, {n} x {n_in} x {n_columns}: parts are {apart} off");
             let in_pairs = isa::beside(precision).word == isa::Word::Bf16;
             let as_multiplied =
                 |v: f32| f64::from(if in_pairs { f32::from_bits(u32::from(super::quantise::bf16(v)) << 16) } else { v });

@@ -40,11 +40,18 @@ pub(super) enum Lay {
     Steps,
 }
 
-/// Rows times a panel: `c (+)= a b`. Made of slices, whose lengths its constructors check against what a kernel will reach.
+/// Rows times some panels: `c (+)= a b`. Made of slices, whose lengths its constructors check against what a kernel will reach.
 #[derive(Clone, Copy)]
-pub(super) struct Strip(StripParts);
+pub(super) struct Strip {
+    parts: StripParts,
+    panels: usize,
+    /// Words from a panel to the next.
+    b_stride: usize,
+    /// And between what is summed for them.
+    c_panel: usize,
+}
 
-/// What a strip is made of.
+/// Of one panel.
 #[derive(Clone, Copy)]
 pub(super) struct StripParts {
     pub(super) a: *const u32,
@@ -64,71 +71,86 @@ pub(super) struct StripParts {
     pub(super) carry: bool,
 }
 
+/// The left side of a product.
+#[derive(Clone, Copy)]
+pub(super) struct Left<'a> {
+    pub(super) words: &'a [u32],
+    pub(super) lay: Lay,
+    /// Words from a row to the next; in tiles a multiple of a line.
+    pub(super) stride: usize,
+    pub(super) rows: usize,
+    /// Where the steps begin; in tiles a multiple of a line.
+    pub(super) first_step: usize,
+}
+
+/// The right side: of panels that are `stride` words apart the first `steps` steps.
+#[derive(Clone, Copy)]
+pub(super) struct Right<'a> {
+    pub(super) words: &'a [u32],
+    pub(super) panels: usize,
+    pub(super) stride: usize,
+    pub(super) steps: usize,
+}
+
+/// Where sums go: rows are `stride` numbers apart, those of a panel and the next `panel` numbers.
+pub(super) struct Sums<'a> {
+    pub(super) numbers: &'a mut [f32],
+    pub(super) stride: usize,
+    pub(super) panel: usize,
+    /// Whether it holds sums to go on from.
+    pub(super) carry: bool,
+}
+
 impl Strip {
-    /// Rows packed for `kernel`, `row_steps` steps each, of which those from `first_step` on belong to `b`, a part of a panel; `c` is
-    /// `[filled rows, columns]`, rows `c_stride` apart.
-    pub(super) fn packed(
-        kernel: &Kernel,
-        rows: (&[u32], usize, usize),
-        first_step: usize,
-        b: &[u32],
-        c: (&mut [f32], usize),
-        carry: bool,
-    ) -> Self {
-        Self::tiled(kernel, Lay::Lines, rows, first_step, b, c, carry)
-    }
-
-    /// Likewise, of rows in tiles that lie one way or the other.
-    pub(super) fn tiled(
-        kernel: &Kernel,
-        lay: Lay,
-        (a, row_steps, rows): (&[u32], usize, usize),
-        first_step: usize,
-        b: &[u32],
-        (c, c_stride): (&mut [f32], usize),
-        carry: bool,
-    ) -> Self {
-        assert!(lay != Lay::Strided, "rows in tiles");
-        let filled = kernel.filled(rows);
-        let steps = b.len() / kernel.columns;
-        assert!([row_steps, first_step, steps].iter().all(|n| n.is_multiple_of(LINE)), "whole lines of a strip");
+    /// Of rows in tiles, or packed in no way, and panels packed for `kernel`; of tiles all rows are written, filled up to whole ones.
+    pub(super) fn new(kernel: &Kernel, a: Left<'_>, b: Right<'_>, c: Sums<'_>) -> Self {
+        let (in_tiles, width) = (a.lay != Lay::Strided, kernel.columns);
+        let rows = if in_tiles { kernel.filled(a.rows) } else { a.rows };
         assert!(
-            a.len() >= filled * row_steps
-                && first_step + steps <= row_steps
-                && c_stride >= kernel.columns
-                && (rows == 0 || c.len() >= (filled - 1) * c_stride + kernel.columns),
-            "parts of a strip"
+            !in_tiles || [a.stride, a.first_step, b.steps].iter().all(|n| n.is_multiple_of(LINE)),
+            "whole lines of a strip"
         );
-        let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr().cast());
-        let a_stride = row_steps * kernel.rows;
-        Self(StripParts { a, a_stride, first_step, lay, rows, b, steps, c, c_stride, carry })
+        assert!(
+            a.first_step + b.steps <= a.stride
+                && (rows == 0
+                    || a.words.len()
+                        >= if in_tiles { rows * a.stride } else { (rows - 1) * a.stride + a.first_step + b.steps }),
+            "rows of a strip"
+        );
+        assert!(b.panels == 0 || b.words.len() >= (b.panels - 1) * b.stride + b.steps * width, "panels of a strip");
+        assert!(
+            c.stride >= width
+                && (rows == 0 || b.panels == 0 || c.numbers.len() >= (b.panels - 1) * c.panel + (rows - 1) * c.stride + width),
+            "sums of a strip"
+        );
+        let parts = StripParts {
+            a: a.words.as_ptr(),
+            a_stride: if in_tiles { a.stride * kernel.rows } else { a.stride },
+            first_step: a.first_step,
+            lay: a.lay,
+            rows: a.rows,
+            b: b.words.as_ptr(),
+            steps: b.steps,
+            c: c.numbers.as_mut_ptr().cast(),
+            c_stride: c.stride,
+            carry: c.carry,
+        };
+        Self { parts, panels: b.panels, b_stride: b.stride, c_panel: c.panel }
     }
 
-    /// Rows of words `a_stride` apart; `b` is one panel of `steps` steps, `c` rows `c_stride` apart.
-    pub(super) fn strided(
-        a: &[u32],
-        a_stride: usize,
-        rows: usize,
-        b: &[u32],
-        steps: usize,
-        c: &mut [f32],
-        c_stride: usize,
-    ) -> Self {
-        let width = b.len().checked_div(steps).unwrap_or(0);
-        assert!(rows == 0 || a.len() >= (rows - 1) * a_stride + steps, "rows of a strip");
-        assert!(rows == 0 || c.len() >= (rows - 1) * c_stride + width, "sums of a strip");
-        let (a, b, c) = (a.as_ptr(), b.as_ptr(), c.as_mut_ptr().cast());
-        Self(StripParts { a, a_stride, first_step: 0, lay: Lay::Strided, rows, b, steps, c, c_stride, carry: false })
-    }
-
-    /// What it is made of.
-    pub(super) fn parts(self) -> StripParts {
-        self.0
+    /// What it is made of, panel by panel.
+    #[inline(always)]
+    pub(super) fn panels(self) -> impl Iterator<Item = StripParts> {
+        (0..self.panels).map(move |nth| StripParts {
+            b: self.parts.b.wrapping_add(nth * self.b_stride),
+            c: self.parts.c.wrapping_add(nth * self.c_panel),
+            ..self.parts
+        })
     }
 
     /// Computes it. The lifetimes of what it was made from end with the expression that calls this.
     pub(super) fn run(self, kernel: &Kernel) {
-        // SAFETY: `isa::best` and `isa::all` hand out only kernels whose instructions are there; the constructors have checked that rows, panel
+        // SAFETY: `isa::best` and `isa::all` hand out only kernels whose instructions are there; the constructor has checked that rows, panels
         // and sums are as long as the kernel will reach (a panel is `kernel.columns` wide, as all that are packed for it), and
         // `c` was borrowed exclusively.
         unsafe { (kernel.strip)(self) }
@@ -162,10 +184,17 @@ impl Ahead {
 /// The whole strip with tiles of up to `ROWS` rows.
 ///
 /// # Safety
-/// As [`Lanes`]; the strip's pointers must be valid for what they are said to point to, and the panel `2 N` columns wide.
+/// As [`Lanes`]; the strip's pointers must be valid for what they are said to point to, and the panels `2 N` columns wide.
 #[inline(always)]
 pub(super) unsafe fn strip<V: Lanes, const ROWS: usize>(s: Strip) {
-    let s = s.parts();
+    for panel in s.panels() {
+        // SAFETY: passed on.
+        unsafe { one_panel::<V, ROWS>(panel) }
+    }
+}
+
+#[inline(always)]
+unsafe fn one_panel<V: Lanes, const ROWS: usize>(s: StripParts) {
     let chunk = CHUNK_WORDS / (2 * V::N);
     let mut done = 0;
     loop {

@@ -14,7 +14,7 @@ struct Line([u32; LINE]);
 /// Words that begin on a cache line, which an allocator's own seldom do: a register or a tile's row that lies in two lines costs twice. Many of them lie in large pages, where the system has such: a product reads megabytes in order, and
 /// would look up a page for every few dozen lines; there are fewer of them to be made as well.
 #[derive(Debug)]
-pub(super) struct Words {
+pub(crate) struct Words {
     place: Place,
     n: usize,
 }
@@ -43,7 +43,7 @@ impl Words {
     }
 
     /// Makes it so many words, whatever they hold.
-    pub(super) fn resize(&mut self, n: usize) {
+    pub(crate) fn resize(&mut self, n: usize) {
         let room = match &self.place {
             Place::Lines(lines) => lines.len() * LINE,
             Place::Pages(pages) => pages.len() / size_of::<u32>(),
@@ -55,7 +55,7 @@ impl Words {
     }
 
     /// As numbers in single precision, to write.
-    pub(super) fn as_mut_numbers(&mut self) -> &mut [f32] {
+    pub(crate) fn as_mut_numbers(&mut self) -> &mut [f32] {
         let words = self.as_mut_slice();
         // SAFETY: of one size and alignment, any bits are a number, and the borrow is exclusive.
         unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len()) }
