@@ -219,6 +219,7 @@ impl Loops for Exponentials<'_> {
         for (i, (row, seen)) in self.x.chunks_exact_mut(self.stride.max(1)).zip(self.seen).enumerate() {
             let row = &mut row[..self.dim];
             let max = largest(row, seen.largest);
+            // Sums beside each other, so that none waits for the one before.
             let mut sums = [0.0; WIDE];
             let (wide, rest) = row.as_chunks_mut::<WIDE>();
             for x in wide {
