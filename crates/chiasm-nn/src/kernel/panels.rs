@@ -20,7 +20,7 @@ pub(crate) struct Panels {
     n_in: usize,
     n_columns: usize,
     words: Words,
-    /// Rows as words, where their numbers are not multiplied as they are.
+    /// What becomes columns, as words, where numbers are not multiplied as they are.
     rows: Words,
 }
 
@@ -57,7 +57,12 @@ impl Panels {
 
     /// Words of a row, and of a column.
     fn steps(&self) -> usize {
-        if self.in_pairs() { self.kernel.steps(self.n_in) } else { self.n_in }
+        self.steps_of(self.n_in)
+    }
+
+    /// Words of so many numbers: of pairs whole lines.
+    fn steps_of(&self, numbers: usize) -> usize {
+        if self.in_pairs() { self.kernel.steps(numbers) } else { numbers }
     }
 
     /// Makes place for so many columns, all zeros.
@@ -124,16 +129,9 @@ impl Panels {
     pub(crate) fn multiply_part(&self, left: &Left<'_>, part: Range<usize>, add: bool, c: &mut [f32]) {
         let (steps, width) = (self.steps(), self.kernel.columns);
         let per_step = self.kernel.word.elements();
-        let (first, whole_lines) =
-            (part.start / per_step, |n: usize| if self.in_pairs() { n.next_multiple_of(LINE) } else { n });
         assert!(part.start.is_multiple_of(per_step * LINE) && part.end <= self.n_in, "a part of whole lines");
-        let words = &self.words.as_slice()[first * width..];
-        let right = Right {
-            words,
-            panels: self.width() / width,
-            stride: steps * width,
-            steps: whole_lines(part.len().div_ceil(per_step)),
-        };
+        let words = &self.words.as_slice()[part.start / per_step * width..];
+        let right = Right { words, panels: self.width() / width, stride: steps * width, steps: self.steps_of(part.len()) };
         self.run(left, right, tile::Sums { numbers: c, stride: self.width(), panel: width, carry: add });
     }
 
