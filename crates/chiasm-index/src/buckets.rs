@@ -300,17 +300,16 @@ impl Sketch {
 fn near(path: Path, entries: &[u64], buckets: &[(u32, u32)], sketch: Sketch, rows: &mut Vec<u32>) {
     let last = buckets.iter().map(|bucket| bucket.1).max().unwrap_or(0);
     assert!(last as usize + STEP <= entries.len(), "a step may go beyond the last bucket's end");
-    // SAFETY: a `Path` exists only for what the machine has, and it was just seen that a step beyond any bucket's end is still there.
-    unsafe {
-        match path {
-            #[cfg(target_arch = "x86_64")]
-            Path::Avx512 => avx512::near(entries, buckets, sketch, rows),
-            #[cfg(target_arch = "x86_64")]
-            Path::Avx2 => avx2::near(entries, buckets, sketch, rows),
-            #[cfg(target_arch = "aarch64")]
-            Path::Neon => scalar_near(entries, buckets, sketch, rows),
-            Path::Scalar => scalar_near(entries, buckets, sketch, rows),
-        }
+    match path {
+        // SAFETY: a `Path` exists only for what the machine has, and it was just seen that a step beyond any bucket's end is still there.
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx512 => unsafe { avx512::near(entries, buckets, sketch, rows) },
+        // SAFETY: as above.
+        #[cfg(target_arch = "x86_64")]
+        Path::Avx2 => unsafe { avx2::near(entries, buckets, sketch, rows) },
+        #[cfg(target_arch = "aarch64")]
+        Path::Neon => scalar_near(entries, buckets, sketch, rows),
+        Path::Scalar => scalar_near(entries, buckets, sketch, rows),
     }
 }
 

@@ -146,7 +146,11 @@ fn divide(of: Material<'_>, config: &CellConfig, how: &Building<'_>) -> Result<D
     };
 
     let (fitted, known) = match draft.as_mut().and_then(|draft| draft.learned.take()) {
-        Some(Learned { fitted, centres }) => (fitted, Some(centres)),
+        Some(Learned { fitted, centres }) => {
+            let known = draft.as_ref().map_or(0, |draft| draft.owners.len());
+            progress.note(&format!("index: goes on with a build that was stopped; {known} of {n} vectors have their cells"));
+            (fitted, Some(centres))
+        }
         None => {
             progress.start("index: learning which directions matter", None);
             let dims = config.code_dims.clamp(1, CODE_DIMS_MAX);

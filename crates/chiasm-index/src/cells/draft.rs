@@ -16,6 +16,7 @@ use chiasm_core::Vectors;
 
 use super::CellConfig;
 use super::build::Material;
+use super::kernel::CODE_DIMS_MAX;
 use super::kmeans::Centres;
 use super::map::{self, Fitted};
 use crate::file::metric_code;
@@ -174,9 +175,11 @@ fn read_learned(part: &[u8], width: usize) -> Option<Learned> {
         && dims > 0
         && of_vectors.len() == dims * map::padded(width)
         && of_queries.len() == of_vectors.len()
+        && !rows.is_empty()
         && rows.len().is_multiple_of(dims)
         && groups.len().is_multiple_of(dims);
-    if !fits {
+    let all_finite = [&mean, &of_vectors, &of_queries, &rows, &groups].into_iter().flatten().all(|x| x.is_finite());
+    if !fits || dims > CODE_DIMS_MAX || !all_finite {
         return None;
     }
     let groups = match starts.as_slice() {

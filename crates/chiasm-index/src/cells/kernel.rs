@@ -28,7 +28,7 @@ pub(crate) const CODE_DIMS_MAX: usize = 1 << 16;
 pub(crate) const DIGIT_STEP: usize = 32;
 
 /// Steps of eight dimensions whose sums fit 16 bits.
-#[cfg(any(target_arch = "x86_64", test))]
+#[cfg(target_arch = "x86_64")]
 const STEPS_IN_16_BITS: usize = 4;
 
 /// Bytes of a block of codes.

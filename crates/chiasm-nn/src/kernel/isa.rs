@@ -6,7 +6,6 @@ use super::{LINE, plain};
 
 /// What stands in a word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "some are multiplied by instructions of x86 alone"))]
 pub(super) enum Word {
     /// One number.
     F32,
