@@ -85,6 +85,7 @@ const STRINGS = {
 
   'sort.label': ['Order: {how}', '排序：{how}'],
   'sort.relevance': ['Relevance', '相关度'],
+  'sort.reranked': ['Looked at again', '逐一复核'],
   'sort.newest': ['Newest first', '最新优先'],
   'sort.oldest': ['Oldest first', '最早优先'],
   'sort.largest': ['Largest first', '最大优先'],

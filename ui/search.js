@@ -320,7 +320,8 @@ export function searchPage(main) {
       kinds: filters.kinds,
       where: whereOf(filters),
       lanes: filters.lanes,
-      sort: sort || 'relevance',
+      sort: !sort || sort === 'reranked' ? 'relevance' : sort,
+      rerank: sort === 'reranked' && Boolean(now.status?.rerank),
     };
     const ask = (offset, k, s) => api.post('/search', { ...body, offset, k }, s);
     const first = await ask(0, SEARCH_CHUNK, signal);
@@ -392,7 +393,7 @@ export function searchPage(main) {
     const params = {
       where: whereOf(filters),
       kind: filters.kinds.join(','),
-      sort: sort && sort !== 'relevance' ? sort : 'newest',
+      sort: sort && sort !== 'relevance' && sort !== 'reranked' ? sort : 'newest',
     };
     const ask = (offset, limit, s) => api.get('/items', { ...params, offset, limit }, s);
     const first = await ask(0, BROWSE_CHUNK, signal);
@@ -443,7 +444,8 @@ export function searchPage(main) {
   }
 
   function chooseSort() {
-    const sorts = query.parts.length ? ['relevance', 'newest', 'oldest'] : ['newest', 'oldest', 'largest', 'smallest', 'name'];
+    const again = now.status?.rerank ? ['reranked'] : [];
+    const sorts = query.parts.length ? ['relevance', ...again, 'newest', 'oldest'] : ['newest', 'oldest', 'largest', 'smallest', 'name'];
     menu(
       sortButton,
       sorts.map((sort, i) => ({

@@ -6,7 +6,7 @@
 //    &lane=words&sort=newest&item=12                          by which ways to search; `item` is open in the side panel
 
 const PART_KEYS = { q: 'text', like: 'item', file: 'upload' };
-const SORTS = ['relevance', 'newest', 'oldest', 'largest', 'smallest', 'name'];
+const SORTS = ['relevance', 'reranked', 'newest', 'oldest', 'largest', 'smallest', 'name'];
 export const KINDS = ['image', 'text', 'audio', 'video', 'series', 'shape'];
 
 export const emptyFilters = () => ({

@@ -322,6 +322,35 @@ test('sorting', () =>
     assert.equal(await page.locator('.cut-line').count(), 0, 'a cut makes sense by relevance only');
   }));
 
+test('answers are looked at again where the server can', () =>
+  onPage(
+    '/?q=a+red+circle',
+    async (page) => {
+      await cells(page);
+      await page.click('[aria-label^="Order"]');
+      const asked = page.waitForRequest((r) => r.url().endsWith('/search') && r.postDataJSON().rerank);
+      await page.getByRole('menuitemradio', { name: 'Looked at again' }).click();
+      assert.equal((await asked).postDataJSON().sort, 'relevance');
+      assert.equal(new URL(page.url()).searchParams.get('sort'), 'reranked');
+      await cells(page);
+      assert.match(await page.getAttribute('[aria-label^="Order"]', 'aria-label'), /Looked at again/);
+    },
+    {
+      // This server has nothing that re-ranks: it is said to have, and asked without.
+      routes: async (page) => {
+        await page.route('**/api/v1/status', async (route) => {
+          const response = await route.fetch();
+          await route.fulfill({ response, json: { ...(await response.json()), rerank: { kind: 'image', n_top: 20 } } });
+        });
+        await page.route('**/api/v1/search', (route) => {
+          const { rerank, ...plain } = route.request().postDataJSON();
+          assert.equal(typeof rerank, 'boolean');
+          return route.continue({ postData: JSON.stringify(plain) });
+        });
+      },
+    },
+  ));
+
 test('selection by click, Ctrl and Shift, and its export', () =>
   onPage('/?q=a+red+circle', async (page) => {
     await cells(page);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use chiasm_core::{Modality, Span};
-use chiasm_engine::{Filter, Library, Query, QueryMedia, Rerank, SearchReply, SearchRequest, Strength};
+use chiasm_engine::{Filter, Library, ModelDirs, Query, QueryMedia, Rerank, SearchReply, SearchRequest, Strength};
 use clap::{ArgAction, Args, value_parser};
 
 use crate::locate::LibraryArg;
@@ -42,18 +42,18 @@ pub(crate) struct SimilarArgs {
 
 /// Who looks at the first hits again.
 #[derive(Args)]
-struct RerankArgs {
-    /// A cross-encoder's folder (BLIP for pictures, X-CLIP for videos): it looks at the query and each of the first hits together and puts those in order
-    #[arg(long, value_name = "FOLDER")]
-    rerank: Option<PathBuf>,
+pub(crate) struct RerankArgs {
+    /// A cross-encoder, by name or folder (BLIP for pictures, X-CLIP for videos, one of `chiasm train`): it looks at the query and each of the first hits together and puts those in order
+    #[arg(long, value_name = "MODEL")]
+    rerank: Option<String>,
     /// How many hits it looks at
     #[arg(long, value_name = "N", default_value_t = 20, requires = "rerank", value_parser = value_parser!(u32).range(1..))]
     rerank_top: u32,
 }
 
 impl RerankArgs {
-    fn open(&self) -> anyhow::Result<Option<Rerank>> {
-        let open = |folder: &PathBuf| Rerank::open(folder, self.rerank_top as usize);
+    pub(crate) fn open(&self, models: &ModelDirs) -> anyhow::Result<Option<Rerank>> {
+        let open = |name: &String| Rerank::open(name, models, self.rerank_top as usize);
         Ok(self.rerank.as_ref().map(open).transpose()?)
     }
 }
@@ -89,7 +89,7 @@ struct AnswerArgs {
 pub(crate) fn search(args: &SearchArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     let library = args.library.open()?;
     let query = args.parts.resolve(&library)?;
-    answer(&library, query, &args.answer, &args.rerank, ui)
+    answer(&library, query, &args.answer, args.rerank.open(&args.library.dirs())?, ui)
 }
 
 /// `chiasm similar`
@@ -101,17 +101,17 @@ pub(crate) fn similar(args: &SimilarArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         Err(_) if Path::new(&args.item).is_file() => QueryMedia::Media(query::any_media(Path::new(&args.item))?),
         Err(error) => return Err(error),
     };
-    answer(&library, Query::of(what), &args.answer, &args.rerank, ui)
+    answer(&library, Query::of(what), &args.answer, args.rerank.open(&args.library.dirs())?, ui)
 }
 
-fn answer(library: &Library, query: Query, args: &AnswerArgs, rerank: &RerankArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+fn answer(library: &Library, query: Query, args: &AnswerArgs, rerank: Option<Rerank>, ui: &Ui) -> anyhow::Result<ExitCode> {
     let request = SearchRequest {
         query,
         k: args.k as usize,
         kinds: args.kinds.clone(),
         filter: args.filter.clone(),
         lanes: args.lanes.clone(),
-        rerank: rerank.open()?,
+        rerank,
         ..SearchRequest::default()
     };
     let reply = library.search(&request)?;

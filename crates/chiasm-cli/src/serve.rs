@@ -7,6 +7,7 @@ use chiasm_server::{Config, LogTo, Scope, Tokens};
 use clap::{Args, Subcommand, ValueEnum, value_parser};
 
 use crate::locate::{FOLDER, LibraryArg};
+use crate::search::RerankArgs;
 use crate::ui::{STOPPED, Ui, escape, shown, usage};
 
 /// Arguments of `chiasm serve`.
@@ -34,6 +35,8 @@ pub(crate) struct ServeArgs {
     #[arg(long, value_enum, value_name = "WHAT", default_value_t)]
     log: Log,
     #[command(flatten)]
+    rerank: RerankArgs,
+    #[command(flatten)]
     library: LibraryArg,
 }
 
@@ -59,6 +62,7 @@ pub(crate) fn run(args: &ServeArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         insecure: args.insecure,
         max_upload_bytes: usize::try_from(args.max_upload).unwrap_or(usize::MAX),
         max_waiting: args.max_waiting as usize,
+        rerank: args.rerank.open(&args.library.dirs())?,
         ..Config::new(library.clone(), args.library.dirs())
     };
     chiasm_server::log(match args.log {

@@ -7,10 +7,11 @@ use chiasm_nn::{FeatureMap, Weights, WeightsError, softmax};
 use rayon::prelude::*;
 
 use crate::checkpoint::Checkpoint;
+use crate::dirs::ModelDirs;
 use crate::error::OpenError;
 use crate::input::{Clip, ClipProcessor, ImageProcessor, TextTokenizer};
 use crate::net::{Watch, groups_for_threads};
-use crate::nets::{blip, families, lxmert, visual_bert, xclip};
+use crate::nets::{blip, chiasm, chiasm_pair, families, lxmert, visual_bert, xclip};
 use crate::registry::split_manner;
 
 /// More regions of one picture are refused: while a pair is scored, each takes the width of the network many times over.
@@ -131,6 +132,7 @@ type Open = fn(&mut Checkpoint, &str) -> Result<Box<dyn CrossEncoder>, OpenError
 /// The list, by `model_type` of `config.json`.
 const FAMILIES: &[(&str, Open)] = &[
     ("blip", |files, name| boxed(blip::open_pair(files)?, files, name)),
+    (chiasm::MODEL_TYPE, |files, name| boxed(chiasm_pair::open(files)?, files, name)),
     ("lxmert", |files, name| boxed(lxmert::open(files)?, files, name)),
     ("visual_bert", |files, name| boxed(visual_bert::open(files)?, files, name)),
     ("xclip", |files, name| boxed(xclip::open_pair(files)?, files, name)),
@@ -141,16 +143,18 @@ fn boxed<P: 'static>(opened: OpenedPair<P>, files: &Checkpoint, name: &str) -> R
     Ok(Box::new(Together { name: name.to_owned(), fingerprint, opened }))
 }
 
-/// Opens a cross-encoder by the path of its folder, by which it is called; it may end in `+bf16` or `+int8` as in [`crate::open`].
+/// Opens a cross-encoder by the path of its folder, or by the name of a model that is here (see [`crate::locate()`]); it is called by that, which may end in `+bf16` or
+/// `+int8` as in [`crate::open`].
 ///
 /// # Errors
 /// [`OpenError::NoModel`], [`OpenError::Config`] for a folder that holds another kind of model, and whatever is wrong with its files.
-pub fn open_cross_encoder(name: &str) -> Result<Box<dyn CrossEncoder>, OpenError> {
+pub fn open_cross_encoder(name: &str, models: &ModelDirs) -> Result<Box<dyn CrossEncoder>, OpenError> {
     let (folder, manner) = split_manner(name);
     if manner.on_device {
         return Err(manner.refused(name));
     }
-    let path = Path::new(folder);
+    let located = crate::locate(folder, models);
+    let path = located.as_ref().map_or(Path::new(folder), |located| &located.path);
     let model_type = families::model_type(path)?;
     let Some((_, open)) = FAMILIES.iter().find(|(known, _)| Some(*known) == model_type.as_deref()) else {
         let known: Vec<&str> = FAMILIES.iter().map(|(known, _)| *known).collect();

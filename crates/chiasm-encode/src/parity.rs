@@ -15,6 +15,7 @@ use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
 use crate::cross::{PairNet, open_cross_encoder};
+use crate::dirs::ModelDirs;
 use crate::error::OpenError;
 use crate::model::Output;
 use crate::net::{Net, Tower, Wanted};
@@ -298,7 +299,7 @@ fn a_tokeniser_decides_how_blip_begins_a_text() {
         let picture = Picture::Pixels(image.clone());
         let seen = opened.net.see(&opened.look.prepare(&picture).unwrap(), &mut |_, _| {});
         let expected = opened.net.read(&seen, &[ids], &mut |_, _| {});
-        let encoder = open_cross_encoder(&folder.path().to_string_lossy()).unwrap();
+        let encoder = open_cross_encoder(&folder.path().to_string_lossy(), &ModelDirs::default()).unwrap();
         let got = encoder.score_pictures("w5 w6 w7", std::slice::from_ref(&picture)).unwrap();
         assert_eq!([got[0].get()].as_slice(), expected);
         let back = encoder.score_texts(&picture, &["w9", "w5 w6 w7", "w1 w2"]).unwrap();
@@ -317,7 +318,7 @@ fn a_cross_encoder_takes_pictures_of_one_form() {
         let golden: Golden = serde_json::from_slice(&std::fs::read(json).unwrap()).unwrap();
         let folder = folder.path().join(name);
         write(&golden, &folder);
-        open_cross_encoder(&folder.to_string_lossy()).unwrap()
+        open_cross_encoder(&folder.to_string_lossy(), &ModelDirs::default()).unwrap()
     };
     let frame = |seed: usize| Image { width: 20, height: 20, rgb: (0..1200).map(|i| (i * seed) as u8).collect() };
     let video = |seeds: &[usize]| {

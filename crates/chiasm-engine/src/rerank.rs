@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chiasm_core::{CrossEncoder, EncodeError, Media, Modality, Picture, PictureForm, Score, Span};
+use chiasm_encode::ModelDirs;
 use chiasm_media::Limits;
 
 use crate::fit::BATCH_OF_VIDEOS;
@@ -31,13 +32,18 @@ pub struct Rerank {
 }
 
 impl Rerank {
-    /// Opens the cross-encoder in a folder; `n_top` hits are scored, where there are as many of the kind it takes.
+    /// Opens the cross-encoder of a name, or in a folder; `n_top` hits are scored, where there are as many of the kind it takes.
     ///
     /// # Errors
     /// [`EngineError::Model`].
-    pub fn open(folder: &Path, n_top: usize) -> Result<Rerank> {
-        let encoder = chiasm_encode::open_cross_encoder(&folder.to_string_lossy())?;
+    pub fn open(name: &str, models: &ModelDirs, n_top: usize) -> Result<Rerank> {
+        let encoder = chiasm_encode::open_cross_encoder(name, models)?;
         Ok(Rerank { encoder: Arc::from(encoder), n_top })
+    }
+
+    /// What words have looked at.
+    pub fn kind(&self) -> Modality {
+        self.encoder.takes().modality()
     }
 
     /// How many hits it looks at.

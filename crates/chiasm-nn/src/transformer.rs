@@ -202,36 +202,49 @@ pub struct CrossNames {
     pub norm: String,
 }
 
-/// Attention to another sequence with a shortcut around it, normalised after it: `norm(x + out(attention(x, context)))`, the part
-/// by which one modality looks at another (Vaswani et al. 2017, section 3.2.3).
+/// Attention to another sequence with a shortcut around it, the part by which one modality looks at another (Vaswani et al. 2017, section
+/// 3.2.3): `norm(x + out(attention(x, context)))`, or with the normalisation first, `x + out(attention(norm(x), context))`.
 #[derive(Clone, Debug)]
 pub struct CrossLayer {
     attention: CrossAttention,
     out: Linear,
     norm: LayerNorm,
+    order: Order,
 }
 
 impl CrossLayer {
-    /// Takes the parts by their names, for contexts of `context_dim` numbers per token; of `shape` its width, heads and `eps` count.
+    /// Takes the parts by their names, for contexts of `context_dim` numbers per token; of `shape` its width, heads, `eps` and order count.
     ///
     /// # Errors
     /// [`WeightsError`], naming the tensor.
     pub fn load(w: &mut Weights, names: &CrossNames, shape: BlockShape, context_dim: usize) -> Result<Self, WeightsError> {
-        let BlockShape { dim, n_heads, eps, .. } = shape;
+        let BlockShape { dim, n_heads, eps, order, .. } = shape;
         Ok(Self {
             attention: CrossAttention::load(w, &names.qkv, dim, context_dim, n_heads)?,
             out: Linear::load(w, &names.out, dim, dim, Activation::None)?,
             norm: LayerNorm::load(w, &names.norm, dim, eps)?,
+            order,
         })
     }
 
     /// Lets every sequence in `x`, `[sum of lengths, dim]`, look at its own in `context`, `[sum of context_lengths, context_dim]`, in
     /// place. Rows of a sequence do not see each other, so several that look at one context may stand as one sequence.
     pub fn forward(&self, (x, lengths): (&mut [f32], &[usize]), context: (&[f32], &[usize]), scratch: &mut BlockScratch) {
-        let BlockScratch { mixed, attention, .. } = scratch;
-        self.attention.forward((x, lengths), context, mixed, attention);
-        self.out.add_to(mixed, x);
-        self.norm.forward(x);
+        let BlockScratch { normed, mixed, attention } = scratch;
+        match self.order {
+            Order::PreNorm => {
+                normed.clear();
+                normed.extend_from_slice(x);
+                self.norm.forward(normed);
+                self.attention.forward((normed, lengths), context, mixed, attention);
+                self.out.add_to(mixed, x);
+            }
+            Order::PostNorm => {
+                self.attention.forward((x, lengths), context, mixed, attention);
+                self.out.add_to(mixed, x);
+                self.norm.forward(x);
+            }
+        }
     }
 }
 
@@ -259,7 +272,7 @@ mod tests {
         BlockShape { dim: DIM, wide: 8, n_heads: HEADS, eps: 1e-5, activation: Activation::Gelu, order: Order::PostNorm };
 
     /// The tensors of a layer by name, and the layer.
-    fn layer() -> (impl Fn(&str) -> Vec<f64>, CrossLayer) {
+    fn layer(order: Order) -> (impl Fn(&str) -> Vec<f64>, CrossLayer) {
         let shapes: [(&str, &[usize]); 10] = [
             ("q.weight", &[DIM, DIM]),
             ("q.bias", &[DIM]),
@@ -279,7 +292,7 @@ mod tests {
             .collect();
         let mut w = checkpoint(&tensors);
         let names = CrossNames { qkv: ["q", "k", "v"].map(str::to_owned), out: "out".to_owned(), norm: "norm".to_owned() };
-        let layer = CrossLayer::load(&mut w, &names, SHAPE, CONTEXT).unwrap();
+        let layer = CrossLayer::load(&mut w, &names, BlockShape { order, ..SHAPE }, CONTEXT).unwrap();
         w.finish().unwrap();
         let named = move |name: &str| {
             let (_, values, _) = tensors.iter().find(|(other, _, _)| *other == name).unwrap();
@@ -357,18 +370,30 @@ mod tests {
 
     #[test]
     fn a_cross_layer_equals_its_definition() {
-        let (w, layer) = layer();
+        equals_its_definition(Order::PostNorm);
+        equals_its_definition(Order::PreNorm);
+    }
+
+    fn equals_its_definition(order: Order) {
+        let (w, layer) = layer(order);
         let (lengths, context_lengths) = ([3, 2], [4, 2]);
         let (x, context) = (numbers(5 * DIM, 1), numbers(6 * CONTEXT, 2));
         let mut got = x.clone();
         layer.forward((&mut got, &lengths), (&context, &context_lengths), &mut BlockScratch::default());
 
         let wide = |v: &[f32]| v.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+        let normed = |row: &[f64]| -> Vec<f64> {
+            let (scale, shift) = (w("norm.weight"), w("norm.bias"));
+            let mean = row.iter().sum::<f64>() / DIM as f64;
+            let variance = row.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / DIM as f64;
+            (0..DIM).map(|c| (row[c] - mean) / (variance + 1e-5).sqrt() * scale[c] + shift[c]).collect()
+        };
         let (mut at, mut at_context, width) = (0, 0, DIM / HEADS);
         for (n, m) in lengths.into_iter().zip(context_lengths) {
             let x = wide(&x[at * DIM..(at + n) * DIM]);
             let context = wide(&context[at_context * CONTEXT..(at_context + m) * CONTEXT]);
-            let (q, k, v) = (dense(&w, "q", &x), dense(&w, "k", &context), dense(&w, "v", &context));
+            let asking = if order == Order::PreNorm { x.chunks_exact(DIM).flat_map(normed).collect() } else { x.clone() };
+            let (q, k, v) = (dense(&w, "q", &asking), dense(&w, "k", &context), dense(&w, "v", &context));
             let mut mixed = vec![0.0; n * DIM];
             for (i, head) in (0..n).flat_map(|i| (0..HEADS).map(move |head| (i, head))) {
                 let of = |rows: &[f64], j: usize| rows[j * DIM + head * width..][..width].to_vec();
@@ -380,16 +405,13 @@ mod tests {
                     to.iter_mut().zip(of(&v, j)).for_each(|(to, v)| *to += weight * v);
                 }
             }
-            let (scale, shift) = (w("norm.weight"), w("norm.bias"));
             for (i, (y, x)) in dense(&w, "out", &mixed).chunks_exact(DIM).zip(x.chunks_exact(DIM)).enumerate() {
                 let sum: Vec<f64> = y.iter().zip(x).map(|(y, x)| y + x).collect();
-                let mean = sum.iter().sum::<f64>() / DIM as f64;
-                let variance = sum.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / DIM as f64;
-                for c in 0..DIM {
-                    let want = (sum[c] - mean) / (variance + 1e-5).sqrt() * scale[c] + shift[c];
+                let want = if order == Order::PreNorm { sum } else { normed(&sum) };
+                for (c, want) in want.into_iter().enumerate() {
                     let got = f64::from(got[(at + i) * DIM + c]);
                     // A few dozen roundings of numbers of size one.
-                    assert!((got - want).abs() < 5e-6, "row {i}, column {c}: {got}, expected {want}");
+                    assert!((got - want).abs() < 5e-6, "{order:?}, row {i}, column {c}: {got}, expected {want}");
                 }
             }
             (at, at_context) = (at + n, at_context + m);
@@ -398,7 +420,7 @@ mod tests {
 
     #[test]
     fn sequences_that_share_a_context_may_stand_as_one() {
-        let (_, layer) = layer();
+        let (_, layer) = layer(Order::PostNorm);
         let (x, context) = (numbers(7 * DIM, 1), numbers(4 * CONTEXT, 2));
         let mut scratch = BlockScratch::default();
         let (mut apart, mut together) = (x.clone(), x);

@@ -50,7 +50,7 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use chiasm_core::Cancel;
-use chiasm_engine::{Library, ModelDirs};
+use chiasm_engine::{Library, ModelDirs, Rerank};
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa::OpenApi;
 use utoipa::openapi::{RefOr, Response as ResponseDocument};
@@ -85,6 +85,8 @@ pub struct Config {
     pub max_upload_bytes: usize,
     /// Requests that may wait for a thread; more are told to come back. Default 256.
     pub max_waiting: usize,
+    /// Who looks at the first answers again where that is asked for.
+    pub rerank: Option<Rerank>,
 }
 
 impl Config {
@@ -98,6 +100,7 @@ impl Config {
             insecure: false,
             max_upload_bytes: 64 << 20,
             max_waiting: 256,
+            rerank: None,
         }
     }
 

@@ -33,6 +33,11 @@ pub(crate) fn answer(app: &App, library: &Library, body: &SearchBody, max_k: usi
     Ok(Reply::new(reply, body, started.elapsed().as_secs_f64() * 1e3))
 }
 
+/// How long a question takes: whoever looks at answers again reads their files.
+fn work(body: &SearchBody) -> Work {
+    if body.rerank { Work::Slow } else { Work::Quick }
+}
+
 /// Find by words, uploads, items and vectors, mixed and weighed
 ///
 /// With `Accept: application/x-ndjson` up to 100,000 answers are streamed, a line each, after one line about them.
@@ -63,7 +68,7 @@ async fn respond(app: &Arc<App>, headers: &HeaderMap, body: SearchBody) -> Resul
     let library = app.library()?;
     let streamed = wants_lines(headers);
     let max_k = if streamed { MAX_STREAMED } else { MAX_K };
-    let reply = app.run(Work::Quick, move |app| answer(app, &library, &body, max_k)).await?;
+    let reply = app.run(work(&body), move |app| answer(app, &library, &body, max_k)).await?;
     if !streamed {
         return Ok(Json(reply).into_response());
     }
@@ -132,7 +137,7 @@ pub(crate) async fn batch(State(app): State<Arc<App>>, In(batch): In<Batch>) -> 
     for body in batch.searches {
         let library = Arc::clone(&library);
         // Each takes its turn among all requests, so that a batch keeps nobody waiting.
-        replies.push(match app.run(Work::Quick, move |app| answer(app, &library, &body, MAX_K)).await {
+        replies.push(match app.run(work(&body), move |app| answer(app, &library, &body, MAX_K)).await {
             Ok(reply) => OneReply::Found(reply),
             Err(error) => OneReply::Refused(error.body()),
         });

@@ -91,6 +91,15 @@ pub(crate) struct LimitsBody {
     max_k: usize,
 }
 
+/// Who looks at the first answers again.
+#[derive(Debug, Serialize, ToSchema)]
+pub(crate) struct RerankBody {
+    /// What words have looked at
+    kind: Kind,
+    /// How many answers
+    n_top: usize,
+}
+
 /// Where the server stands.
 #[derive(Debug, Serialize, ToSchema)]
 pub(crate) struct StatusBody {
@@ -103,6 +112,8 @@ pub(crate) struct StatusBody {
     /// Null while there is none
     library: Option<LibraryBody>,
     index: IndexState,
+    /// Null where a search cannot ask for `rerank`
+    rerank: Option<RerankBody>,
     limits: LimitsBody,
 }
 
@@ -131,6 +142,7 @@ pub(crate) fn now(app: &App, scope: Scope) -> Result<StatusBody, ApiError> {
         auth_required: app.config.tokens,
         library: library.transpose()?,
         index: app.jobs.state(),
+        rerank: app.config.rerank.as_ref().map(|r| RerankBody { kind: r.kind().into(), n_top: r.n_top() }),
         limits: LimitsBody { max_upload_bytes: app.config.max_upload_bytes, max_k: MAX_K },
     })
 }

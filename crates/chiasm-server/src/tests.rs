@@ -259,6 +259,7 @@ async fn what_cannot_be_answered_says_why_and_what_to_do() {
         (json!({ "query": [{ "text": "x", "weight": 0 }] }), 400, "bad_request"),
         (json!({ "query": [{ "text": "x", "weight": -1 }] }), 400, "bad_request"),
         (json!({ "query": [text("x")], "unknown": 1 }), 400, "bad_request"),
+        (json!({ "query": [text("x")], "rerank": true }), 400, "bad_request"),
         (json!("words"), 400, "bad_request"),
     ] {
         let answer = served.post("/api/v1/search", body.clone()).await;

@@ -9,8 +9,8 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use chiasm_core::Modality;
 use chiasm_engine::{
-    Entry, Filter, Found, InLane, ItemMetadata, Library, Order, Query, QueryMedia, QueryPart, SearchReply, SearchRequest,
-    UnitSpan,
+    Entry, Filter, Found, InLane, ItemMetadata, Library, Order, Query, QueryMedia, QueryPart, Rerank, SearchReply,
+    SearchRequest, UnitSpan,
 };
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
@@ -211,6 +211,9 @@ pub(crate) struct SearchBody {
     /// In which order
     #[serde(default)]
     pub(crate) sort: Sort,
+    /// Whether the server's cross-encoder looks at the first answers again, each together with the question, and puts them in its order
+    #[serde(default)]
+    pub(crate) rerank: bool,
 }
 
 fn default_k() -> usize {
@@ -227,6 +230,7 @@ impl SearchBody {
             filter: None,
             lanes: Vec::new(),
             sort: Sort::default(),
+            rerank: false,
         }
     }
 
@@ -262,8 +266,24 @@ impl SearchBody {
             filter: filter(self.filter.as_deref())?,
             space,
             lanes: self.lanes.clone(),
-            rerank: None,
+            rerank: self.looks_again(app)?.cloned(),
         })
+    }
+}
+
+impl SearchBody {
+    /// Who looks again, where that is asked for.
+    fn looks_again<'a>(&self, app: &'a App) -> Result<Option<&'a Rerank>, ApiError> {
+        if !self.rerank {
+            return Ok(None);
+        }
+        if !matches!(self.sort, Sort::Relevance) {
+            return Err(ApiError::bad_request("rerank beside sort: what is ordered by time is not ordered by relevance"));
+        }
+        let none = || {
+            ApiError::bad_request("this server has nothing that re-ranks").cure("start it with `chiasm serve --rerank MODEL`")
+        };
+        app.config.rerank.as_ref().map(Some).ok_or_else(none)
     }
 }
 
@@ -354,6 +374,8 @@ pub(crate) struct SearchParams {
     lane: Option<String>,
     /// In which order
     sort: Option<Sort>,
+    /// Whether the server's cross-encoder looks at the first answers again
+    rerank: Option<bool>,
 }
 
 impl SearchParams {
@@ -371,6 +393,7 @@ impl SearchParams {
             filter: self.filter,
             lanes: lanes.split(',').map(str::trim).filter(|l| !l.is_empty()).map(str::to_owned).collect(),
             sort: self.sort.unwrap_or_default(),
+            rerank: self.rerank.unwrap_or_default(),
         })
     }
 }
@@ -456,6 +479,9 @@ pub(crate) struct Hit {
     /// What several lanes gave together
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) fused: Option<f64>,
+    /// What the cross-encoder says, of those that it looked at
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) rerank_score: Option<f32>,
     pub(crate) lanes: Vec<LaneBody>,
 }
 
@@ -482,6 +508,7 @@ impl Hit {
             marks: found.marks.into_iter().map(|(start, end)| [start, end]).collect(),
             metadata: found.metadata.into(),
             fused: found.fused,
+            rerank_score: found.rerank_score,
             lanes: found.lanes.into_iter().map(LaneBody::from).collect(),
         }
     }

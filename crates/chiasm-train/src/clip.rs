@@ -25,7 +25,7 @@ use chiasm_nn::{Activation, Weights};
 use rand_chacha::ChaCha8Rng;
 
 use crate::error::{Result, TrainError};
-use crate::tape::{Act, Blocks, Bound, Dropout, Names, Network, rows, words};
+use crate::tape::{Act, Blocks, Bound, Dropout, Names, Network, Seen, rows, words};
 
 /// The temperature's name.
 const SCALE: &str = "logit_scale";
@@ -235,12 +235,12 @@ impl Network for Clip {
         self.projection
     }
 
-    fn embed<'t>(&self, on: &Bound<'t>, inputs: &[Arc<Prepared>], mut dropout: Option<Dropout>) -> Var<'t, f32> {
+    fn see<'t>(&self, on: &Bound<'t>, inputs: &[Arc<Prepared>], mut dropout: Option<Dropout>) -> Seen<'t> {
         let states = if self.modality == Modality::Text {
             self.texts(on, inputs, &mut dropout)
         } else {
             self.pictures(on, inputs, &mut dropout)
         };
-        states.linear(on.get(self.projector()), None).unit_rows()
+        states.linear(on.get(self.projector()), None).unit_rows().into()
     }
 }

@@ -136,6 +136,9 @@ pub struct Model {
     pub audio: Option<Audio>,
     /// For readings over time.
     pub series: Option<Series>,
+    /// What reads a text with a picture before it, and so re-ranks what the towers find.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matching: Option<Matching>,
     /// Folder of a model that `chiasm train` made: towers that it has begin as they are there. They must have the same sizes, and the tokeniser is taken from it.
     pub start: Option<PathBuf>,
     /// Towers that are left as they are: a locked image tower (Zhai et al., CVPR 2022), or one through which another modality is bound
@@ -237,6 +240,36 @@ tower! {
         channels: 6,
         /// Steps that become one token.
         window: 8,
+    }
+}
+
+/// Blocks in which the words of a text look at the patches of a picture (Li et al., "Align before Fuse", NeurIPS 2021).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Matching {
+    /// Numbers per word.
+    pub width: usize,
+    /// Numbers per word between the two layers of the feed-forward part.
+    pub inner: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Attention heads, of which the width is a multiple.
+    pub heads: usize,
+    /// Of its loss beside the objective.
+    pub weight: f64,
+    /// Things of a batch that are read, each with wrong ones; 0: all.
+    pub pairs: usize,
+}
+
+impl Default for Matching {
+    fn default() -> Self {
+        Self { width: 128, inner: 384, layers: 2, heads: 4, weight: 1.0, pairs: 64 }
+    }
+}
+
+impl Matching {
+    pub(crate) fn sizes(&self) -> chiasm_encode::Sizes {
+        chiasm_encode::Sizes { width: self.width, inner: self.inner, layers: self.layers, heads: self.heads }
     }
 }
 
@@ -543,8 +576,28 @@ impl Config {
                 "model.freeze without model.start: towers that were never trained would stay as they were drawn".to_owned()
             );
         }
-        if frozen.len() == here.len() {
+        if frozen.len() == here.len() && model.matching.is_none() {
             return Err("model.freeze: all towers, so nothing would be learned".to_owned());
+        }
+        if let Some(matching) = &model.matching {
+            if model.image.is_none() || model.text.is_none() {
+                return Err("model.matching reads a text with a picture before it, expected towers for both".to_owned());
+            }
+            let paired = self.pairs()?;
+            if ![Modality::Image, Modality::Text].iter().all(|kind| paired.iter().flatten().any(|paired| paired == kind)) {
+                return Err(
+                    "model.matching reads a text with a picture before it, but train.pairs leaves one of them out".to_owned()
+                );
+            }
+            if !(matching.weight.is_finite() && matching.weight > 0.0) {
+                return Err(format!("model.matching.weight is {}, expected above 0", matching.weight));
+            }
+            if self.train.chunk > 0 {
+                return Err(
+                    "model.matching beside train.chunk: what is read together must be in one piece; leave chunk out, or make the batch smaller"
+                        .to_owned(),
+                );
+            }
         }
         let low_rank = self.low_rank()?;
         if let Some(lora) = &model.lora {
@@ -563,6 +616,7 @@ impl Config {
             ("text", model.text.map(|t| t.sizes())),
             ("audio", model.audio.map(|t| t.sizes())),
             ("series", model.series.map(|t| t.sizes())),
+            ("matching", model.matching.map(|m| m.sizes())),
         ];
         for (name, sizes) in sizes.into_iter().filter_map(|(name, sizes)| sizes.map(|sizes| (name, sizes))) {
             let fits = sizes.heads > 0 && sizes.width > 0 && sizes.width.is_multiple_of(sizes.heads) && sizes.inner > 0;

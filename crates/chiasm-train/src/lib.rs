@@ -21,6 +21,7 @@ mod error;
 mod files;
 mod log;
 mod loss;
+mod matching;
 mod model;
 mod probe;
 mod run;
@@ -29,7 +30,9 @@ mod tower;
 mod validate;
 mod words;
 
-pub use config::{Audio, Config, Distill, Image, Learns, Lora, Model, Objective, Series, Source, Start, Text, Train, Tune};
+pub use config::{
+    Audio, Config, Distill, Image, Learns, Lora, Matching, Model, Objective, Series, Source, Start, Text, Train, Tune,
+};
 pub use error::{Result, TrainError};
 pub use log::{Direction, Line, Swapped};
 pub use probe::{ClipProbe, Probe, Probed};

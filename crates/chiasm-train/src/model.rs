@@ -19,6 +19,7 @@ use crate::config::{self, Config, Learns, Objective, Start};
 use crate::data::{Before, Data};
 use crate::error::{Result, TrainError, io};
 use crate::files::{Layout, Stored};
+use crate::matching::{self, Matching};
 use crate::tape::{Bound, Network, Scales, Still, merged, stream};
 use crate::tower::Shape;
 use crate::{clip, files, words};
@@ -50,6 +51,8 @@ const BIAS: &str = "logit_bias";
 /// Everything that a run needs to know of its model.
 pub(crate) struct Model {
     pub(crate) networks: Vec<Box<dyn Network>>,
+    /// What reads a text with a picture before it.
+    pub(crate) matching: Option<Matching>,
     pub(crate) before: BTreeMap<Modality, Before>,
     /// What is learned, as it begins.
     pub(crate) learned: Vec<Parameter>,
@@ -149,7 +152,8 @@ fn tuned(config: &Config, start: &Start, folder: &Path, models: &ModelDirs) -> R
             put(&folder.join(file), &std::fs::read(&path).map_err(io("read", &path))?)?;
         }
     }
-    let mut model = Model { networks: Vec::new(), before: BTreeMap::new(), learned: Vec::new(), rest: Rest::default() };
+    let mut model =
+        Model { networks: Vec::new(), matching: None, before: BTreeMap::new(), learned: Vec::new(), rest: Rest::default() };
     let mut scales = Vec::new();
     for (((modality, tune), tower), parameters) in start.towers().into_iter().zip(opened.towers).zip(opened.parameters) {
         if tune.train == Learns::Full {
@@ -193,7 +197,8 @@ fn own(config: &Config, model: &config::Model, data: &Data, folder: &Path) -> Re
     let joint = describe(model, data, folder)?;
     let inputs = inputs(&joint, folder)?;
     let shapes = shapes(&joint, &inputs);
-    let (learned, held) = parameters(config, model, &shapes)?;
+    let matching = matching(&joint, &shapes);
+    let (learned, held) = parameters(config, model, &shapes, matching.as_ref())?;
     let low_rank = config.low_rank().map_err(|reason| TrainError::Config { path: "model".into(), reason })?;
     let scale = model.lora.as_ref().map_or(1.0, |lora| (lora.alpha / lora.rank as f64) as f32);
     let from = match &model.start {
@@ -207,7 +212,8 @@ fn own(config: &Config, model: &config::Model, data: &Data, folder: &Path) -> Re
         from,
     };
     let before = inputs.into_iter().map(|(modality, inputs)| (modality, Before::Inputs(Box::new(inputs)))).collect();
-    Ok(Model { networks: shapes.into_iter().map(|shape| Box::new(shape) as Box<dyn Network>).collect(), before, learned, rest })
+    let networks = shapes.into_iter().map(|shape| Box::new(shape) as Box<dyn Network>).collect();
+    Ok(Model { networks, matching, before, learned, rest })
 }
 
 /// Writes the descriptions of a model into its folder, unless they are there; the tokeniser is learned from the texts of `data`, or taken from the model that this one
@@ -245,6 +251,7 @@ pub(crate) fn describe(m: &config::Model, data: &Data, folder: &Path) -> Result<
         text,
         audio: m.audio.map(|t| AudioTower { sizes: t.sizes(), frames: t.frames, bands: t.bands, patch: t.patch }),
         series: m.series.map(|t| SeriesTower { sizes: t.sizes(), steps: t.steps, channels: t.channels, window: t.window }),
+        matching: m.matching.map(|m| m.sizes()),
     };
     let mut preprocessing = json!({});
     if let Some(t) = &m.image {
@@ -294,11 +301,46 @@ pub(crate) fn shapes(joint: &JointConfig, inputs: &BTreeMap<Modality, Inputs>) -
     joint.modalities().into_iter().map(shape).collect()
 }
 
+/// What reads a text with a picture before it, if it is asked for.
+pub(crate) fn matching(joint: &JointConfig, shapes: &[Shape]) -> Option<Matching> {
+    let of = |modality: Modality| shapes.iter().find(|shape| shape.modality == modality);
+    let (image, text) = (of(Modality::Image)?, of(Modality::Text)?);
+    let (text_width, image_width) = (text.sizes.width, image.sizes.width);
+    joint.matching.map(|sizes| Matching { sizes, text_width, image_width, n_patches: image.n_tokens })
+}
+
 /// Parameters that stay as they are.
 type Held = BTreeMap<String, Arc<Array<f32>>>;
 
+/// Gives parameters the values that they have in the model that this one begins as.
+fn begin_as(own: &mut [Parameter], begun: &HashMap<String, Array<f32>>) -> Result<()> {
+    for p in own {
+        let there = begun.get(&p.name).filter(|there| there.shape() == p.value.shape());
+        let there = there.ok_or_else(|| {
+            let came = begun
+                .get(&p.name)
+                .map_or_else(|| "is not there".to_owned(), |there| format!("has the shape {:?}", there.shape()));
+            TrainError::Config {
+                path: "model".into(),
+                reason: format!(
+                    "model.start: `{}` {came}, this model's has {:?}: give its towers the sizes that they have there",
+                    p.name,
+                    p.value.shape()
+                ),
+            }
+        })?;
+        p.value = Arc::new(there.clone());
+    }
+    Ok(())
+}
+
 /// All parameters as they begin: those that are learned, and the others.
-pub(crate) fn parameters(config: &Config, model: &config::Model, shapes: &[Shape]) -> Result<(Vec<Parameter>, Held)> {
+pub(crate) fn parameters(
+    config: &Config,
+    model: &config::Model,
+    shapes: &[Shape],
+    matching: Option<&Matching>,
+) -> Result<(Vec<Parameter>, Held)> {
     let wrong = |reason: String| TrainError::Config { path: "model".into(), reason };
     let (frozen, low_rank) = (config.frozen().map_err(wrong)?, config.low_rank().map_err(wrong)?);
     let begun = match &model.start {
@@ -315,20 +357,7 @@ pub(crate) fn parameters(config: &Config, model: &config::Model, shapes: &[Shape
             return Err(wrong(format!("the {} tower is to stay as it is, and model.start has none", shape.modality)));
         }
         if has {
-            for p in &mut own {
-                let there = begun.get(&p.name).filter(|there| there.shape() == p.value.shape());
-                let there = there.ok_or_else(|| {
-                    let came = begun
-                        .get(&p.name)
-                        .map_or_else(|| "is not there".to_owned(), |there| format!("has the shape {:?}", there.shape()));
-                    wrong(format!(
-                        "model.start: `{}` {came}, this model's has {:?}: give its towers the sizes that they have there",
-                        p.name,
-                        p.value.shape()
-                    ))
-                })?;
-                p.value = Arc::new(there.clone());
-            }
+            begin_as(&mut own, &begun)?;
         }
         if held {
             kept.extend(own.into_iter().map(|p| (p.name, p.value)));
@@ -338,6 +367,13 @@ pub(crate) fn parameters(config: &Config, model: &config::Model, shapes: &[Shape
         if let (true, Some(lora)) = (low_rank.contains(&shape.modality), &model.lora) {
             learned.extend(shape.low_rank(lora.rank, &mut stream(config.seed, "low rank", shape.modality as u64)));
         }
+    }
+    if let Some(matching) = matching {
+        let mut own = matching.drawn(&mut stream(config.seed, matching::PREFIX, 0));
+        if begun.keys().any(|name| name.starts_with(&format!("{}.", matching::PREFIX))) {
+            begin_as(&mut own, &begun)?;
+        }
+        learned.extend(own);
     }
     let begun = |name: &str| begun.get(name).filter(|there| there.shape() == [1, 1]).cloned();
     if config.train.objective != Objective::Triplet {

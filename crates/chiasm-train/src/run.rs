@@ -20,8 +20,9 @@ use crate::error::{Result, TrainError, io};
 use crate::files::{self, Stored};
 use crate::log::{Line, Log};
 use crate::loss::{self, Learned, Pair};
+use crate::matching::{self, Drawn, Matching, READ};
 use crate::model::{self, Rest, WEIGHTS};
-use crate::tape::{self, Bound, Dropout, Network, stream};
+use crate::tape::{self, Bound, Dropout, Network, Seen, stream};
 use crate::validate::{Figures, Validator};
 
 const CHECKPOINT: &str = "checkpoint.safetensors";
@@ -97,6 +98,7 @@ pub fn train(
         data: &data,
         prepare: Prepare::new(model.before, limit),
         networks: model.networks,
+        matching: model.matching,
         rest: model.rest,
         teacher: teacher.transpose()?,
         pairs,
@@ -114,6 +116,7 @@ struct Set<'a> {
     data: &'a Data,
     prepare: Prepare,
     networks: Vec<Box<dyn Network>>,
+    matching: Option<Matching>,
     rest: Rest,
     teacher: Option<Teacher>,
     pairs: Vec<[Modality; 2]>,
@@ -148,8 +151,8 @@ struct Run<'a> {
 struct Batch {
     rows: Vec<usize>,
     of: Vec<(Modality, Vec<Member>)>,
-    /// Texts that are wrong for a thing of the batch.
-    wrong: Vec<Arc<Prepared>>,
+    /// Texts that are wrong for a thing of the batch, with its place in `rows`.
+    wrong: Vec<(usize, Arc<Prepared>)>,
     groups: Vec<u64>,
 }
 
@@ -367,22 +370,27 @@ impl<'a> Run<'a> {
                 }
             }
         }
-        let mut wrong = Vec::new();
+        let (mut of_wrong, mut wrong) = (Vec::new(), Vec::new());
         if self.modalities().any(|modality| modality == Modality::Text) {
-            for row in rows {
+            for (place, row) in rows.iter().enumerate() {
                 let texts = &self.set.data.rows[*row].wrong;
                 if !texts.is_empty() {
                     let (_, text) = &texts[rng.random_range(0..texts.len())];
+                    of_wrong.push(place);
                     wrong.push(Media::Text(text.clone()));
                 }
             }
         }
-        let wrong = self.set.prepare.media(wrong).into_iter().filter_map(Had::ok).collect();
+        let wrong = of_wrong.into_iter().zip(self.set.prepare.media(wrong));
+        let wrong = wrong.filter_map(|(place, had)| Some((place, had.ok()?))).collect();
         Batch { rows: rows.to_vec(), of, wrong, groups }
     }
 
+    /// The kinds that are brought together with another.
     fn modalities(&self) -> impl Iterator<Item = Modality> + use<'a> {
-        self.set.networks.iter().map(|network| network.modality())
+        let set = self.set;
+        let is_paired = |kind: &Modality| set.pairs.iter().flatten().any(|paired| paired == kind);
+        set.networks.iter().map(|network| network.modality()).filter(is_paired)
     }
 
     /// What the teacher says of each piece of media, where there is one that takes it.
@@ -403,13 +411,13 @@ impl<'a> Run<'a> {
         if chunk >= largest {
             let tape = Tape::new();
             let (bound, leaves) = self.bound(&tape);
-            let embedded: Vec<Option<Var<'_, f32>>> = self
+            let seen: Vec<Option<Seen<'_>>> = self
                 .parts(batch)
                 .into_iter()
                 .enumerate()
-                .map(|(at, (network, inputs))| self.embed(&bound, network, &inputs, number, at, 0))
+                .map(|(at, (network, inputs))| self.see(&bound, network, &inputs, number, at, 0))
                 .collect();
-            let loss = self.loss(&tape, &bound, batch, &embedded);
+            let loss = self.loss(&tape, &bound, batch, &seen, number);
             let mut gradients = tape.backward(loss);
             return Ok((f64::from(loss.value().only()), leaves.into_iter().map(|leaf| gradients.take(leaf)).collect()));
         }
@@ -423,15 +431,16 @@ impl<'a> Run<'a> {
                 let tape = Tape::new();
                 let learned = self.state.parameters.iter().map(|p| (p.name.clone(), tape.constant(p.value.clone())));
                 let bound = self.set.rest.bound(&tape, learned);
-                let y = self.embed(&bound, *network, inputs, number, at, c).expect("a chunk is not empty");
-                data.extend_from_slice(y.value().data());
+                let y = self.see(&bound, *network, inputs, number, at, c).expect("a chunk is not empty");
+                data.extend_from_slice(y.embeddings.value().data());
             }
             embedded.push((!inputs.is_empty()).then(|| Array::new(inputs.len(), network.projection(), data)));
         }
         let tape = Tape::new();
         let (bound, leaves) = self.bound(&tape);
         let at_loss: Vec<Option<Var<'_, f32>>> = embedded.into_iter().map(|e| e.map(|e| tape.leaf(e))).collect();
-        let loss = self.loss(&tape, &bound, batch, &at_loss);
+        let seen: Vec<Option<Seen<'_>>> = at_loss.iter().map(|leaf| leaf.map(Seen::from)).collect();
+        let loss = self.loss(&tape, &bound, batch, &seen, number);
         let mut gradients = tape.backward(loss);
         let mut sums: Vec<Array<f32>> = leaves.into_iter().map(|leaf| gradients.take(leaf)).collect();
         for (at, (network, inputs)) in parts.iter().enumerate() {
@@ -441,7 +450,7 @@ impl<'a> Run<'a> {
                 self.set.cancel.check()?;
                 let tape = Tape::new();
                 let (bound, leaves) = self.bound(&tape);
-                let y = self.embed(&bound, *network, inputs, number, at, c).expect("a chunk is not empty");
+                let y = self.see(&bound, *network, inputs, number, at, c).expect("a chunk is not empty").embeddings;
                 let rows: Vec<usize> = (c * chunk..c * chunk + inputs.len()).collect();
                 let surrogate = (y * tape.constant(of_embeddings.pick(&rows))).sum();
                 let mut gradients = tape.backward(surrogate);
@@ -471,12 +480,12 @@ impl<'a> Run<'a> {
             })
             .collect();
         if let Some(texts) = of_kind(Modality::Text) {
-            parts.push((texts, batch.wrong.clone()));
+            parts.push((texts, batch.wrong.iter().map(|(_, input)| Arc::clone(input)).collect()));
         }
         parts
     }
 
-    fn embed<'t>(
+    fn see<'t>(
         &self,
         bound: &Bound<'t>,
         network: &dyn Network,
@@ -484,14 +493,79 @@ impl<'a> Run<'a> {
         number: u64,
         part: usize,
         chunk: usize,
-    ) -> Option<Var<'t, f32>> {
+    ) -> Option<Seen<'t>> {
         let (share, seed) = (self.set.config.train.dropout, self.set.config.seed);
         let dropout = (share > 0.0).then(|| Dropout { share, rng: stream(seed, &format!("dropout {part} {chunk}"), number) });
-        (!inputs.is_empty()).then(|| network.embed(bound, inputs, dropout))
+        (!inputs.is_empty()).then(|| network.see(bound, inputs, dropout))
+    }
+
+    /// The mean over the pairs of kinds of their losses, with a teacher what it adds to them, and what matching adds.
+    fn loss<'t>(
+        &self,
+        tape: &'t Tape<f32>,
+        bound: &Bound<'t>,
+        batch: &Batch,
+        seen: &[Option<Seen<'t>>],
+        number: u64,
+    ) -> Var<'t, f32> {
+        let embedded: Vec<Option<Var<'t, f32>>> = seen.iter().map(|seen| seen.as_ref().map(|seen| seen.embeddings)).collect();
+        let of_embeddings = self.loss_of_embeddings(tape, bound, batch, &embedded);
+        match self.loss_of_matching(tape, bound, batch, seen, number) {
+            Some(of_matching) => of_embeddings + of_matching,
+            None => of_embeddings,
+        }
+    }
+
+    /// The loss of reading texts and pictures together, where there is something that does and something to read.
+    fn loss_of_matching<'t>(
+        &self,
+        tape: &'t Tape<f32>,
+        bound: &Bound<'t>,
+        batch: &Batch,
+        seen: &[Option<Seen<'t>>],
+        number: u64,
+    ) -> Option<Var<'t, f32>> {
+        let matching = self.set.matching.as_ref()?;
+        let asked = self.set.config.model.as_ref()?.matching?;
+        let [image, text] = READ.map(|kind| batch.of.iter().position(|(other, _)| *other == kind));
+        let (image, text) = (image?, text?);
+        let (of_image, of_text) = (places(&batch.of[image].1), places(&batch.of[text].1));
+        let both: Vec<usize> =
+            (0..batch.rows.len()).filter(|row| of_image.contains_key(row) && of_text.contains_key(row)).collect();
+        if both.len() < 2 {
+            return None;
+        }
+        let (pictures, texts) = (seen[image].as_ref()?, seen[text].as_ref()?);
+        let pictures_read = pictures.states.as_ref()?.pick(both.iter().map(|row| of_image[row]));
+        let mut texts_read = texts.states.as_ref()?.pick(both.iter().map(|row| of_text[row]));
+        let mut exchanged = vec![None; both.len()];
+        if let Some(wrong) = seen.get(batch.of.len()).and_then(Option::as_ref).and_then(|seen| seen.states.as_ref()) {
+            for (at, (place, _)) in batch.wrong.iter().enumerate() {
+                if let Ok(i) = both.binary_search(place) {
+                    exchanged[i] = Some(both.len() + at);
+                }
+            }
+            texts_read.rows = tape.under(&[texts_read.rows, wrong.rows]);
+            texts_read.lengths.extend_from_slice(&wrong.lengths);
+        }
+        // What is drawn from is no part of the tape: nothing is learned by drawing.
+        let pick = |seen: &Seen<'t>, of: &HashMap<usize, usize>| {
+            tape.constant(seen.embeddings.value().pick(&both.iter().map(|row| of[row]).collect::<Vec<_>>()))
+        };
+        let cosines = pick(pictures, &of_image).dot_rows(pick(texts, &of_text)).value();
+        let scale = bound.of.get("logit_scale").map_or(self.set.config.train.scale as f32, |scale| scale.value().only().exp());
+        let groups: Vec<u64> = both.iter().map(|row| batch.groups[*row]).collect();
+        let drawn = Drawn { cosines: &cosines, scale, groups: &groups, exchanged: &exchanged, most: asked.pairs };
+        let seed = self.set.config.seed;
+        let (pairs, matched) = drawn.pairs(&mut stream(seed, "matching", number));
+        let share = self.set.config.train.dropout;
+        let mut dropout = (share > 0.0).then(|| Dropout { share, rng: stream(seed, "dropout of matching", number) });
+        let scores = matching.scores(bound, &texts_read, &pictures_read, &pairs, &mut dropout);
+        Some(matching::loss(scores, &matched).scaled(asked.weight as f32))
     }
 
     /// The mean over the pairs of kinds of their losses, and with a teacher of what it adds to them.
-    fn loss<'t>(
+    fn loss_of_embeddings<'t>(
         &self,
         tape: &'t Tape<f32>,
         bound: &Bound<'t>,
@@ -504,15 +578,13 @@ impl<'a> Run<'a> {
             bias: bound.of.get("logit_bias").copied(),
         };
         let place =
-            |modality: Modality| batch.of.iter().position(|(other, _)| *other == modality).expect("a tower of the model");
+            |modality: Modality| batch.of.iter().position(|(other, _)| *other == modality).expect("a kind that is paired");
         let taught = self.set.config.distill.as_ref().zip(self.set.teacher.as_ref());
         let mut losses = Vec::new();
         for [a, b] in &self.set.pairs {
             // Texts on the right, where the wrong ones stand beside them.
             let [left, right] = if *a == Modality::Text { [place(*b), place(*a)] } else { [place(*a), place(*b)] };
             let (Some(x), Some(y)) = (embedded[left], embedded[right]) else { continue };
-            let places =
-                |members: &[Member]| members.iter().enumerate().map(|(at, m)| (m.row, at)).collect::<HashMap<usize, usize>>();
             let (of_left, of_right) = (places(&batch.of[left].1), places(&batch.of[right].1));
             let both: Vec<usize> =
                 (0..batch.rows.len()).filter(|row| of_left.contains_key(row) && of_right.contains_key(row)).collect();
@@ -585,6 +657,7 @@ impl<'a> Run<'a> {
             prepare: &set.prepare,
             networks: &set.networks,
             pairs: &set.pairs,
+            matching: set.matching.as_ref(),
             scales: &set.rest.scales,
             cancel: set.cancel,
         };
@@ -635,6 +708,11 @@ impl<'a> Run<'a> {
         words.extend(self.set.rest.from.iter().map(|from| ("from".to_owned(), from.clone())));
         files::write_checkpoint(&self.set.folder.join(CHECKPOINT), &arrays, words)
     }
+}
+
+/// Where in a part each thing of a batch stands.
+fn places(members: &[Member]) -> HashMap<usize, usize> {
+    members.iter().enumerate().map(|(at, member)| (member.row, at)).collect()
 }
 
 /// What decides a run: all of its description but how often it is saved and how much memory it may take.

@@ -20,12 +20,60 @@ pub(crate) trait Network: Debug + Send + Sync {
     /// Numbers per embedding.
     fn projection(&self) -> usize;
 
-    /// Embeddings of inputs, `[n, projection]`, at unit length.
-    fn embed<'t>(&self, on: &Bound<'t>, inputs: &[Arc<Prepared>], dropout: Option<Dropout>) -> Var<'t, f32>;
+    /// What it makes of inputs.
+    fn see<'t>(&self, on: &Bound<'t>, inputs: &[Arc<Prepared>], dropout: Option<Dropout>) -> Seen<'t>;
+
+    /// Embeddings alone, `[n, projection]`, at unit length.
+    fn embed<'t>(&self, on: &Bound<'t>, inputs: &[Arc<Prepared>], dropout: Option<Dropout>) -> Var<'t, f32> {
+        self.see(on, inputs, dropout).embeddings
+    }
 
     /// Whether anything of it is learned.
     fn learns(&self) -> bool {
         true
+    }
+}
+
+/// What a tower makes of inputs.
+#[derive(Clone)]
+pub(crate) struct Seen<'t> {
+    /// `[n, projection]`, unit rows.
+    pub(crate) embeddings: Var<'t, f32>,
+    /// The normalised states that they are the means of; of some towers there are none.
+    pub(crate) states: Option<States<'t>>,
+}
+
+/// States of the tokens of sequences, one under the other.
+#[derive(Clone)]
+pub(crate) struct States<'t> {
+    /// `[sum of lengths, width]`.
+    pub(crate) rows: Var<'t, f32>,
+    pub(crate) lengths: Vec<usize>,
+}
+
+impl<'t> States<'t> {
+    /// Those of some of the sequences, in this order; each may come several times.
+    pub(crate) fn pick(&self, sequences: impl Iterator<Item = usize>) -> States<'t> {
+        let ends: Vec<usize> = self
+            .lengths
+            .iter()
+            .scan(0, |end, n| {
+                *end += n;
+                Some(*end)
+            })
+            .collect();
+        let (mut places, mut lengths) = (Vec::new(), Vec::new());
+        for at in sequences {
+            lengths.push(self.lengths[at]);
+            places.extend(ends[at] - self.lengths[at]..ends[at]);
+        }
+        States { rows: self.rows.rows(places), lengths }
+    }
+}
+
+impl<'t> From<Var<'t, f32>> for Seen<'t> {
+    fn from(embeddings: Var<'t, f32>) -> Self {
+        Seen { embeddings, states: None }
     }
 }
 
@@ -79,6 +127,21 @@ pub(crate) struct Names {
     pub(crate) narrow: String,
 }
 
+impl Names {
+    /// As this project calls them, behind a prefix.
+    pub(crate) fn under(prefix: &str) -> Self {
+        let at = |part: &str| format!("{prefix}.{part}");
+        Names {
+            norm_1: at("norm_1"),
+            qkv: ["q", "k", "v"].map(at),
+            out: at("out"),
+            norm_2: at("norm_2"),
+            widen: at("widen"),
+            narrow: at("narrow"),
+        }
+    }
+}
+
 impl Blocks<'_> {
     /// The dense layers, which low-rank changes change: name, and numbers out and in.
     pub(crate) fn dense(&self) -> Vec<(String, [usize; 2])> {
@@ -129,25 +192,47 @@ impl<'t> Bound<'t> {
         lengths: &[usize],
         dropout: &mut Option<Dropout>,
     ) -> Var<'t, f32> {
-        let Blocks { sizes, eps, act, sees, names } = blocks;
-        for i in 0..sizes.layers {
-            let Names { norm_1, qkv, out, norm_2, widen, narrow } = names(i);
-            let h = self.norm(x, &norm_1, *eps);
-            let [q, k, v] = qkv.map(|part| self.linear(h, &part));
-            let mixed = q.attend(k, v, lengths, lengths, sizes.heads, *sees);
-            x = x + self.dropped(self.linear(mixed, &out), dropout);
-            let h = self.linear(self.norm(x, &norm_2, *eps), &widen);
-            let h = match act {
-                Act::Gelu => h.gelu(),
-                Act::QuickGelu => h.quick_gelu(),
-            };
-            x = x + self.dropped(self.linear(h, &narrow), dropout);
+        for i in 0..blocks.sizes.layers {
+            let names = (blocks.names)(i);
+            x = self.mixed(x, blocks, &names, lengths, dropout);
+            x = self.fed(x, blocks, &names, dropout);
         }
         x
     }
 
+    /// Tokens that have looked at one another: the first half of a block.
+    pub(crate) fn mixed(
+        &self,
+        x: Var<'t, f32>,
+        blocks: &Blocks<'_>,
+        names: &Names,
+        lengths: &[usize],
+        dropout: &mut Option<Dropout>,
+    ) -> Var<'t, f32> {
+        let h = self.norm(x, &names.norm_1, blocks.eps);
+        let [q, k, v] = names.qkv.each_ref().map(|part| self.linear(h, part));
+        let mixed = q.attend(k, v, lengths, lengths, blocks.sizes.heads, blocks.sees);
+        x + self.dropped(self.linear(mixed, &names.out), dropout)
+    }
+
+    /// Tokens through the feed-forward part: the second half of a block.
+    pub(crate) fn fed(
+        &self,
+        x: Var<'t, f32>,
+        blocks: &Blocks<'_>,
+        names: &Names,
+        dropout: &mut Option<Dropout>,
+    ) -> Var<'t, f32> {
+        let h = self.linear(self.norm(x, &names.norm_2, blocks.eps), &names.widen);
+        let h = match blocks.act {
+            Act::Gelu => h.gelu(),
+            Act::QuickGelu => h.quick_gelu(),
+        };
+        x + self.dropped(self.linear(h, &names.narrow), dropout)
+    }
+
     /// With a share of the numbers left out, and the others made up for it.
-    fn dropped(&self, x: Var<'t, f32>, dropout: &mut Option<Dropout>) -> Var<'t, f32> {
+    pub(crate) fn dropped(&self, x: Var<'t, f32>, dropout: &mut Option<Dropout>) -> Var<'t, f32> {
         let Some(Dropout { share, rng }) = dropout else { return x };
         let [n, m] = x.shape();
         let kept = (1.0 / (1.0 - *share)) as f32;
@@ -171,8 +256,8 @@ impl Network for Still {
         self.projection
     }
 
-    fn embed<'t>(&self, on: &Bound<'t>, inputs: &[Arc<Prepared>], _: Option<Dropout>) -> Var<'t, f32> {
-        on.tape.constant(Array::new(inputs.len(), self.projection, rows(inputs)))
+    fn see<'t>(&self, on: &Bound<'t>, inputs: &[Arc<Prepared>], _: Option<Dropout>) -> Seen<'t> {
+        on.tape.constant(Array::new(inputs.len(), self.projection, rows(inputs))).into()
     }
 
     fn learns(&self) -> bool {

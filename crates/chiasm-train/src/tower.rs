@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use chiasm_core::Modality;
 use chiasm_encode::{EPS, Prepared, Sizes};
-use chiasm_nn::grad::{Array, Sees, Var};
+use chiasm_nn::grad::{Array, Sees};
 use chiasm_nn::learn::Parameter;
 use rand_chacha::ChaCha8Rng;
 
-use crate::tape::{Act, Blocks, Bound, Dropout, Names, Network, normal, rows, words};
+use crate::tape::{Act, Blocks, Bound, Dropout, Names, Network, Seen, States, normal, rows, words};
 
 /// What a tower is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -26,10 +26,8 @@ pub(crate) struct Shape {
 impl Shape {
     /// The parameters at the start, drawn as those of CLIP are (Radford et al. 2021, section 2.5 and its code).
     pub(crate) fn drawn(&self, rng: &mut ChaCha8Rng) -> Vec<Parameter> {
-        let Sizes { width, inner, layers, .. } = self.sizes;
+        let Sizes { width, layers, .. } = self.sizes;
         let at = |part: &str| format!("{}.{part}", self.modality);
-        let by_width = 1.0 / (width as f64).sqrt();
-        let behind = by_width / (2.0 * layers.max(1) as f64).sqrt();
         let mut all = Vec::new();
         if self.modality == Modality::Text {
             all.push(Parameter::weight(at("embed.weight"), normal(self.n_in, width, 0.02, rng)));
@@ -38,28 +36,11 @@ impl Shape {
             all.push(Parameter::plain(at("embed.bias"), Array::zeros(1, width)));
         }
         all.push(Parameter::plain(at("positions"), normal(self.n_tokens, width, 0.01, rng)));
-        let norm = |all: &mut Vec<Parameter>, name: String| {
-            all.push(Parameter::plain(format!("{name}.weight"), Array::full(1, width, 1.0)));
-            all.push(Parameter::plain(format!("{name}.bias"), Array::zeros(1, width)));
-        };
         for layer in 0..layers {
-            let at = |part: &str| at(&format!("blocks.{layer}.{part}"));
-            norm(&mut all, at("norm_1"));
-            for (part, [n_out, n_in], deviation) in [
-                ("q", [width, width], by_width),
-                ("k", [width, width], by_width),
-                ("v", [width, width], by_width),
-                ("out", [width, width], behind),
-                ("widen", [inner, width], by_width / 2.0_f64.sqrt()),
-                ("narrow", [width, inner], behind),
-            ] {
-                all.push(Parameter::weight(at(&format!("{part}.weight")), normal(n_out, n_in, deviation, rng)));
-                all.push(Parameter::plain(at(&format!("{part}.bias")), Array::zeros(1, n_out)));
-            }
-            norm(&mut all, at("norm_2"));
+            drawn_block(&mut all, &self.names(layer), self.sizes, rng);
         }
-        norm(&mut all, at("norm"));
-        all.push(Parameter::weight(at("project.weight"), normal(self.projection, width, by_width, rng)));
+        drawn_norm(&mut all, &at("norm"), width);
+        all.push(Parameter::weight(at("project.weight"), normal(self.projection, width, 1.0 / (width as f64).sqrt(), rng)));
         all
     }
 
@@ -69,20 +50,50 @@ impl Shape {
     }
 
     fn names(&self, i: usize) -> Names {
-        let at = |part: &str| format!("{}.blocks.{i}.{part}", self.modality);
-        Names {
-            norm_1: at("norm_1"),
-            qkv: ["q", "k", "v"].map(at),
-            out: at("out"),
-            norm_2: at("norm_2"),
-            widen: at("widen"),
-            narrow: at("narrow"),
-        }
+        Names::under(&format!("{}.blocks.{i}", self.modality))
     }
 
     fn blocks<'a>(&self, names: &'a dyn Fn(usize) -> Names) -> Blocks<'a> {
         Blocks { sizes: self.sizes, eps: EPS, act: Act::Gelu, sees: Sees::All, names }
     }
+}
+
+/// A normalisation at the start.
+pub(crate) fn drawn_norm(all: &mut Vec<Parameter>, name: &str, width: usize) {
+    all.push(Parameter::plain(format!("{name}.weight"), Array::full(1, width, 1.0)));
+    all.push(Parameter::plain(format!("{name}.bias"), Array::zeros(1, width)));
+}
+
+/// A dense layer at the start.
+pub(crate) fn drawn_dense(
+    all: &mut Vec<Parameter>,
+    name: &str,
+    [n_out, n_in]: [usize; 2],
+    deviation: f64,
+    rng: &mut ChaCha8Rng,
+) {
+    all.push(Parameter::weight(format!("{name}.weight"), normal(n_out, n_in, deviation, rng)));
+    all.push(Parameter::plain(format!("{name}.bias"), Array::zeros(1, n_out)));
+}
+
+/// A block at the start.
+pub(crate) fn drawn_block(all: &mut Vec<Parameter>, names: &Names, sizes: Sizes, rng: &mut ChaCha8Rng) {
+    let Sizes { width, inner, layers, .. } = sizes;
+    let by_width = 1.0 / (width as f64).sqrt();
+    let behind = by_width / (2.0 * layers.max(1) as f64).sqrt();
+    drawn_norm(all, &names.norm_1, width);
+    let [q, k, v] = &names.qkv;
+    for (name, shape, deviation) in [
+        (q, [width, width], by_width),
+        (k, [width, width], by_width),
+        (v, [width, width], by_width),
+        (&names.out, [width, width], behind),
+        (&names.widen, [inner, width], by_width / 2.0_f64.sqrt()),
+        (&names.narrow, [width, inner], behind),
+    ] {
+        drawn_dense(all, name, shape, deviation, rng);
+    }
+    drawn_norm(all, &names.norm_2, width);
 }
 
 impl Network for Shape {
@@ -94,7 +105,7 @@ impl Network for Shape {
         self.projection
     }
 
-    fn embed<'t>(&self, on: &Bound<'t>, inputs: &[Arc<Prepared>], mut dropout: Option<Dropout>) -> Var<'t, f32> {
+    fn see<'t>(&self, on: &Bound<'t>, inputs: &[Arc<Prepared>], mut dropout: Option<Dropout>) -> Seen<'t> {
         let at = |part: &str| format!("{}.{part}", self.modality);
         // [tokens of all inputs, width]
         let (embedded, lengths) = if self.modality == Modality::Text {
@@ -109,7 +120,9 @@ impl Network for Shape {
         let places: Vec<usize> = lengths.iter().flat_map(|n| 0..*n).collect();
         let x = embedded + on.get(&at("positions")).rows(places);
         let x = on.blocks(x, &self.blocks(&|i| self.names(i)), &lengths, &mut dropout);
-        on.norm(x, &at("norm"), EPS).mean_of_runs(&lengths).linear(on.get(&at("project.weight")), None).unit_rows()
+        let rows = on.norm(x, &at("norm"), EPS);
+        let embeddings = rows.mean_of_runs(&lengths).linear(on.get(&at("project.weight")), None).unit_rows();
+        Seen { embeddings, states: Some(States { rows, lengths }) }
     }
 }
 
@@ -120,7 +133,7 @@ mod tests {
 
     use chiasm_core::Media;
     use chiasm_encode::{Inputs, ModelDirs};
-    use chiasm_nn::grad::Tape;
+    use chiasm_nn::grad::{Tape, Var};
     use chiasm_world::{WorldConfig, captions, deck, motion, picture, sound};
 
     use super::*;
@@ -153,7 +166,7 @@ mod tests {
         let joint = model::describe(own, &data, folder.path()).unwrap();
         let inputs = model::inputs(&joint, folder.path()).unwrap();
         let shapes = model::shapes(&joint, &inputs);
-        let (mut parameters, _) = model::parameters(&config, own, &shapes).unwrap();
+        let (mut parameters, _) = model::parameters(&config, own, &shapes, None).unwrap();
         // Biases and gains are 0 and 1 at the start, so that a mistake in them would not be seen.
         let mut rng = stream(7, "test", 0);
         parameters.iter_mut().filter(|p| !p.decays).for_each(|p| {

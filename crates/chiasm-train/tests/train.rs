@@ -6,7 +6,7 @@ mod common;
 
 use std::path::{Path, PathBuf};
 
-use chiasm_core::{Cancel, Media, NoProgress};
+use chiasm_core::{Cancel, Media, NoProgress, Picture};
 use chiasm_encode::ModelDirs;
 use chiasm_train::{Begin, Config, Line};
 
@@ -80,6 +80,53 @@ fn a_stopped_run_goes_on_as_if_it_had_not_been() {
     other.train.rate = 0.5;
     let refused = run(&other, &at("halves"), Begin::Resume).unwrap_err().to_string();
     assert!(refused.contains("another description"), "{refused}");
+}
+
+/// What reads a text with a picture before it.
+const MATCHING: &str = "matching = { width = 32, inner = 64, layers = 1, heads = 2, pairs = 16 }";
+
+#[test]
+fn what_reads_texts_with_pictures_learns_and_re_ranks() {
+    let dir = tempfile::tempdir().unwrap();
+    let model = format!("{MODEL}{}", MATCHING.replace("pairs = 16", "pairs = 0"));
+    let text = world(&model, 300, "batch = 50\nepochs = 40\nrate = 3e-3")
+        .replace("validation = 40", "validation = 40\nswapped = true");
+    let folder = dir.path().join("model");
+    let outcome = run(&config(dir.path(), &text), &folder, Begin::New).unwrap();
+    let Some(Line::Validation { directions, swaps, .. }) = &outcome.best else { panic!("things were set aside") };
+    for d in directions {
+        println!("{} to {}: R@1 {:.2}, R@10 {:.2} among {}", d.from, d.to, d.recall[0], d.recall[2], d.n_gallery);
+    }
+    swaps.iter().for_each(|s| println!("{}, {}: {:.2} of {}", s.media, s.what, s.right, s.n));
+    let of = |to: &str| directions.iter().find(|d| d.to == to).unwrap();
+    for matched in ["image (matched)", "text (matched)"].map(of) {
+        // The first places are taken from what the towers found, so that chance would not be much worse than these.
+        assert!(matched.mrr > 3.0 / matched.n_gallery as f64 && matched.n_queries == matched.n_gallery, "{matched:?}");
+    }
+    // The same folder is a cross-encoder.
+    let encoder = chiasm_encode::open_cross_encoder(folder.to_str().unwrap(), &ModelDirs::default()).unwrap();
+    let scenes = chiasm_world::deck(&chiasm_world::WorldConfig { seed: 5, n_train: 300, n_heldout: 40 }).unwrap();
+    const N: usize = 60;
+    let pictures: Vec<Picture> = (0..N).map(|i| Picture::Pixels(chiasm_world::picture(&scenes[i], 5, i + 1))).collect();
+    let among_first = |i: &usize| {
+        let scores = encoder.score_pictures(&chiasm_world::captions(&scenes[*i], 5, i + 1)[0], &pictures).unwrap();
+        scores.iter().filter(|score| **score >= scores[*i]).count() <= N / 4
+    };
+    let found = (0..N).filter(among_first).count();
+    println!("of {N} captions of learned scenes, {found} find theirs in the first quarter of {N}");
+    assert!(found >= 30, "{found}, chance gives {}", N / 4);
+}
+
+#[test]
+fn a_stopped_run_that_reads_goes_on_as_if_it_had_not_been() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = world(&format!("{MODEL}{MATCHING}"), 60, "batch = 20\nepochs = 3\ndropout = 0.1");
+    let config = config(dir.path(), &text);
+    let at = |name: &str| dir.path().join(name);
+    run(&config, &at("through"), Begin::New).unwrap();
+    stopped_after(4, &config, &at("halves"), Begin::New);
+    run(&config, &at("halves"), Begin::Resume).unwrap();
+    same_files(&at("through"), &at("halves"));
 }
 
 #[test]
@@ -258,6 +305,14 @@ fn a_description_that_cannot_be_followed_is_refused_by_name() {
         (format!("{MODEL}freeze = [\"image\"]\n{data}"), "model.start"),
         (format!("[model]\nprojection = 8\nimage = {{ size = 32 }}\n{data}"), "1 towers"),
         (MODEL.replace("heads = 2", "heads = 5") + data, "heads 5"),
+        (format!("{MODEL}{MATCHING}\n{data}[train]\nchunk = 5\n"), "model.matching beside train.chunk"),
+        (format!("{MODEL}{}\n{data}", MATCHING.replace("pairs = 16", "weight = -1.0")), "model.matching.weight is -1"),
+        (format!("{MODEL}{}\n{data}", MATCHING.replace("heads = 2", "heads = 3")), "model.matching: width 32"),
+        (
+            format!("{MODEL}series = {{}}\n{MATCHING}\n{data}[train]\npairs = [[\"image\", \"series\"]]\n"),
+            "train.pairs leaves one of them out",
+        ),
+        (format!("[model]\nprojection = 8\nimage = {{}}\nseries = {{}}\n{MATCHING}\n{data}"), "expected towers for both"),
         (
             MODEL.to_owned() + "[[data]]\nkind = \"folder\"\ndir = \"x\"\ncaptions = \"y\"\nvalidation = 2.0\n",
             "validation is 2",

@@ -1,12 +1,15 @@
 //! Hits that a cross-encoder looks at again. The checkpoint is a BLIP of a few thousand made-up weights, for videos such an X-CLIP, which both
 //! indexes and re-ranks: what it finds means nothing, but all of the chain runs on it.
 
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::TcpStream;
 use std::path::Path;
+use std::process::Stdio;
 
 use safetensors::tensor::{Dtype, TensorView, serialize_to_file};
 use serde_json::Value;
 
-use crate::common::chiasm;
+use crate::common::{chiasm, command};
 use crate::models::{checkpoint_of, film, pictures};
 
 /// File names of the hits, best first, with closeness and the cross-encoder's score.
@@ -325,4 +328,52 @@ fn videos_that_cannot_be_looked_at_again_are_named() {
         // An item's vectors are in the library, so that the model is opened to re-rank alone.
         refused(&["--like", "2.gif", "--rerank", "../tiny-xclip"], words);
     }
+}
+
+/// The JSON that a server answers a GET with.
+fn get(address: &str, path: &str) -> (u16, Value) {
+    let mut stream = TcpStream::connect(address).unwrap();
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").unwrap();
+    let mut reply = String::new();
+    stream.read_to_string(&mut reply).unwrap();
+    let (head, body) = reply.split_once("\r\n\r\n").unwrap();
+    let status = head.split(' ').nth(1).unwrap().parse().unwrap();
+    // One document, whole or in chunks of a line with its length before it.
+    let json = &body[body.find('{').unwrap()..=body.rfind('}').unwrap()];
+    (status, serde_json::from_str(json).unwrap_or_else(|e| panic!("{e}: {reply}")))
+}
+
+#[test]
+fn a_server_looks_again_where_it_is_asked_to() {
+    let dir = library();
+    let photos = dir.path().join("photos");
+    let serve = ["--json", "serve", "--port", "0", "--rerank", "../tiny-blip", "--rerank-top", "2"];
+    let mut server =
+        command(&photos).args(serve).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("the binary starts");
+    // Its one document on stdout, which stays open as long as it runs.
+    let (mut said, mut document) = (BufReader::new(server.stdout.take().unwrap()), String::new());
+    while !document.ends_with("}\n") && said.read_line(&mut document).unwrap() > 0 {}
+    let started: Value = serde_json::from_str(&document).unwrap();
+    let address = started["url"].as_str().unwrap().trim_start_matches("http://").to_owned();
+    let asked = || {
+        let (_, status) = get(&address, "/api/v1/status");
+        let plain = get(&address, "/api/v1/search?q=w3%20w14&kind=image&lane=meaning");
+        let again = get(&address, "/api/v1/search?q=w3%20w14&kind=image&lane=meaning&rerank=true");
+        let by_time = get(&address, "/api/v1/search?q=w3%20w14&rerank=true&sort=newest");
+        (status, plain, again, by_time)
+    };
+    let told = std::panic::catch_unwind(asked);
+    server.kill().unwrap();
+    server.wait().unwrap();
+    let (status, plain, again, by_time) = told.unwrap();
+    assert_eq!(status["rerank"], serde_json::json!({ "kind": "image", "n_top": 2 }), "{status}");
+    let scores = |reply: &Value| -> Vec<Option<f64>> {
+        reply["hits"].as_array().unwrap().iter().map(|hit| hit["rerank_score"].as_f64()).collect()
+    };
+    assert_eq!((plain.0, again.0, by_time.0), (200, 200, 400), "{} {} {}", plain.1, again.1, by_time.1);
+    assert_eq!(scores(&plain.1), [None; 3]);
+    let [Some(first), Some(second), None] = scores(&again.1)[..] else { panic!("two of three were looked at: {}", again.1) };
+    let of_cli =
+        hits(&photos, &["w3 w14", "--kind", "image", "--lane", "meaning", "--rerank", "../tiny-blip", "--rerank-top", "2"]);
+    assert!(first >= second && (of_cli[0].2.unwrap() - first).abs() < 1e-6, "{of_cli:?}, {}", again.1);
 }

@@ -96,6 +96,35 @@ fn what_was_trained_is_a_model_like_any_other() {
     chiasm(dir.path(), &["train", "absent.toml"]).code(1);
 }
 
+#[test]
+fn what_reads_texts_with_pictures_re_ranks_a_search() {
+    let dir = tempfile::tempdir().unwrap();
+    let reads = "matching = { width = 16, inner = 32, layers = 1, heads = 2, pairs = 8 }\n\n[[data]]";
+    fs::write(dir.path().join("reads.toml"), CONFIG.replacen("[[data]]", reads, 1)).unwrap();
+    let said = chiasm(dir.path(), &["train", "reads.toml"]).code(0);
+    assert!(said.out.contains("text->image (matched)"), "{}", said.out);
+    let pictures = FIXTURE.path("world/pictures").to_string_lossy().into_owned();
+    chiasm(dir.path(), &["index", &pictures, "--model", "reads", "--library", "library"]).code(0);
+    let ask = ["--json", "search", "a red star", "--library", "library", "-k", "5"];
+    let plain = chiasm(dir.path(), &ask).code(0).json();
+    let read = chiasm(dir.path(), &[&ask[..], &["--rerank", "reads", "--rerank-top", "5"]].concat()).code(0).json();
+    let of = |reply: &serde_json::Value, field: &str| -> Vec<serde_json::Value> {
+        reply["hits"].as_array().expect("hits").iter().map(|hit| hit[field].clone()).collect()
+    };
+    let sorted = |mut paths: Vec<serde_json::Value>| {
+        paths.sort_by_key(|path| path.to_string());
+        paths
+    };
+    assert_eq!(sorted(of(&plain, "path")), sorted(of(&read, "path")), "the same five in another order");
+    let scores: Vec<f64> = of(&read, "rerank_score").iter().map(|score| score.as_f64().expect("a score")).collect();
+    assert!(scores.windows(2).all(|pair| pair[0] >= pair[1]) && scores.iter().all(|s| (0.0..=1.0).contains(s)), "{scores:?}");
+    // A model that was trained without it is told apart.
+    fs::write(dir.path().join("plain.toml"), CONFIG.replace("epochs = 6", "epochs = 1")).unwrap();
+    chiasm(dir.path(), &["train", "plain.toml"]).code(0);
+    let refused = chiasm(dir.path(), &[&ask[..], &["--rerank", "plain"]].concat()).code(1);
+    assert!(refused.err.contains("was trained without [model.matching]"), "{}", refused.err);
+}
+
 /// The program carries a model within itself, which needs no file and no network.
 #[test]
 fn the_model_that_the_program_carries_finds_every_kind() {

@@ -1,4 +1,5 @@
-//! chiasm: pictures, texts, sounds and series to one space, by one transformer for each, as `chiasm train` makes it.
+//! chiasm: pictures, texts, sounds and series to one space, by one transformer for each, as `chiasm train` makes it. What reads a text with a
+//! picture before it stands in `chiasm_pair.rs`.
 //!
 //! # Reference
 //! This project's own: the pre-norm transformer of Vaswani et al. (2017) over patches (Dosovitskiy et al., ICLR 2021) and over words alike, whose states
@@ -38,6 +39,9 @@ const ARITHMETIC: &str = "chiasm 1";
 /// What `config.json` calls the architecture.
 pub const MODEL_TYPE: &str = "chiasm";
 
+/// How the names of what reads a text with a picture before it begin.
+pub(crate) const MATCHING: &str = "matching.";
+
 /// Pixels or frames beyond these are refused: a description comes from strangers, and decides how many tokens there are.
 const MAX_SIDE: usize = 1 << 16;
 
@@ -64,6 +68,9 @@ pub struct JointConfig {
     /// For readings over time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub series: Option<SeriesTower>,
+    /// Of what reads a text with a picture before it, where there is such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub matching: Option<Sizes>,
 }
 
 /// Sizes that every tower has.
@@ -213,25 +220,13 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
     let modality = wanted.modality;
     let (inputs, config) = inputs(files, modality)?;
     let path = files.path("config.json");
-    let sizes = config.sizes(modality).expect("a tower whose inputs could be read");
-    let shape =
-        model::block_shape(&path, modality.as_str(), [sizes.width, sizes.inner, sizes.heads], ("gelu", EPS), Order::PreNorm)?;
-    model::expect(&path, config.projection_dim > 0, || "projection_dim is 0".to_owned())?;
     let mut w = files.weights()?;
-    let entry = match &inputs.how {
-        How::Text(_) => {
-            let vocabulary = config.text.map_or(0, |tower| tower.vocabulary);
-            Entry::Words(w.table(&format!("{modality}.embed.weight"), [vocabulary, sizes.width])?)
-        }
-        How::Image(_) | How::Audio(_) | How::Series(_) => {
-            let embed = Linear::load(&mut w, &format!("{modality}.embed"), inputs.shape[1], sizes.width, Activation::None)?;
-            Entry::Patches(embed, inputs.patch)
-        }
-    };
-    let net = Transformer::load(&mut w, modality, entry, inputs.shape[0], shape, sizes.layers, config.projection_dim)?;
+    let net = Transformer::of(&mut w, &path, &config, modality, &inputs)?;
     Modality::ALL.into_iter().filter(|other| *other != modality).for_each(|other| w.skip_prefix(&format!("{other}.")));
-    w.skip("logit_scale");
-    w.skip("logit_bias");
+    if config.matching.is_some() {
+        w.skip_prefix(MATCHING);
+    }
+    skip_numbers(&mut w);
     w.finish()?;
     let tower = match inputs.how {
         How::Image(processor) => Tower::Image(processor, Box::new(net)),
@@ -242,6 +237,12 @@ pub(crate) fn open(files: &mut Checkpoint, wanted: Wanted) -> Result<Opened, Ope
     Ok(Opened { tower, finish: Finish::UnitLength, arithmetic: ARITHMETIC })
 }
 
+/// Passes over what the losses learn beside the network.
+pub(crate) fn skip_numbers(w: &mut Weights) {
+    w.skip("logit_scale");
+    w.skip("logit_bias");
+}
+
 /// How an input becomes tokens.
 enum Entry {
     Words(Table),
@@ -250,7 +251,7 @@ enum Entry {
 }
 
 /// The network of one tower.
-struct Transformer {
+pub(crate) struct Transformer {
     entry: Entry,
     /// `[tokens, width]`.
     positions: Vec<f32>,
@@ -261,6 +262,36 @@ struct Transformer {
 }
 
 impl Transformer {
+    /// The tower of a model for what `inputs` prepare.
+    pub(crate) fn of(
+        w: &mut Weights,
+        path: &Path,
+        config: &JointConfig,
+        modality: Modality,
+        inputs: &Inputs,
+    ) -> Result<Self, OpenError> {
+        let sizes = config.sizes(modality).expect("a tower whose inputs could be read");
+        let shape = model::block_shape(
+            path,
+            modality.as_str(),
+            [sizes.width, sizes.inner, sizes.heads],
+            ("gelu", EPS),
+            Order::PreNorm,
+        )?;
+        model::expect(path, config.projection_dim > 0, || "projection_dim is 0".to_owned())?;
+        let entry = match &inputs.how {
+            How::Text(_) => {
+                let vocabulary = config.text.map_or(0, |tower| tower.vocabulary);
+                Entry::Words(w.table(&format!("{modality}.embed.weight"), [vocabulary, sizes.width])?)
+            }
+            How::Image(_) | How::Audio(_) | How::Series(_) => {
+                let embed = Linear::load(w, &format!("{modality}.embed"), inputs.shape[1], sizes.width, Activation::None)?;
+                Entry::Patches(embed, inputs.patch)
+            }
+        };
+        Ok(Self::load(w, modality, entry, inputs.shape[0], shape, sizes.layers, config.projection_dim)?)
+    }
+
     fn load(
         w: &mut Weights,
         modality: Modality,
@@ -293,22 +324,61 @@ impl Transformer {
         })
     }
 
-    /// From embedded tokens, positions added, to embeddings.
-    fn finish(&self, mut x: Vec<f32>, lengths: &[usize], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        run(&self.blocks, &mut x, lengths, Mask::None, watch);
-        self.norm.forward(&mut x);
-        let mut means = vec![0.0; lengths.len() * self.width];
-        let mut rows = x.chunks_exact(self.width);
-        for (mean, n) in means.chunks_exact_mut(self.width).zip(lengths) {
-            let share = 1.0 / *n as f32;
-            for row in rows.by_ref().take(*n) {
-                mean.iter_mut().zip(row).for_each(|(mean, v)| *mean += share * v);
+    /// Numbers per token.
+    pub(crate) fn width(&self) -> usize {
+        self.width
+    }
+
+    /// The normalised states of pictures, or of what else comes as patches: `[sum of tokens, width]`.
+    pub(crate) fn states_of_patches(&self, inputs: &[FeatureMap], watch: &mut Watch<'_>) -> Vec<f32> {
+        let Entry::Patches(embed, patch) = &self.entry else { unreachable!("words do not come as pictures") };
+        let (mut unfolded, mut x) = (Vec::new(), Vec::new());
+        inputs.iter().for_each(|input| unfold(input, *patch, &mut unfolded));
+        embed.forward(&unfolded, &mut x);
+        for tokens in x.chunks_exact_mut(self.positions.len()) {
+            tokens.iter_mut().zip(&self.positions).for_each(|(x, p)| *x += p);
+        }
+        self.states(x, &vec![self.positions.len() / self.width; inputs.len()], watch)
+    }
+
+    /// The normalised states of texts, `[sum of lengths, width]`.
+    pub(crate) fn states_of_words(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<f32> {
+        let Entry::Words(table) = &self.entry else { unreachable!("pictures do not come as words") };
+        let mut x = Vec::new();
+        for ids in texts {
+            for (id, position) in ids.iter().zip(self.positions.chunks_exact(self.width)) {
+                table.push_sum(*id as usize, position, &mut x);
             }
         }
+        self.states(x, &texts.iter().map(Vec::len).collect::<Vec<_>>(), watch)
+    }
+
+    /// From embedded tokens, positions added, to normalised states.
+    fn states(&self, mut x: Vec<f32>, lengths: &[usize], watch: &mut Watch<'_>) -> Vec<f32> {
+        run(&self.blocks, &mut x, lengths, Mask::None, watch);
+        self.norm.forward(&mut x);
+        x
+    }
+
+    /// From states to embeddings.
+    fn finish(&self, states: &[f32], lengths: &[usize]) -> Vec<Vec<f32>> {
         let mut out = Vec::new();
-        self.project.forward(&means, &mut out);
+        self.project.forward(&means(states, lengths, self.width), &mut out);
         out.chunks_exact(self.project.n_out()).map(<[f32]>::to_vec).collect()
     }
+}
+
+/// The mean of each sequence's states, `[sequences, width]`.
+pub(crate) fn means(states: &[f32], lengths: &[usize], width: usize) -> Vec<f32> {
+    let mut means = vec![0.0; lengths.len() * width];
+    let mut rows = states.chunks_exact(width);
+    for (mean, n) in means.chunks_exact_mut(width).zip(lengths) {
+        let share = 1.0 / *n as f32;
+        for row in rows.by_ref().take(*n) {
+            mean.iter_mut().zip(row).for_each(|(mean, v)| *mean += share * v);
+        }
+    }
+    means
 }
 
 impl Net<FeatureMap> for Transformer {
@@ -321,14 +391,8 @@ impl Net<FeatureMap> for Transformer {
     }
 
     fn embed(&self, inputs: &[FeatureMap], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        let Entry::Patches(embed, patch) = &self.entry else { unreachable!("words do not come as pictures") };
-        let (mut unfolded, mut x) = (Vec::new(), Vec::new());
-        inputs.iter().for_each(|input| unfold(input, *patch, &mut unfolded));
-        embed.forward(&unfolded, &mut x);
-        for tokens in x.chunks_exact_mut(self.positions.len()) {
-            tokens.iter_mut().zip(&self.positions).for_each(|(x, p)| *x += p);
-        }
-        self.finish(x, &vec![self.positions.len() / self.width; inputs.len()], watch)
+        let states = self.states_of_patches(inputs, watch);
+        self.finish(&states, &vec![self.positions.len() / self.width; inputs.len()])
     }
 }
 
@@ -342,13 +406,7 @@ impl Net<Vec<u32>> for Transformer {
     }
 
     fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
-        let Entry::Words(table) = &self.entry else { unreachable!("pictures do not come as words") };
-        let mut x = Vec::new();
-        for ids in texts {
-            for (id, position) in ids.iter().zip(self.positions.chunks_exact(self.width)) {
-                table.push_sum(*id as usize, position, &mut x);
-            }
-        }
-        self.finish(x, &texts.iter().map(Vec::len).collect::<Vec<_>>(), watch)
+        let states = self.states_of_words(texts, watch);
+        self.finish(&states, &texts.iter().map(Vec::len).collect::<Vec<_>>())
     }
 }

@@ -8,12 +8,12 @@ use serde::Deserialize;
 
 use crate::checkpoint::Checkpoint;
 use crate::error::OpenError;
-use crate::model;
 use crate::net::{Opened, Wanted};
 use crate::nets::{
     align, ast, bert, blip, brivl, chiasm, chinese_clip, clap, clip, cnn14, dinov2, efficientnet, open_clip, r3d, recurrent,
     resnet, siglip, siglip2, swin, timesformer, unicl, vit, xclip, xlnet,
 };
+use crate::{built_in, model};
 
 /// An architecture of checkpoints that describe themselves.
 pub(crate) struct Family {
@@ -119,6 +119,10 @@ pub(crate) fn model_type(folder: &Path) -> Result<Option<String>, OpenError> {
         model_type: Option<String>,
     }
     let path = folder.join("config.json");
+    if let Some(bytes) = built_in::file(folder, "config.json") {
+        let typed: Typed = model::parse(&path, bytes)?;
+        return Ok(typed.model_type);
+    }
     if !path.is_file() {
         return Err(OpenError::NoModel {
             path: folder.to_owned(),

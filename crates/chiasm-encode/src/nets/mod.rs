@@ -6,6 +6,7 @@ pub(crate) mod bert;
 pub(crate) mod blip;
 pub(crate) mod brivl;
 pub(crate) mod chiasm;
+pub(crate) mod chiasm_pair;
 pub(crate) mod chinese_clip;
 pub(crate) mod clap;
 pub(crate) mod class_token;
