@@ -72,7 +72,7 @@ impl Figures {
     }
 
     /// Figures over several folds: every query counts the same.
-    fn pool(folds: &[Figures]) -> Figures {
+    pub(crate) fn pool(folds: &[Figures]) -> Figures {
         let direction = |d: usize| {
             let all: Vec<&Direction> = folds.iter().map(|f| &f.directions[d]).collect();
             let n_queries: usize = all.iter().map(|d| d.n_queries).sum();
@@ -300,9 +300,9 @@ struct Table<'a> {
     tried: Vec<Tried>,
 }
 
-struct Fold {
-    train: Vec<usize>,
-    test: Vec<usize>,
+pub(crate) struct Fold {
+    pub(crate) train: Vec<usize>,
+    pub(crate) test: Vec<usize>,
     /// Groups left out.
     n_groups: usize,
     /// For each view the places in `test` of its distinct things.
@@ -547,7 +547,7 @@ fn in_range(config: &MethodConfig) -> bool {
 }
 
 /// Deals whole groups to the folds.
-fn deal(pairs: &Pairs<'_>, n_folds: usize, seed: u64) -> Result<Vec<Fold>, FitError> {
+pub(crate) fn deal(pairs: &Pairs<'_>, n_folds: usize, seed: u64) -> Result<Vec<Fold>, FitError> {
     let mut groups: BTreeMap<u32, Vec<usize>> = BTreeMap::new();
     for row in 0..pairs.n() {
         groups.entry(pairs.group(row)).or_default().push(row);

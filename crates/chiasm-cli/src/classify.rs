@@ -1,4 +1,4 @@
-//! `chiasm classify`: which of the labels given fits a file best, without training on any of them.
+//! `chiasm classify`: which of the labels given fits a file best, without training on any of them, or with a few examples of each.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -7,7 +7,9 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use chiasm_core::{Media, Modality};
-use chiasm_engine::{Classifier, EngineError, LabelScore, Language, Limits, Logits, Prompts, Space, Squash, load_media};
+use chiasm_engine::{
+    Classifier, EngineError, LabelScore, LabelledFiles, Language, Limits, Logits, Prompts, Space, Squash, load_media,
+};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
@@ -18,8 +20,12 @@ use crate::ui::{Paint, SOME_REFUSED, Ui, escape, shown, usage};
 #[derive(Args)]
 pub(crate) struct ClassifyArgs {
     /// Labels to choose from; `|` between names of one thing, as in `sofa|couch`
-    #[arg(long, required = true, value_delimiter = ',', value_name = "LABEL,...")]
+    #[arg(long, required_unless_present = "examples", value_delimiter = ',', value_name = "LABEL,...")]
     labels: Vec<String>,
+    /// A few files of each label: a folder with a folder for each label, or CSV with a header of file and label. Without `--labels`
+    /// theirs are chosen from
+    #[arg(long, value_name = "DIR|FILE")]
+    examples: Option<PathBuf>,
     /// Sentences that a label is put in: imagenet (the 80 of CLIP), short (the seven best of them), plain, or a file with one a
     /// line, `{}` for the label [default: short in the space of a model, plain in one that was fitted]
     #[arg(long, value_name = "SET", conflicts_with = "templates")]
@@ -62,6 +68,8 @@ struct Row {
     /// The lane that was asked, of a library.
     lane: Option<String>,
     labels: Vec<LabelScore>,
+    /// Examples of its kind that counted.
+    n_examples: usize,
     /// How the scores became probabilities.
     logits: Option<Logits>,
     refused: Option<String>,
@@ -69,7 +77,16 @@ struct Row {
 
 /// `chiasm classify`
 pub(crate) fn run(args: &ClassifyArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
-    let labels: Vec<String> = args.labels.iter().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect();
+    let examples = args.examples.as_deref().map(LabelledFiles::read).transpose()?;
+    let mut labels: Vec<String> = args.labels.iter().map(|l| l.trim().to_owned()).filter(|l| !l.is_empty()).collect();
+    if let (true, Some(examples)) = (args.labels.is_empty(), &examples) {
+        labels = examples.labels();
+    }
+    if let Some(examples) = &examples
+        && !examples.labels().iter().any(|label| labels.contains(label))
+    {
+        return Err(usage(format!("--examples: none is of the labels given; theirs are {}", examples.labels().join(", "))));
+    }
     if labels.is_empty() {
         return Err(usage("--labels: no label in it: give some, separated by commas"));
     }
@@ -91,7 +108,13 @@ pub(crate) fn run(args: &ClassifyArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         LanguageArg::Zh => Language::Chinese,
     });
     let prompts = prompts(args)?;
-    let classifier = |space| Classifier::new(space, &labels, &prompts, language);
+    let classifier = |space| -> Result<Classifier<'_>, EngineError> {
+        let by_names = Classifier::new(space, &labels, &prompts, language)?;
+        let Some(examples) = &examples else { return Ok(by_names) };
+        let (with_examples, refused) = by_names.with_examples(examples, ui, &ui.cancel)?;
+        refused.iter().for_each(|line| ui.complaint(format!("left out of the examples: {line}")));
+        Ok(with_examples)
+    };
     // That of the lane that most files ask: the first that knows texts. Others are made when a file needs them.
     let knows = |space: &Space, kind: Modality| {
         let kinds = space.modalities();
@@ -112,22 +135,23 @@ pub(crate) fn run(args: &ClassifyArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
                 Entry::Occupied(made) => made.into_mut(),
                 Entry::Vacant(place) => place.insert(classifier(lanes[at].1)?),
             };
-            Ok((classifier.classify(&media)?, classifier.logits(kind)?, lanes[at].0.map(str::to_owned)))
+            let lane = lanes[at].0.map(str::to_owned);
+            Ok((classifier.classify(&media)?, classifier.logits(kind)?, classifier.n_examples(kind), lane))
         };
         match load_media(path, &Limits::default()).and_then(&mut judge) {
-            Ok((mut scores, logits, lane)) => {
+            Ok((mut scores, logits, n_examples, lane)) => {
                 scores.truncate(args.k.max(1));
                 if !ui.json {
                     ui.print(block(path, &scores, width, ui))?;
                 }
                 each_by_itself |= logits.squash == Squash::Sigmoid;
-                rows.push(Row { path: path_shown, lane, labels: scores, logits: Some(logits), refused: None });
+                rows.push(Row { path: path_shown, lane, labels: scores, n_examples, logits: Some(logits), refused: None });
             }
             Err(error) => {
                 any_refused = true;
                 ui.complaint(format!("refused {error}"));
                 let refused = Some(error.to_string());
-                rows.push(Row { path: path_shown, lane: None, labels: Vec::new(), logits: None, refused });
+                rows.push(Row { path: path_shown, lane: None, labels: Vec::new(), n_examples: 0, logits: None, refused });
             }
         }
     }

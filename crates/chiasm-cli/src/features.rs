@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use chiasm_align::{MethodConfig, PipelineSpace, Run, Step};
+use chiasm_align::deep::generative::unpaired::{Unpaired, UnpairedMethod};
+use chiasm_align::{MethodConfig, Pairs, PipelineSpace, Run, Step};
 use chiasm_bench::{Part, protocol, stream};
 use chiasm_core::{Labels, SharedSpace, Vectors};
 use chiasm_engine::{FeatureFit, FeatureSpace};
@@ -10,6 +11,7 @@ use chiasm_eval::features::{self, Features, Limits, Source};
 use chiasm_eval::{EvalConfig, Report};
 use clap::Args;
 
+use crate::space::BindArgs;
 use crate::ui::{Paint, Ui, count, duration, escape, hinted, usage};
 
 /// What says which rows take part, for fitting and for queries.
@@ -213,6 +215,57 @@ pub(crate) fn fit(request: Fit<'_>, ui: &Ui) -> anyhow::Result<FeatureSpace> {
         space.projection = space.projection.with_view_through(v, width, steps)?.select_views(&order)?;
     }
     Ok(space)
+}
+
+/// Learns a space from two feature files of which no row is known to belong to another.
+pub(crate) fn fit_unpaired(
+    rows: &RowArgs,
+    name: String,
+    method: &UnpairedMethod,
+    seed: u64,
+    ui: &Ui,
+) -> anyhow::Result<FeatureSpace> {
+    let wanted = || usage(format!("`{}` learns from two views: give --view NAME=FILE twice, with two names", method.name()));
+    let mut read = Vec::new();
+    for view in &rows.views {
+        // Each by itself: rows of one have nothing to do with those of the other.
+        read.push(RowArgs { views: vec![view.clone()], labels: None, groups: None, ..rows.clone() }.read(ui)?);
+    }
+    let [a, b] = &read[..] else { return Err(wanted()) };
+    if a.names == b.names {
+        return Err(wanted());
+    }
+    let said: Vec<String> = read.iter().flat_map(|rows| rows.said.clone()).collect();
+    said.iter().for_each(|line| ui.remark(line));
+    let views = Unpaired { views: [a.part.views[0].view(), b.part.views[0].view()] };
+    let names = [a.names[0].clone(), b.names[0].clone()];
+    let run = Run { seed, progress: ui, cancel: &ui.cancel };
+    Ok(FeatureSpace::fit_unpaired(name, names, method, &views, said, &run)?)
+}
+
+/// Lets a view join a space of feature files.
+pub(crate) fn bind(space: &FeatureSpace, args: &BindArgs, name: String, ui: &Ui) -> anyhow::Result<FeatureSpace> {
+    let has = || space.views.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", ");
+    let Some(through) = space.view(args.through()) else {
+        anyhow::bail!("--through {}: the space has the views {}", args.through(), has());
+    };
+    let rows = args.rows().read(ui)?;
+    let wanted = || usage(format!("--view: expected two, `{}` of the space and a new one", args.through()));
+    let stays = rows.names.iter().position(|name| name == args.through()).ok_or_else(wanted)?;
+    let [new] = (0..rows.names.len()).filter(|view| *view != stays).collect::<Vec<_>>()[..] else { return Err(wanted()) };
+    if rows.part.labels.is_some() {
+        return Err(usage("--labels: a view is bound by pairs alone, leave it out"));
+    }
+    rows.said.iter().for_each(|line| ui.remark(line));
+    let (method, folds, seed) = args.how();
+    let views = [stays, new].map(|view| rows.part.views[view].view()).to_vec();
+    let pairs = Pairs { views, groups: rows.part.groups.as_deref(), labels: None };
+    let run = Run { seed, progress: ui, cancel: &ui.cancel };
+    let method = MethodConfig::from_name(method)?;
+    let mut bound = space.bind(&rows.names[new], through, &method, folds, &pairs, &run)?;
+    bound.name = name;
+    bound.report.provenance.extend(rows.said);
+    Ok(bound)
 }
 
 /// What a space of feature files is, in some lines.

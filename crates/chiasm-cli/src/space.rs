@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use chiasm_align::MethodConfig;
+use chiasm_align::deep::generative::unpaired::UnpairedMethod;
 use chiasm_core::{Modality, SharedSpace};
-use chiasm_engine::{ClassNames, FeatureSpace, FitReport, FitRequest, Space, SpaceInfo, fit_space};
+use chiasm_engine::{BindRequest, ClassNames, FeatureSpace, FitReport, FitRequest, Space, SpaceInfo, bind_space, fit_space};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 
@@ -18,6 +19,8 @@ use crate::ui::{Paint, Ui, duration, escape, shown, usage};
 pub(crate) enum SpaceCommand {
     /// Learn a space from pairs, choosing its hyper-parameters by cross-validation
     Fit(Box<FitArgs>),
+    /// Let one kind more join a space through a kind that it has; all that is in the space stays as it is
+    Bind(Box<BindArgs>),
     /// Write down the space that a model brings along, in which its towers meet (CLIP and its kin)
     OfModel(OfModelArgs),
     /// What a space file holds: views, method, figures
@@ -29,6 +32,44 @@ pub(crate) enum SpaceCommand {
 pub(crate) struct OfModelArgs {
     /// The model: any of its names, or the path of its folder
     name: String,
+    /// File to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    models: ModelsArg,
+}
+
+/// Arguments of `chiasm space bind`.
+#[derive(Args)]
+pub(crate) struct BindArgs {
+    /// The space file
+    space: PathBuf,
+    /// The kind that the space has, or the name of its view, through which the new one joins
+    #[arg(long, value_name = "KIND")]
+    through: String,
+    /// The new kind and its encoder, such as audio=yamnet
+    #[arg(long, value_name = "KIND=NAME", required_unless_present = "views", conflicts_with = "views")]
+    encoder: Option<String>,
+    /// Table of what belongs together: CSV with a header, columns for the new kind and for the one that it joins through
+    #[arg(long, value_name = "FILE", required_unless_present = "views", conflicts_with = "views")]
+    pairs: Option<PathBuf>,
+    /// Folder in which the table's paths begin [default: the table's own]
+    #[arg(long, value_name = "DIR", requires = "pairs")]
+    root: Option<PathBuf>,
+    #[command(flatten)]
+    rows: RowArgs,
+    /// By which loss it is learned
+    #[arg(long, value_name = "NAME", default_value = "infonce", value_parser = PossibleValuesParser::new(chiasm_align::deep::bind::METHODS))]
+    method: String,
+    /// Folds over which rows left out are searched, so that figures can be told; 0 for none
+    #[arg(long, value_name = "N", default_value_t = 5)]
+    folds: u16,
+    /// Decides every random choice: the same seed and pairs give the same space
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Name kept in the file [default: the file's]
+    #[arg(long, value_name = "NAME")]
+    name: Option<String>,
     /// File to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
@@ -99,7 +140,7 @@ pub(crate) struct FitArgs {
 
 /// The methods, each a file of `chiasm-align`.
 fn methods() -> Vec<&'static str> {
-    MethodConfig::names().iter().copied().chain(["conse"]).collect()
+    MethodConfig::names().iter().copied().chain(["conse"]).chain(UnpairedMethod::NAMES).collect()
 }
 
 #[derive(Clone, Copy, Default, ValueEnum)]
@@ -126,6 +167,7 @@ pub(crate) struct InfoArgs {
 pub(crate) fn run(command: &SpaceCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
         SpaceCommand::Fit(args) => fit(args, ui),
+        SpaceCommand::Bind(args) => bind(args, ui),
         SpaceCommand::OfModel(args) => of_model(args, ui),
         SpaceCommand::Info(args) => info(args, ui),
     }
@@ -154,6 +196,9 @@ fn fit(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         (Modality::Shape, &args.shape),
     ];
     let method = args.method.as_str();
+    if let Some(method) = UnpairedMethod::from_name(method) {
+        return fit_unpaired(args, method, ui);
+    }
     if !args.rows.views.is_empty() {
         return fit_on_features(args, ui);
     }
@@ -178,17 +223,96 @@ fn fit(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         },
     };
     let outcome = fit_space(&request, &args.models.dirs(), ui, &ui.cancel)?;
-    outcome.space.save(&args.output)?;
-    let described = outcome.space.describe();
+    write_and_tell(&outcome.space, &args.output, ui)
+}
+
+/// Writes a space and says what it is.
+fn write_and_tell(space: &Space, output: &Path, ui: &Ui) -> anyhow::Result<ExitCode> {
+    space.save(output)?;
+    let described = space.describe();
     if ui.json {
-        let file = args.output.to_string_lossy();
+        let file = output.to_string_lossy();
         ui.print_json(&serde_json::json!({ "file": file, "space": described }))?;
         return Ok(ExitCode::SUCCESS);
     }
     ui.print(describe(&described, ui))?;
-    ui.print(format!("written to   {}\n", shown(&args.output)))?;
-    ui.hint(format!("index a folder in it: `chiasm index DIR --space {}`", shown(&args.output)));
+    ui.print(format!("written to   {}\n", shown(output)))?;
+    ui.hint(format!("index a folder in it: `chiasm index DIR --space {}`", shown(output)));
     Ok(ExitCode::SUCCESS)
+}
+
+fn bind(args: &BindArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let name = args.name.clone().unwrap_or_else(|| stem(&args.output));
+    let of_features = FeatureSpace::load(&args.space)?;
+    let (Some(encoder), Some(pairs)) = (&args.encoder, &args.pairs) else {
+        let Some(space) = of_features else {
+            return Err(usage(format!(
+                "{} was fitted with encoders: name the new kind's with `--encoder KIND=NAME`, and give `--pairs FILE` in place of `--view`",
+                shown(&args.space)
+            )));
+        };
+        let bound = features::bind(&space, args, name, ui)?;
+        return write_features_and_tell(&bound, &args.output, ui);
+    };
+    if of_features.is_some() {
+        return Err(usage(format!(
+            "{} was fitted on feature files: give rows of both views with `--view NAME=FILE` in place of `--encoder` and `--pairs`",
+            shown(&args.space)
+        )));
+    }
+    let Some((kind, encoder)) = encoder.split_once('=') else {
+        return Err(usage(format!("--encoder {encoder}: expected KIND=NAME, such as audio=yamnet")));
+    };
+    let space = Space::load(&args.space, &args.models.dirs())?;
+    let request = BindRequest {
+        name,
+        through: args.through.parse::<Modality>().map_err(|e| usage(format!("--through: {e}")))?,
+        encoder: (kind.parse::<Modality>().map_err(|e| usage(format!("--encoder: {e}")))?, encoder.to_owned()),
+        method: args.method.clone(),
+        pairs: pairs.clone(),
+        root: args.root.clone().unwrap_or_else(|| pairs.parent().map(Path::to_owned).unwrap_or_default()),
+        folds: usize::from(args.folds),
+        seed: args.seed,
+    };
+    let outcome = bind_space(&space, &request, &args.models.dirs(), ui, &ui.cancel)?;
+    write_and_tell(&outcome.space, &args.output, ui)
+}
+
+impl BindArgs {
+    /// The rows of both views.
+    pub(crate) fn rows(&self) -> &RowArgs {
+        &self.rows
+    }
+
+    /// The view that stays.
+    pub(crate) fn through(&self) -> &str {
+        &self.through
+    }
+
+    /// How it is learned: method, folds, seed.
+    pub(crate) fn how(&self) -> (&str, usize, u64) {
+        (&self.method, usize::from(self.folds), self.seed)
+    }
+}
+
+fn fit_unpaired(args: &FitArgs, method: UnpairedMethod, ui: &Ui) -> anyhow::Result<ExitCode> {
+    let encoders = [&args.image, &args.text, &args.audio, &args.series, &args.video, &args.shape];
+    let name = method.name();
+    if args.rows.views.is_empty() || args.pairs.is_some() || encoders.iter().any(|encoder| encoder.is_some()) {
+        return Err(usage(format!(
+            "`{name}` learns from rows that are not paired: give two feature files with `--view NAME=FILE`, and neither encoders nor `--pairs`"
+        )));
+    }
+    if args.rows.labels.is_some() || args.rows.groups.is_some() || args.folds.is_some() || args.stream {
+        return Err(usage(format!("`{name}` knows of no pairs: leave `--labels`, `--groups`, `--folds` and `--stream` out")));
+    }
+    let method = match args.components {
+        Some(n) => method.with_components(n as usize),
+        None => method,
+    };
+    let called = args.name.clone().unwrap_or_else(|| stem(&args.output));
+    let space = features::fit_unpaired(&args.rows, called, &method, args.seed, ui)?;
+    write_features_and_tell(&space, &args.output, ui)
 }
 
 fn fit_on_features(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
@@ -210,12 +334,17 @@ fn fit_on_features(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         seed: args.seed,
     };
     let space = if args.stream { features::fit_streamed(request, ui)? } else { features::fit(request, ui)? };
-    space.save(&args.output)?;
-    let file = shown(&args.output);
+    write_features_and_tell(&space, &args.output, ui)
+}
+
+/// Writes a space of feature files and says what it is.
+fn write_features_and_tell(space: &FeatureSpace, output: &Path, ui: &Ui) -> anyhow::Result<ExitCode> {
+    space.save(output)?;
+    let file = shown(output);
     if ui.json {
-        ui.print_json(&json_of(&space))?;
+        ui.print_json(&json_of(space))?;
     } else {
-        ui.print(features::describe(&space, ui))?;
+        ui.print(features::describe(space, ui))?;
         ui.print(format!("written to   {file}\n"))?;
         let views: Vec<String> = space.views.iter().map(|view| format!("--view {view}=FILE")).collect();
         ui.hint(format!("try it on rows it has not seen: `chiasm eval --space {file} {}`", views.join(" ")));

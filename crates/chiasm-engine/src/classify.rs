@@ -1,4 +1,4 @@
-//! Zero-shot classification: labels become texts, texts become vectors, and media take the nearest.
+//! Zero-shot classification: labels become texts, texts become vectors, and media take the nearest. With a few files of each label it is few-shot (`examples.rs`).
 //!
 //! # Reference
 //! Radford et al., Learning Transferable Visual Models From Natural Language Supervision, ICML 2021, section 3.1.4: each prompt's
@@ -8,14 +8,17 @@
 //! A space that was fitted here has no scale. For scores of related and of unrelated pairs
 //! that are normal with the same deviation s and means m1 and m0, the log-odds of "related" grow by (m1 - m0) / s^2 per unit of
 //! score: that is the factor, measured on the space's reference pairs. Without pairs it is 1 / s, and without references 1.
+//! Examples add to a label's logit what Tip-Adapter's cache says (Zhang et al., ECCV 2022; `chiasm_align::adapter`), whose weights are chosen by leaving one example out.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use chiasm_core::{Media, Modality};
+use chiasm_align::adapter::Cached;
+use chiasm_core::{Cancel, MatrixView, Media, Modality, Progress};
 use serde::Serialize;
 
 use crate::calibrate::PairScores;
+use crate::examples::{LabelledFiles, Shots};
 use crate::space::mean;
 use crate::{Embedded, EngineError, Language, Prompts, Result, Space};
 
@@ -61,6 +64,7 @@ pub struct Classifier<'a> {
     labels: Vec<String>,
     prompts: Prompts,
     language: Option<Language>,
+    shots: Shots,
     /// By the kind of media that is asked.
     ready: Mutex<BTreeMap<Modality, Arc<Ready>>>,
 }
@@ -70,6 +74,8 @@ struct Ready {
     /// `[labels, dim]`, unit rows.
     vectors: Vec<f32>,
     logits: Logits,
+    /// Names and examples together, where there are examples of the kind.
+    cached: Option<Cached>,
 }
 
 impl<'a> Classifier<'a> {
@@ -85,13 +91,35 @@ impl<'a> Classifier<'a> {
             return Err(EngineError::Query(format!("the label `{bad}` has no name in it")));
         }
         prompts.check()?;
-        let ready = Mutex::default();
-        let classifier = Classifier { space, labels: labels.to_vec(), prompts: prompts.clone(), language, ready };
+        let (shots, ready) = (Shots::default(), Mutex::default());
+        let classifier = Classifier { space, labels: labels.to_vec(), prompts: prompts.clone(), language, shots, ready };
         // Faults of labels and models are told now, not with each file.
         let kinds = space.modalities();
         let first = kinds.iter().find(|kind| **kind != Modality::Text).or(kinds.first());
         classifier.ready(first.copied().unwrap_or(Modality::Text))?;
         Ok(classifier)
+    }
+
+    /// The same with examples of its labels, which count for media of their own kind beside the labels' names; files of other labels are passed over. Also why some could
+    /// not be used, a line each.
+    ///
+    /// # Errors
+    /// Those of [`Space::embed`]; [`EngineError::Cancelled`].
+    pub fn with_examples(
+        mut self,
+        files: &LabelledFiles,
+        progress: &dyn Progress,
+        cancel: &Cancel,
+    ) -> Result<(Self, Vec<String>)> {
+        let (shots, refused) = Shots::embed(self.space, &self.labels, files, progress, cancel)?;
+        self.shots = shots;
+        self.ready = Mutex::default();
+        Ok((self, refused))
+    }
+
+    /// How many examples count for media of a kind.
+    pub fn n_examples(&self, kind: Modality) -> usize {
+        self.shots.count(kind)
     }
 
     /// The labels with their scores, best first.
@@ -117,14 +145,26 @@ impl<'a> Classifier<'a> {
             .chunks_exact(self.space.dim())
             .map(|label| crate::calibrate::closeness(self.space.metric(), x, label))
             .collect();
-        let probabilities = ready.logits.probabilities(&scores);
+        let probabilities = match &ready.cached {
+            None => ready.logits.probabilities(&scores),
+            Some(cached) => {
+                let asked = MatrixView::new(x, self.space.dim());
+                let asked = asked.map_err(|source| EngineError::Numbers { what: "what is classified".to_owned(), source })?;
+                ready.logits.squashed(cached.logits(asked).map_err(crate::fit::stopped)?.row(0))
+            }
+        };
         let row = |((label, score), probability): ((&String, &f32), f64)| LabelScore {
             label: label.clone(),
             score: *score,
             probability: probability as f32,
         };
         let mut ranked: Vec<LabelScore> = self.labels.iter().zip(&scores).zip(probabilities).map(row).collect();
-        ranked.sort_by(|a, b| b.score.total_cmp(&a.score).then_with(|| a.label.cmp(&b.label)));
+        // Without examples the order of the scores, which tells apart what rounds to one probability.
+        let by_examples = |label: &LabelScore| if ready.cached.is_some() { label.probability } else { 0.0 };
+        ranked.sort_by(|a, b| {
+            let certain = by_examples(b).total_cmp(&by_examples(a));
+            certain.then_with(|| b.score.total_cmp(&a.score)).then_with(|| a.label.cmp(&b.label))
+        });
         Ok(ranked)
     }
 
@@ -156,7 +196,9 @@ impl<'a> Classifier<'a> {
         for of_label in &texts {
             vectors.extend(mean(rows.by_ref().take(of_label.len()), dim, self.space.metric()));
         }
-        let ready = Arc::new(Ready { vectors, logits: Logits::of(self.space, media)? });
+        let logits = Logits::of(self.space, media)?;
+        let cached = self.shots.cached(media, &vectors, dim, logits.scale)?;
+        let ready = Arc::new(Ready { vectors, logits, cached });
         made.insert(media, Arc::clone(&ready));
         Ok(ready)
     }
@@ -173,11 +215,16 @@ impl Logits {
     }
 
     fn probabilities(&self, scores: &[f32]) -> Vec<f64> {
+        self.squashed(&scores.iter().map(|score| self.scale * f64::from(*score)).collect::<Vec<_>>())
+    }
+
+    /// Probabilities of `scale * score`, or of what stands in its place.
+    fn squashed(&self, scaled: &[f64]) -> Vec<f64> {
         if self.squash == Squash::Sigmoid {
-            return scores.iter().map(|s| 1.0 / (1.0 + (-(self.scale * f64::from(*s) + self.bias)).exp())).collect();
+            return scaled.iter().map(|s| 1.0 / (1.0 + (-(s + self.bias)).exp())).collect();
         }
-        let greatest = scores.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-        let weights: Vec<f64> = scores.iter().map(|s| (self.scale * f64::from(s - greatest)).exp()).collect();
+        let greatest = scaled.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let weights: Vec<f64> = scaled.iter().map(|s| (s - greatest).exp()).collect();
         let total: f64 = weights.iter().sum();
         weights.iter().map(|weight| weight / total).collect()
     }

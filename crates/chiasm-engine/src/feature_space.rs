@@ -3,7 +3,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use chiasm_align::{Chosen, Fitted, MethodConfig, Moments, Pairs, PipelineSpace, Run};
+use chiasm_align::deep::generative::unpaired::{Unpaired, UnpairedMethod};
+use chiasm_align::{Figures, Fitted, MethodConfig, Moments, Pairs, PipelineSpace, Run};
 use chiasm_core::SharedSpace;
 use serde::{Deserialize, Serialize};
 
@@ -119,7 +120,7 @@ impl FeatureSpace {
             seed: run.seed,
             provenance: request.provenance,
             n_folds: request.folds.unwrap_or(0),
-            figures: chosen.as_ref().map_or(Vec::new(), |chosen| figures(chosen, &request.views)),
+            figures: chosen.as_ref().map_or(Vec::new(), |chosen| figures(&chosen.figures, &request.views)),
             bit_balance,
             wall_s: round(began.elapsed()),
         };
@@ -147,6 +148,36 @@ impl FeatureSpace {
             wall_s: round(began.elapsed()),
         };
         Ok(Self { name: request.name, views: request.views, projection, report })
+    }
+
+    /// Learns from two views of which no row is known to belong to another; there may be more rows of one than of the other.
+    ///
+    /// # Errors
+    /// [`EngineError::Fit`], [`EngineError::Cancelled`].
+    pub fn fit_unpaired(
+        name: String,
+        views: [String; 2],
+        method: &UnpairedMethod,
+        rows: &Unpaired<'_>,
+        provenance: Vec<String>,
+        run: &Run<'_>,
+    ) -> Result<Self> {
+        let began = std::time::Instant::now();
+        let projection = method.fit(rows, run).map_err(crate::fit::stopped)?;
+        let report = FeatureReport {
+            method: method.name().to_owned(),
+            // What it says of itself stands there too.
+            parameters: projection.about().parameters.clone(),
+            n_rows: rows.views.iter().map(|view| view.n()).sum(),
+            n_classes: 0,
+            seed: run.seed,
+            provenance,
+            n_folds: 0,
+            figures: Vec::new(),
+            bit_balance: Vec::new(),
+            wall_s: round(began.elapsed()),
+        };
+        Ok(Self { name, views: views.into(), projection, report })
     }
 
     /// What decides its vectors: views by name, and the pipelines.
@@ -202,7 +233,7 @@ impl FeatureSpace {
     }
 }
 
-fn figures(chosen: &Chosen, views: &[String]) -> Vec<FeatureFigures> {
+pub(crate) fn figures(figures: &Figures, views: &[String]) -> Vec<FeatureFigures> {
     let one = |d: &chiasm_align::Direction| FeatureFigures {
         query: views[d.from].clone(),
         item: views[d.to].clone(),
@@ -211,9 +242,9 @@ fn figures(chosen: &Chosen, views: &[String]) -> Vec<FeatureFigures> {
         n_queries: d.n_queries,
         n_gallery: d.n_gallery,
     };
-    chosen.figures.directions.iter().map(one).collect()
+    figures.directions.iter().map(one).collect()
 }
 
-fn round(time: Duration) -> f64 {
+pub(crate) fn round(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
 }

@@ -145,21 +145,21 @@ struct Fitted {
 }
 
 /// The rows of a table in which every modality asked for is there, with their embeddings.
-struct Rows {
+pub(crate) struct Rows {
     /// One matrix per modality asked for, `[n, dim]`.
-    views: Vec<Vectors>,
-    groups: Vec<u32>,
-    n_groups: usize,
+    pub(crate) views: Vec<Vectors>,
+    pub(crate) groups: Vec<u32>,
+    pub(crate) n_groups: usize,
     /// Classes of the rows, where the table has a column of them.
     labels: Option<Labels>,
-    dropped: BTreeMap<String, usize>,
+    pub(crate) dropped: BTreeMap<String, usize>,
 }
 
-fn refuse<T>(reason: impl Into<String>) -> Result<T> {
+pub(crate) fn refuse<T>(reason: impl Into<String>) -> Result<T> {
     Err(EngineError::FitRequest(reason.into()))
 }
 
-fn open(name: &str, modality: Modality, models: &ModelDirs) -> Result<Arc<dyn Encoder>> {
+pub(crate) fn open(name: &str, modality: Modality, models: &ModelDirs) -> Result<Arc<dyn Encoder>> {
     let encoder: Arc<dyn Encoder> = Arc::from(chiasm_encode::open(name, models)?);
     if encoder.modality() != modality {
         return refuse(format!("`{name}` encodes {}, it was given for {modality}", encoder.modality()));
@@ -409,7 +409,7 @@ fn references(projection: &PipelineSpace, rows: &Rows) -> Result<References> {
     Ok(References { views: rows.views.iter().enumerate().map(project).collect::<Result<_>>()?, paired: true })
 }
 
-fn figures(figures: &Figures, kinds: &[Modality]) -> Vec<FoldFigures> {
+pub(crate) fn figures(figures: &Figures, kinds: &[Modality]) -> Vec<FoldFigures> {
     let one = |d: &chiasm_align::Direction| FoldFigures {
         query: kinds[d.from],
         item: kinds[d.to],
@@ -428,7 +428,12 @@ pub(crate) fn stopped(error: FitError) -> EngineError {
 }
 
 /// Embeds what a table names, each distinct file and text once, and lays it out as rows: one per line and text column.
-fn embed_table(table: &PairTable, encoders: &[Arc<dyn Encoder>], progress: &dyn Progress, cancel: &Cancel) -> Result<Rows> {
+pub(crate) fn embed_table(
+    table: &PairTable,
+    encoders: &[Arc<dyn Encoder>],
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Rows> {
     let mut dropped: BTreeMap<String, usize> = BTreeMap::new();
     if !table.wrong.is_empty() {
         let lines: Vec<String> = table.wrong.iter().take(5).map(|(line, found)| format!("{line} ({found} cells)")).collect();

@@ -4,6 +4,7 @@
 //! | to | call |
 //! | --- | --- |
 //! | learn a space from pairs | [`fit_space`] |
+//! | let one kind more join a space | [`bind_space`] |
 //! | take the space that a model brings along | [`Space::of_model`] |
 //! | keep and open a space | [`Space::save`], [`Space::load`] |
 //! | make, open a library | [`Library::create`], [`Library::open`], [`Library::open_or_create`], [`Library::import_vectors`] |
@@ -22,6 +23,7 @@
 //! them. A [`Library`] is `Send + Sync`: any number of threads may ask while one indexes.
 #![forbid(unsafe_code)]
 
+mod bind;
 mod browse;
 mod calibrate;
 mod catalogue;
@@ -31,6 +33,7 @@ pub mod container;
 mod crowding;
 mod derived;
 mod error;
+mod examples;
 mod explain;
 mod facets;
 mod feature_space;
@@ -61,6 +64,7 @@ mod verify;
 mod walk;
 mod words;
 
+pub use bind::{BindRequest, bind_space};
 pub use browse::{BrowseRequest, Details, Entry, Page, Part, RefusedPage, Sort};
 pub use catalogue::{Item, ItemMetadata};
 pub use cells::{CELLS_FROM, CELLS_NEED, CellsInfo, DEFAULT_RECALL};
@@ -68,6 +72,7 @@ pub use chiasm_encode::ModelDirs;
 pub use chiasm_media::{Cut, Limits};
 pub use classify::{Classifier, LabelScore, Logits, Squash};
 pub use error::{EngineError, FilterError};
+pub use examples::LabelledFiles;
 pub use explain::{DropUnit, ExplainRequest, Explanation, Heat, LaneScore, PassageDrop, StepDrop, WindowDrop, WordDrop};
 pub use facets::{Count, Facets, MonthBin, Months, Place, SizeBin, Sizes};
 pub use feature_space::{FeatureFigures, FeatureFit, FeatureReport, FeatureSpace};

@@ -46,17 +46,9 @@ impl PairTable {
     /// [`EngineError::Pairs`] naming line and column.
     pub fn read(path: &Path, root: &Path) -> Result<PairTable> {
         let fail = |place: String, reason: String| EngineError::Pairs { path: path.to_owned(), place, reason };
-        let csv_error = |e: csv::Error| {
-            let line = e.position().map_or_else(|| "its beginning".to_owned(), |p| format!("line {}", p.line()));
-            fail(line, e.to_string())
-        };
+        let csv_error = |e| csv_error(path, &e);
         let mut reader = csv::ReaderBuilder::new().flexible(true).from_path(path).map_err(csv_error)?;
-        let header: Vec<String> = reader
-            .headers()
-            .map_err(csv_error)?
-            .iter()
-            .map(|name| name.trim_start_matches('\u{feff}').trim().to_lowercase())
-            .collect();
+        let header = header(&mut reader).map_err(csv_error)?;
         let mut table = PairTable::default();
         // What each column is: a modality's files, a column of texts, or nothing to us.
         let mut columns = Vec::new();
@@ -141,6 +133,18 @@ impl PairTable {
         let has = |m: &Modality| self.files.iter().any(|(f, _)| f == m) || (*m == Modality::Text && !self.texts.is_empty());
         Modality::ALL.into_iter().filter(has).collect()
     }
+}
+
+/// What is wrong with a table, and where.
+pub(crate) fn csv_error(path: &Path, e: &csv::Error) -> EngineError {
+    let place = e.position().map_or_else(|| "its beginning".to_owned(), |p| format!("line {}", p.line()));
+    EngineError::Pairs { path: path.to_owned(), place, reason: e.to_string() }
+}
+
+/// The names of a table's columns, as they are compared.
+pub(crate) fn header(reader: &mut csv::Reader<std::fs::File>) -> csv::Result<Vec<String>> {
+    let name = |name: &str| name.trim_start_matches('\u{feff}').trim().to_lowercase();
+    Ok(reader.headers()?.iter().map(name).collect())
 }
 
 enum Column {

@@ -375,6 +375,21 @@ impl Space {
         })
     }
 
+    /// Its views, each with the number that it has in the projection.
+    pub(crate) fn views(&self) -> &[View] {
+        &self.views
+    }
+
+    /// What carries embeddings to where they meet.
+    pub(crate) fn projection(&self) -> &PipelineSpace {
+        &self.projection
+    }
+
+    /// The references of all views.
+    pub(crate) fn all_references(&self) -> &References {
+        &self.references
+    }
+
     /// What it was made by: a method of fitting, or one of the words for spaces that were not fitted.
     pub(crate) fn method(&self) -> &str {
         &self.projection.about().method
@@ -385,7 +400,8 @@ impl Space {
         Ok(&self.views[self.view_of(modality)?].encoder)
     }
 
-    fn encoder(&self, view: usize) -> Result<Arc<dyn Encoder>> {
+    /// The encoder of a view, opened if it is not yet.
+    pub(crate) fn encoder(&self, view: usize) -> Result<Arc<dyn Encoder>> {
         let View { modality, encoder: name, encoder_fingerprint } = &self.views[view];
         if name == IMPORTED {
             return Err(EngineError::NoEncoder { modality: *modality });

@@ -23,15 +23,19 @@
 //! [`FitError::Config`] for a method that has no loss of pairs by a cosine, for a space compared otherwise, and for a `through` that is no view; [`FitError::Project`]
 //! for rows that the frozen view does not take; else those of the method.
 
-use chiasm_core::{Metric, SharedSpace};
+use chiasm_core::{MatrixView, Metric, NoProgress, SharedSpace, Vectors};
 
 use super::{DeepConfig, Objective, train};
+use crate::cv::{self, Figures};
 use crate::fit::{FitError, Pairs, Run};
 use crate::linalg::Mat;
 use crate::method::MethodConfig;
 use crate::pipeline::PipelineSpace;
 use crate::preprocess::ViewConfig;
 use crate::reduced::{self, Linear, Reduced, Solution};
+
+/// The methods by which a view can be bound.
+pub const METHODS: [&str; 5] = ["infonce", "siglip", "vse", "vse++", "triplet"];
 
 /// The space with one view more, learned from pairs of rows of its view `through` (view 0 of the pairs) and of the new kind (view 1). All views that the space
 /// has stay as they are. `method` is one of `infonce`, `siglip`, `vse`, `vse++`, `triplet`; of its towers the second is learned, with as many outputs as the space has.
@@ -70,6 +74,60 @@ pub fn bind(
     let views = space.views().iter().chain(of_new.space.views()).cloned().collect();
     PipelineSpace::new(Metric::Cosine, views, space.about().clone())
         .map_err(|_| FitError::Numeric { what: "joining the new view to the space" })
+}
+
+/// How well the new view and the frozen one find each other among rows that were left out, over `folds` folds; directions 0 and 1 are from the frozen view and to it.
+/// Nothing is chosen by it.
+///
+/// # Errors
+/// Those of [`bind`]; [`FitError::TooFewRows`] for fewer groups than folds, [`FitError::Config`] for fewer than two folds.
+pub fn left_out(
+    space: &PipelineSpace,
+    through: usize,
+    pairs: &Pairs<'_>,
+    method: &MethodConfig,
+    folds: usize,
+    run: &Run<'_>,
+) -> Result<Figures, FitError> {
+    if folds < 2 {
+        let expected = "cross-validation needs at least two folds";
+        return Err(FitError::Config { name: "folds", value: folds.to_string(), expected });
+    }
+    pairs.check("bind", 2..=2)?;
+    let dealt = cv::deal(pairs, folds, run.seed)?;
+    run.progress.start("cross-validation", Some(folds as u64));
+    let mut figures = Vec::new();
+    for fold in dealt {
+        let [train, test] = [&fold.train, &fold.test].map(|rows| Part::of(pairs, rows));
+        // The folds report nothing of their own: there is one bar for all.
+        let run = Run { progress: &NoProgress, ..*run };
+        let bound = bind(space, through, &train.pairs(), method, &run)?;
+        let two = bound.select_views(&[through, bound.views().len() - 1]);
+        let two = two.map_err(|_| FitError::Numeric { what: "joining the new view to the space" })?;
+        figures.push(cv::evaluate(&two, &test.pairs())?);
+    }
+    run.progress.finish();
+    Ok(Figures::pool(&figures))
+}
+
+/// Some rows of pairs.
+struct Part {
+    views: Vec<Vectors>,
+    groups: Vec<u32>,
+}
+
+impl Part {
+    fn of(pairs: &Pairs<'_>, rows: &[usize]) -> Self {
+        let pick = |x: &MatrixView<'_>| {
+            let data = rows.iter().flat_map(|row| x.row(*row)).copied().collect();
+            Vectors::new(data, x.dim()).expect("rows of a matrix are rows of its width")
+        };
+        Self { views: pairs.views.iter().map(pick).collect(), groups: rows.iter().map(|row| pairs.group(*row)).collect() }
+    }
+
+    fn pairs(&self) -> Pairs<'_> {
+        Pairs::with_groups(self.views.iter().map(Vectors::view).collect(), &self.groups)
+    }
 }
 
 /// One tower, learned towards rows that stay as they are.

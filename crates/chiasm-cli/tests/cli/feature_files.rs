@@ -173,3 +173,81 @@ fn runs_are_fused_before_they_are_judged() {
     judge(&["--fuse", "weighted", "--weights", "1,0", "--require", "R@1 >= 1"]).code(1);
     assert!(judge(&["--fuse", "weighted"]).code(2).err.contains("give 2 weights"));
 }
+
+#[test]
+fn a_view_is_bound_to_a_space_of_feature_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    write_rows(dir, "train", 0);
+    write_rows(dir, "test", 100);
+    let views = ["--view", "a=train-a.csv", "--view", "b=train-b.csv"];
+    let fit = ["space", "fit", "--method", "cca", "--folds", "2", "-o", "two.space"];
+    chiasm(dir, &[&fit[..], &views].concat()).code(0);
+    // A third view: the first, each row told by other numbers.
+    for name in ["train", "test"] {
+        let rows = fs::read_to_string(dir.join(format!("{name}-a.csv"))).unwrap();
+        let mixed: String = rows
+            .lines()
+            .skip(1)
+            .map(|line| {
+                let [p, q, r]: [f64; 3] = line.split(',').map(|x| x.parse().unwrap()).collect::<Vec<_>>().try_into().unwrap();
+                format!("{},{},{},{}\n", p - q, 2.0 * q + r, p + r, 5.0 - p)
+            })
+            .collect();
+        fs::write(dir.join(format!("{name}-c.csv")), mixed).unwrap();
+    }
+    let bind = ["space", "bind", "two.space", "-o", "three.space", "--folds", "2"];
+    let with = |through: &'static str, views: &[&'static str]| {
+        let views: Vec<&str> = views.iter().flat_map(|view| ["--view", *view]).collect();
+        chiasm(dir, &[&bind[..], &["--through", through], &views].concat())
+    };
+    let bound = with("a", &["a=train-a.csv", "c=train-c.csv"]).code(0);
+    assert!(bound.out.contains("cca bound by infonce") && bound.out.contains("a->c"), "{}", bound.out);
+    let told = chiasm(dir, &["space", "info", "three.space", "--json"]).code(0).json();
+    assert_eq!(told["views"], serde_json::json!(["a", "b", "c"]), "{told}");
+    // b and c were never seen together.
+    let views = ["--view", "a=test-a.csv", "--view", "b=test-b.csv", "--view", "c=test-c.csv"];
+    let eval = ["eval", "--space", "three.space", "--labels", "test-labels.csv:kind", "--require", "b->c MAP >= 0.8"];
+    chiasm(dir, &[&eval[..], &views].concat()).code(0);
+    let refused = with("c", &["a=train-a.csv", "c=train-c.csv"]).code(1).err;
+    assert!(refused.contains("--through c: the space has the views `a`, `b`"), "{refused}");
+    assert!(with("a", &["a=train-a.csv"]).code(2).err.contains("expected two, `a` of the space and a new one"));
+    let refused = with("a", &["a=train-a.csv", "b=train-b.csv"]).code(1).err;
+    assert!(refused.contains("has a view `b` already"), "{refused}");
+    let encoders =
+        ["space", "bind", "two.space", "--through", "image", "--encoder", "audio=mel-contour", "--pairs", "x.csv", "-o", "x"];
+    assert!(chiasm(dir, &encoders).code(2).err.contains("was fitted on feature files"));
+    assert!(chiasm(dir, &["space", "bind", "two.space", "--through", "a", "-o", "x"]).code(2).err.contains("--encoder"));
+}
+
+#[test]
+fn rows_that_are_not_paired_are_learned_from_as_they_are() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    // A cloud of three heaps, and more rows of the same cloud, turned by a right angle.
+    let cloud = |n: usize, turned: bool| -> String {
+        let row = |i: usize| {
+            let heap = [(4.0, 0.0), (0.0, 2.0), (-1.0, -3.0)][i % 3];
+            let (x, y) = (heap.0 + (i as f64 * 0.7).sin() * 0.3, heap.1 + (i as f64 * 1.9).cos() * 0.3);
+            if turned { format!("{:.5},{:.5}\n", -y, x) } else { format!("{x:.5},{y:.5}\n") }
+        };
+        (0..n).map(row).collect()
+    };
+    fs::write(dir.join("a.csv"), cloud(90, false)).unwrap();
+    fs::write(dir.join("b.csv"), cloud(120, true)).unwrap();
+    let fit = |method: &str, more: &[&str]| {
+        let line = ["space", "fit", "--view", "a=a.csv", "--view", "b=b.csv", "--method", method, "-o", "turned.space"];
+        chiasm(dir, &[&line[..], more].concat())
+    };
+    for method in ["adversarial", "cyclegan"] {
+        let fitted = fit(method, &["--seed", "3"]).code(0);
+        assert!(fitted.out.contains(method) && fitted.out.contains("210 rows"), "{}", fitted.out);
+        let told = chiasm(dir, &["--json", "space", "info", "turned.space"]).code(0).json();
+        assert_eq!(told["report"]["method"], method, "{told}");
+    }
+    assert!(fit("adversarial", &["--folds", "3"]).code(2).err.contains("knows of no pairs"));
+    let one = ["space", "fit", "--view", "a=a.csv", "--method", "cyclegan", "-o", "x.space"];
+    assert!(chiasm(dir, &one).code(2).err.contains("learns from two views"));
+    let pairs = ["space", "fit", "--pairs", "a.csv", "--method", "cyclegan", "-o", "x.space"];
+    assert!(chiasm(dir, &pairs).code(2).err.contains("rows that are not paired"));
+}

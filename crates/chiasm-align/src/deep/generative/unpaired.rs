@@ -12,6 +12,8 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
 
+use super::adversarial::Adversarial;
+use super::cyclegan::CycleGan;
 use crate::basis::{Axes, Basis};
 use crate::fit::{FitError, Run};
 use crate::linalg::{self, Mat, product};
@@ -24,6 +26,57 @@ use crate::reduced::{at_least_one, row_major};
 pub struct Unpaired<'a> {
     /// The rows of each view; there may be more of one than of the other.
     pub views: [MatrixView<'a>; 2],
+}
+
+/// A method that learns from rows of which none is known to belong to another, with its hyper-parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub enum UnpairedMethod {
+    /// A turn, see [`Adversarial`].
+    Adversarial(Adversarial),
+    /// A pair of networks, see [`CycleGan`].
+    CycleGan(CycleGan),
+}
+
+impl UnpairedMethod {
+    /// The names, in the order of the documentation.
+    pub const NAMES: [&'static str; 2] = ["adversarial", "cyclegan"];
+
+    /// A method by its name, with the hyper-parameters that it has by default; none for a name that is none of [`UnpairedMethod::NAMES`].
+    pub fn from_name(name: &str) -> Option<Self> {
+        match name {
+            "adversarial" => Some(Self::Adversarial(Adversarial::default())),
+            "cyclegan" => Some(Self::CycleGan(CycleGan::default())),
+            _ => None,
+        }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Adversarial(_) => Self::NAMES[0],
+            Self::CycleGan(_) => Self::NAMES[1],
+        }
+    }
+
+    /// The same with at most so many coordinates.
+    pub fn with_components(mut self, n: usize) -> Self {
+        match &mut self {
+            Self::Adversarial(config) => config.dim = n,
+            Self::CycleGan(config) => config.dim = n,
+        }
+        self
+    }
+
+    /// Learns.
+    ///
+    /// # Errors
+    /// Those of the method.
+    pub fn fit(&self, rows: &Unpaired<'_>, run: &Run<'_>) -> Result<PipelineSpace, FitError> {
+        match self {
+            Self::Adversarial(config) => config.fit(rows, run),
+            Self::CycleGan(config) => config.fit(rows, run),
+        }
+    }
 }
 
 /// One side as it is learned from.
