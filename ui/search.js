@@ -331,7 +331,8 @@ export function searchPage(main) {
     if (panel.item !== null && hits.has(panel.item) && !panelKnows)
       panel.show(panel.item, hits.get(panel.item), parts, filters.lanes, true);
     panelKnows = true;
-    const cutOf = (reply) => (body.sort === 'relevance' ? reply.cut : null);
+    // A cut counts places by closeness, and those are others once answers were looked at again.
+    const cutOf = (reply) => (body.sort === 'relevance' && !body.rerank ? reply.cut : null);
     const take = (reply) => {
       for (const hit of reply.hits) hits.set(hit.item, hit);
       return { entries: reply.hits, next: reply.next_offset, cut: cutOf(reply) };

@@ -334,6 +334,7 @@ test('answers are looked at again where the server can', () =>
       assert.equal(new URL(page.url()).searchParams.get('sort'), 'reranked');
       await cells(page);
       assert.match(await page.getAttribute('[aria-label^="Order"]', 'aria-label'), /Looked at again/);
+      assert.equal(await page.locator('.cut-line').count(), 0, 'a cut counts places by closeness');
     },
     {
       // This server has nothing that re-ranks: it is said to have, and asked without.
