@@ -104,6 +104,10 @@ impl Shots {
     ) -> Result<(Self, Vec<String>)> {
         let limits = Limits::default();
         let (mut shots, mut refused) = (Shots::default(), Vec::new());
+        if labels.len() < 2 {
+            // One label alone has nothing to be told from, by examples as by its name.
+            return Ok((shots, refused));
+        }
         progress.start("examples", Some(files.files.len() as u64));
         for (path, label) in &files.files {
             cancel.check()?;

@@ -130,6 +130,12 @@ fn a_few_examples_make_names_surer() {
     let few = right(&with_examples);
     assert!(few > 40 && few > 2 * none, "{few} of {N_THINGS} right with examples, {none} by names");
 
+    // One label alone is judged by its name, whatever examples there are.
+    let alone = Classifier::new(&space, &labels[..1], &Prompts::Plain, None).unwrap();
+    let (alone, _) = alone.with_examples(&examples, &NoProgress, &Cancel::default()).unwrap();
+    let media = load_media(&dir.path().join("pictures/050.png"), &Default::default()).unwrap();
+    assert_eq!((alone.classify(&media).unwrap()[0].probability, alone.n_examples(Modality::Image)), (1.0, 0));
+
     // A table says the same; one without a label for a file does not.
     let table = dir.path().join("examples.csv");
     let lines: String = (0..12).map(|i| format!("pictures/{i:03}.png,{}\n", labels[i % 6])).collect();
