@@ -302,18 +302,7 @@ impl Transformer {
         projected: usize,
     ) -> Result<Self, WeightsError> {
         let at = |part: &str| format!("{modality}.{part}");
-        let names = |i: usize| {
-            let at = |part: &str| format!("{modality}.blocks.{i}.{part}");
-            BlockNames {
-                qkv: Qkv::Separate(["q", "k", "v"].map(at)),
-                out: at("out"),
-                norm_1: at("norm_1"),
-                widen: at("widen"),
-                narrow: at("narrow"),
-                norm_2: at("norm_2"),
-                scales: None,
-            }
-        };
+        let names = |i: usize| block_names(&at(&format!("blocks.{i}.")));
         Ok(Self {
             entry,
             positions: w.take(&at("positions"), &[n_tokens, shape.dim])?,
@@ -365,6 +354,20 @@ impl Transformer {
         let mut out = Vec::new();
         self.project.forward(&means(states, lengths, self.width), &mut out);
         out.chunks_exact(self.project.n_out()).map(<[f32]>::to_vec).collect()
+    }
+}
+
+/// What the parts of a block are called behind a prefix.
+pub(crate) fn block_names(prefix: &str) -> BlockNames {
+    let at = |part: &str| format!("{prefix}{part}");
+    BlockNames {
+        qkv: Qkv::Separate(["q", "k", "v"].map(at)),
+        out: at("out"),
+        norm_1: at("norm_1"),
+        widen: at("widen"),
+        narrow: at("narrow"),
+        norm_2: at("norm_2"),
+        scales: None,
     }
 }
 

@@ -17,17 +17,14 @@
 //! | score of a pair | a sigmoid | 0..=1 |
 
 use chiasm_core::Modality;
-use chiasm_nn::{
-    Activation, Block, BlockNames, BlockScratch, CrossLayer, CrossNames, FeatureMap, LayerNorm, Linear, Mask, Order, Qkv,
-    Weights,
-};
+use chiasm_nn::{Activation, Block, BlockScratch, CrossLayer, CrossNames, FeatureMap, LayerNorm, Linear, Mask, Order, Weights};
 
 use crate::checkpoint::Checkpoint;
 use crate::cross::{OpenedPair, PairNet};
 use crate::error::OpenError;
 use crate::model;
 use crate::net::Watch;
-use crate::nets::chiasm::{EPS, MATCHING, Transformer, inputs, means, skip_numbers};
+use crate::nets::chiasm::{EPS, MATCHING, Transformer, block_names, inputs, means, skip_numbers};
 use crate::nets::inputs::How;
 
 /// Changes whenever this file or what it calls gives other numbers for the same weights.
@@ -53,17 +50,8 @@ pub(crate) fn open(files: &mut Checkpoint) -> Result<OpenedPair<FeatureMap>, Ope
     let enter = Linear::load(&mut w, &at("words"), text.width(), sizes.width, Activation::None)?;
     let load = |i: usize| -> Result<(Block, CrossLayer), OpenError> {
         let at = |part: &str| at(&format!("blocks.{i}.{part}"));
-        let names = BlockNames {
-            qkv: Qkv::Separate(["q", "k", "v"].map(at)),
-            out: at("out"),
-            norm_1: at("norm_1"),
-            widen: at("widen"),
-            narrow: at("narrow"),
-            norm_2: at("norm_2"),
-            scales: None,
-        };
         let look = CrossNames { qkv: ["look.q", "look.k", "look.v"].map(at), out: at("look.out"), norm: at("look.norm") };
-        Ok((Block::load(&mut w, &names, shape)?, CrossLayer::load(&mut w, &look, shape, vision.width())?))
+        Ok((Block::load(&mut w, &block_names(&at("")), shape)?, CrossLayer::load(&mut w, &look, shape, vision.width())?))
     };
     let blocks = (0..sizes.layers).map(load).collect::<Result<_, _>>()?;
     let norm = LayerNorm::load(&mut w, &at("norm"), sizes.width, EPS)?;
