@@ -176,8 +176,6 @@ pub(crate) const READ: [Modality; 2] = [Modality::Image, Modality::Text];
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-    use std::collections::HashMap;
     use std::sync::Arc;
 
     use chiasm_core::{Media, Picture};
@@ -188,9 +186,8 @@ mod tests {
     use super::*;
     use crate::config::Config;
     use crate::data::Data;
-    use crate::files::{Layout, Stored, write_weights};
     use crate::model;
-    use crate::tape::{Network, Scales, stream};
+    use crate::tape::{Network, stream};
 
     const CONFIG: &str = r#"
         [model]
@@ -209,33 +206,17 @@ mod tests {
     #[test]
     fn the_tape_and_the_cross_encoder_agree() {
         let folder = tempfile::tempdir().unwrap();
-        let config: Config = toml::from_str(CONFIG).unwrap();
-        let data = Data::open(&config, &config.modalities()).unwrap();
-        let own = config.model.as_ref().unwrap();
-        let joint = model::describe(own, &data, folder.path()).unwrap();
-        let inputs = model::inputs(&joint, folder.path()).unwrap();
-        let shapes = model::shapes(&joint, &inputs);
-        let matching = model::matching(&joint, &shapes).unwrap();
-        let (mut parameters, _) = model::parameters(&config, own, &shapes, Some(&matching)).unwrap();
-        // Biases and gains are 0 and 1 at the start, so that a mistake in them would not be seen.
-        let mut rng = stream(7, "test", 0);
-        parameters.iter_mut().filter(|p| !p.decays).for_each(|p| {
-            let noise = normal(p.value.n_rows(), p.value.n_cols(), 0.2, &mut rng);
-            Arc::make_mut(&mut p.value).add(&noise);
-        });
-        let all: Vec<_> = parameters.iter().map(|p| (p.name.as_str(), Cow::Borrowed(&*p.value))).collect();
-        write_weights(&folder.path().join(model::WEIGHTS), &all, &Layout::default(), Stored::Single).unwrap();
-
+        let model = model::written::write(CONFIG, folder.path());
+        let matching = model.matching.unwrap();
         let scenes = deck(&WorldConfig { seed: 5, n_train: 4, n_heldout: 0 }).unwrap();
         let pictures: Vec<_> = scenes.iter().enumerate().map(|(i, scene)| picture(scene, 5, i)).collect();
         let texts: Vec<String> = scenes.iter().enumerate().map(|(i, scene)| captions(scene, 5, i)[i % 2].clone()).collect();
         let tape = Tape::new();
-        let of = parameters.iter().map(|p| (p.name.clone(), tape.constant(p.value.clone()))).collect::<HashMap<_, _>>();
-        let bound = Bound { tape: &tape, of, scales: Scales::default() };
+        let bound = model.bound(&tape);
         let states = |kind: Modality, media: Vec<Media>| {
             let before = Inputs::open(folder.path(), kind).unwrap();
             let prepared: Vec<Arc<Prepared>> = media.iter().map(|media| Arc::new(before.prepare(media).unwrap())).collect();
-            let shape = shapes.iter().find(|shape| shape.modality == kind).unwrap();
+            let shape = model.shapes.iter().find(|shape| shape.modality == kind).unwrap();
             shape.see(&bound, &prepared, None).states.unwrap()
         };
         let of_pictures = states(Modality::Image, pictures.iter().cloned().map(Media::Image).collect());

@@ -385,3 +385,46 @@ pub(crate) fn parameters(
     }
     Ok((learned, kept))
 }
+
+/// A model as tests look at it: drawn, made uneven, and written into a folder.
+#[cfg(test)]
+pub(crate) mod written {
+    use super::*;
+    use crate::files::write_weights;
+    use crate::tape::normal;
+
+    pub(crate) struct Written {
+        pub(crate) shapes: Vec<Shape>,
+        pub(crate) matching: Option<Matching>,
+        pub(crate) parameters: Vec<Parameter>,
+    }
+
+    /// The model of a description whose data say no more than its tokeniser needs.
+    pub(crate) fn write(description: &str, folder: &Path) -> Written {
+        let config: Config = toml::from_str(description).unwrap();
+        let data = Data::open(&config, &config.modalities()).unwrap();
+        let own = config.model.as_ref().unwrap();
+        let joint = describe(own, &data, folder).unwrap();
+        let inputs = inputs(&joint, folder).unwrap();
+        let shapes = shapes(&joint, &inputs);
+        let matching = matching(&joint, &shapes);
+        let (mut parameters, _) = parameters(&config, own, &shapes, matching.as_ref()).unwrap();
+        // Biases and gains are 0 and 1 at the start, so that a mistake in them would not be seen.
+        let mut rng = stream(7, "test", 0);
+        parameters.iter_mut().filter(|p| !p.decays).for_each(|p| {
+            let noise = normal(p.value.n_rows(), p.value.n_cols(), 0.2, &mut rng);
+            Arc::make_mut(&mut p.value).add(&noise);
+        });
+        let all: Vec<_> = parameters.iter().map(|p| (p.name.as_str(), Cow::Borrowed(&*p.value))).collect();
+        write_weights(&folder.join(WEIGHTS), &all, &Layout::default(), Stored::Single).unwrap();
+        Written { shapes, matching, parameters }
+    }
+
+    impl Written {
+        /// All of it on a tape.
+        pub(crate) fn bound<'t>(&self, tape: &'t Tape<f32>) -> Bound<'t> {
+            let of = self.parameters.iter().map(|p| (p.name.clone(), tape.constant(p.value.clone()))).collect();
+            Bound { tape, of, scales: Scales::default() }
+        }
+    }
+}

@@ -128,20 +128,13 @@ impl Network for Shape {
 
 #[cfg(test)]
 mod tests {
-    use std::borrow::Cow;
-    use std::collections::HashMap;
-
     use chiasm_core::Media;
     use chiasm_encode::{Inputs, ModelDirs};
-    use chiasm_nn::grad::{Tape, Var};
+    use chiasm_nn::grad::Tape;
     use chiasm_world::{WorldConfig, captions, deck, motion, picture, sound};
 
     use super::*;
-    use crate::config::Config;
-    use crate::data::Data;
-    use crate::files::{Layout, Stored, write_weights};
     use crate::model;
-    use crate::tape::{Scales, stream};
 
     const CONFIG: &str = r#"
         [model]
@@ -160,23 +153,9 @@ mod tests {
     #[test]
     fn the_tape_and_the_encoders_agree() {
         let folder = tempfile::tempdir().unwrap();
-        let config: Config = toml::from_str(CONFIG).unwrap();
-        let data = Data::open(&config, &config.modalities()).unwrap();
-        let own = config.model.as_ref().unwrap();
-        let joint = model::describe(own, &data, folder.path()).unwrap();
-        let inputs = model::inputs(&joint, folder.path()).unwrap();
-        let shapes = model::shapes(&joint, &inputs);
-        let (mut parameters, _) = model::parameters(&config, own, &shapes, None).unwrap();
-        // Biases and gains are 0 and 1 at the start, so that a mistake in them would not be seen.
-        let mut rng = stream(7, "test", 0);
-        parameters.iter_mut().filter(|p| !p.decays).for_each(|p| {
-            let noise = normal(p.value.n_rows(), p.value.n_cols(), 0.2, &mut rng);
-            Arc::make_mut(&mut p.value).add(&noise);
-        });
-        let all: Vec<_> = parameters.iter().map(|p| (p.name.as_str(), Cow::Borrowed(&*p.value))).collect();
-        write_weights(&folder.path().join(model::WEIGHTS), &all, &Layout::default(), Stored::Single).unwrap();
+        let model = model::written::write(CONFIG, folder.path());
         let scenes = deck(&WorldConfig { seed: 5, n_train: 6, n_heldout: 0 }).unwrap();
-        for shape in &shapes {
+        for shape in &model.shapes {
             let media: Vec<Media> = scenes
                 .iter()
                 .enumerate()
@@ -190,9 +169,7 @@ mod tests {
             let before = Inputs::open(folder.path(), shape.modality).unwrap();
             let prepared: Vec<Arc<Prepared>> = media.iter().map(|media| Arc::new(before.prepare(media).unwrap())).collect();
             let tape = Tape::new();
-            let of: HashMap<String, Var<'_, f32>> =
-                parameters.iter().map(|p| (p.name.clone(), tape.constant(p.value.clone()))).collect();
-            let on_tape = shape.embed(&Bound { tape: &tape, of, scales: Scales::default() }, &prepared, None).value();
+            let on_tape = shape.embed(&model.bound(&tape), &prepared, None).value();
             let name = format!("{}:{}", folder.path().display(), shape.modality);
             let encoded = chiasm_encode::open(&name, &ModelDirs::default()).unwrap().encode(&media).unwrap();
             let most = (0..media.len())
