@@ -12,11 +12,18 @@ const SMALL: usize = 1 << 18;
 pub(super) const CHUNK: usize = 1 << 15;
 
 /// A matrix of numbers, row after row.
-#[derive(Clone, Debug, PartialEq, Default)]
+#[derive(Debug, PartialEq, Default)]
 pub struct Array<T> {
     n_rows: usize,
     n_cols: usize,
     data: Vec<T>,
+}
+
+impl<T: Real> Clone for Array<T> {
+    /// On all threads.
+    fn clone(&self) -> Self {
+        self.mapped_parts(|_, _| {})
+    }
 }
 
 /// A matrix as it enters a product: as it is, or turned.
@@ -127,8 +134,9 @@ impl<T: Real> Array<T> {
 
     /// Some rows, in the order given; a row may come more than once.
     pub fn pick(&self, rows: &[usize]) -> Self {
-        let data = rows.iter().flat_map(|i| self.row(*i)).copied().collect();
-        Self { n_rows: rows.len(), n_cols: self.n_cols, data }
+        let mut picked = Self::zeros(rows.len(), self.n_cols);
+        picked.for_rows(|i, to| to.copy_from_slice(self.row(rows[i])));
+        picked
     }
 
     /// The same numbers in another shape.
@@ -171,6 +179,16 @@ impl<T: Real> Array<T> {
     pub fn mapped_with(&self, other: &Self, f: impl Fn(T, T) -> T + Sync) -> Self {
         assert_eq!(self.shape(), other.shape(), "shapes of two matrices taken number by number");
         self.copied(CHUNK, |first, part| widest(EachWith { with: &other.data[first..first + part.len()], part, f: &f }))
+    }
+
+    /// A copy that `f` has changed part by part; it is told where a part begins. Parts are cut by the size alone.
+    pub fn mapped_parts(&self, f: impl Fn(usize, &mut [T]) + Sync) -> Self {
+        self.copied(CHUNK, f)
+    }
+
+    /// Likewise in place: the parts are the same.
+    pub fn change_parts(&mut self, f: impl Fn(usize, &mut [T]) + Sync) {
+        self.data.par_chunks_mut(CHUNK).enumerate().for_each(|(nth, part)| f(nth * CHUNK, part));
     }
 
     /// A copy on each row of which `f` has run, with the row's number.

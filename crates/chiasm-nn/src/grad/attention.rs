@@ -89,16 +89,25 @@ impl<T: Real> Heads<T> {
         MatRef::from_row_major_slice(rows, n, self.dim).subcols(h * self.width, self.width)
     }
 
+    /// The rows of each sequence, of so many.
+    fn parts<'a>(&self, of: &'a mut Array<T>, lengths: impl Iterator<Item = usize>) -> Vec<&'a mut [T]> {
+        let mut rest = of.data_mut();
+        let part = |n: usize| rest.split_off_mut(..n * self.dim).expect("rows of a sequence");
+        lengths.map(part).collect()
+    }
+
     /// The output, and the attention of every head of every sequence, `[heads * n, m]` for each.
     fn forward(&self, runs: &[Run], [q, k, v]: [&Array<T>; 3]) -> (Array<T>, Arc<Vec<Array<T>>>) {
-        let done: Vec<(Vec<T>, Array<T>)> = runs
-            .par_iter()
-            .map(|run| {
+        let mut all = Array::zeros(q.n_rows(), self.dim);
+        let parts = self.parts(&mut all, runs.iter().map(|run| run.n));
+        let weights = parts
+            .into_par_iter()
+            .zip(runs)
+            .map(|(out, run)| {
                 let Run { n, m, .. } = *run;
-                let mut out = vec![T::default(); n * self.dim];
                 let mut weights = Array::zeros(self.n() * n, m);
                 if n == 0 || m == 0 {
-                    return (out, weights);
+                    return weights;
                 }
                 for h in 0..self.n() {
                     let scores = &mut weights.data_mut()[h * n * m..(h + 1) * n * m];
@@ -116,61 +125,50 @@ impl<T: Real> Heads<T> {
                         widest(Soften { row: &mut row[..seen] });
                     }
                     let weights = MatRef::from_row_major_slice(&*scores, n, m);
-                    let to = MatMut::from_row_major_slice_mut(&mut out, n, self.dim).subcols_mut(h * self.width, self.width);
+                    let to = MatMut::from_row_major_slice_mut(&mut *out, n, self.dim).subcols_mut(h * self.width, self.width);
                     multiply(to, Accum::Replace, weights, self.part(v, run.key, m, h), T::of(1.0));
                 }
-                (out, weights)
+                weights
             })
             .collect();
-        let mut data = Vec::with_capacity(q.data().len());
-        let mut weights = Vec::with_capacity(runs.len());
-        for (out, of_run) in done {
-            data.extend(out);
-            weights.push(of_run);
-        }
-        (Array::new(q.n_rows(), self.dim, data), Arc::new(weights))
+        (all, Arc::new(weights))
     }
 
     /// Gradients of queries, keys and values.
     fn backward(&self, runs: &[Run], [q, k, v]: [&Array<T>; 3], weights: &[Array<T>], d: &Array<T>) -> [Array<T>; 3] {
-        let done: Vec<[Vec<T>; 3]> = runs
-            .par_iter()
-            .zip(weights)
-            .map(|(run, weights)| {
+        let mut all = [q, k, v].map(|of| Array::zeros(of.n_rows(), self.dim));
+        let [of_q, of_k, of_v] = &mut all;
+        let of_q = self.parts(of_q, runs.iter().map(|run| run.n));
+        let [of_k, of_v] = [of_k, of_v].map(|of| self.parts(of, runs.iter().map(|run| run.m)));
+        of_q.into_par_iter().zip(of_k).zip(of_v).zip(runs).zip(weights).for_each_init(
+            Vec::new,
+            |ds, ((((dq, dk), dv), run), weights)| {
                 let Run { n, m, .. } = *run;
-                let [mut dq, mut dk, mut dv] = [n, m, m].map(|rows| vec![T::default(); rows * self.dim]);
-                let mut ds = vec![T::default(); n * m];
                 if n == 0 || m == 0 {
-                    return [dq, dk, dv];
+                    return;
                 }
+                ds.resize(n * m, T::default());
                 for h in 0..self.n() {
                     let weights = &weights.data()[h * n * m..(h + 1) * n * m];
                     let p = MatRef::from_row_major_slice(weights, n, m);
                     let of_out = self.part(d, run.query, n, h);
-                    let head = |to: &mut Vec<T>, rows: usize, left: MatRef<'_, T>, right: MatRef<'_, T>, scale: T| {
+                    let head = |to: &mut [T], rows: usize, left: MatRef<'_, T>, right: MatRef<'_, T>, scale: T| {
                         let to = MatMut::from_row_major_slice_mut(to, rows, self.dim).subcols_mut(h * self.width, self.width);
                         multiply(to, Accum::Replace, left, right, scale);
                     };
-                    head(&mut dv, m, p.transpose(), of_out, T::of(1.0));
-                    let to = MatMut::from_row_major_slice_mut(&mut ds, n, m);
+                    head(dv, m, p.transpose(), of_out, T::of(1.0));
+                    let to = MatMut::from_row_major_slice_mut(&mut *ds, n, m);
                     multiply(to, Accum::Replace, of_out, self.part(v, run.key, m, h).transpose(), T::of(1.0));
                     for (ds, p) in ds.chunks_exact_mut(m).zip(weights.chunks_exact(m)) {
                         widest(Harden { ds, p });
                     }
-                    let ds = MatRef::from_row_major_slice(&ds, n, m);
-                    head(&mut dq, n, ds, self.part(k, run.key, m, h), self.scale);
-                    head(&mut dk, m, ds.transpose(), self.part(q, run.query, n, h), self.scale);
+                    let ds = MatRef::from_row_major_slice(&*ds, n, m);
+                    head(dq, n, ds, self.part(k, run.key, m, h), self.scale);
+                    head(dk, m, ds.transpose(), self.part(q, run.query, n, h), self.scale);
                 }
-                [dq, dk, dv]
-            })
-            .collect();
-        let mut all: [Vec<T>; 3] = Default::default();
-        for of_run in done {
-            all.iter_mut().zip(of_run).for_each(|(all, of_run)| all.extend(of_run));
-        }
-        let rows = [q.n_rows(), k.n_rows(), v.n_rows()];
-        let mut rows = rows.into_iter();
-        all.map(|data| Array::new(rows.next().expect("three of them"), self.dim, data))
+            },
+        );
+        all
     }
 }
 

@@ -84,10 +84,11 @@ impl<'t, T: Real> Var<'t, T> {
         let [n, m] = x.shape();
         self.made(x.pick(&rows), move |d, sink| {
             sink.add(to, || {
+                let taken = Taken::of(&rows, n);
                 let mut sum = Array::zeros(n, m);
-                for (from, to) in rows.iter().enumerate() {
-                    sum.row_mut(*to).iter_mut().zip(d.row(from)).for_each(|(sum, d)| *sum += *d);
-                }
+                sum.for_rows(|row, sum| {
+                    taken.places(row).iter().for_each(|at| simd::map_with(sum, d.row(*at as usize), |sum, d| sum + d));
+                });
                 sum
             });
         })
@@ -131,6 +132,31 @@ impl<'t, T: Real> Var<'t, T> {
                 sum
             });
         })
+    }
+}
+
+/// For each row that may be taken the places to which it was, in their order: so that every row's gradient is a sum of its own.
+struct Taken {
+    /// Where the places of each row begin in `places`, and where those of the last end.
+    begin: Vec<u32>,
+    places: Vec<u32>,
+}
+
+impl Taken {
+    fn of(rows: &[usize], n: usize) -> Self {
+        let mut begin = vec![0; n + 1];
+        rows.iter().for_each(|row| begin[row + 1] += 1);
+        (0..n).for_each(|row| begin[row + 1] += begin[row]);
+        let (mut next, mut places) = (begin.clone(), vec![0; rows.len()]);
+        for (at, row) in rows.iter().enumerate() {
+            places[next[*row] as usize] = at as u32;
+            next[*row] += 1;
+        }
+        Self { begin, places }
+    }
+
+    fn places(&self, row: usize) -> &[u32] {
+        &self.places[self.begin[row] as usize..self.begin[row + 1] as usize]
     }
 }
 

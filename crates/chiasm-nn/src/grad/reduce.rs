@@ -123,27 +123,22 @@ impl<'t, T: Real> Var<'t, T> {
         let (x, to) = (self.value(), self.place());
         let [n, m] = x.shape();
         assert_eq!(lengths.iter().sum::<usize>(), n, "rows of all runs together");
+        let share = |length: usize| T::of(1.0 / length.max(1) as f64);
         let lengths: Vec<usize> = lengths.to_vec();
+        let begins: Vec<usize> = lengths.iter().scan(0, |end, n| Some(std::mem::replace(end, *end + n))).collect();
         let mut y = Array::zeros(lengths.len(), m);
-        let mut first = 0;
-        for (run, length) in lengths.iter().enumerate() {
-            let share = T::of(1.0 / (*length).max(1) as f64);
-            for i in first..first + length {
-                y.row_mut(run).iter_mut().zip(x.row(i)).for_each(|(sum, x)| *sum += share * *x);
-            }
-            first += length;
-        }
+        y.for_rows(|run, sum| {
+            let by = share(lengths[run]);
+            (begins[run]..begins[run] + lengths[run]).for_each(|i| simd::map_with(sum, x.row(i), |sum, x| sum + by * x));
+        });
         self.made(y, move |d, sink| {
             sink.add(to, || {
+                let of_row: Vec<usize> = lengths.iter().enumerate().flat_map(|(run, n)| std::iter::repeat_n(run, *n)).collect();
                 let mut all = Array::zeros(n, m);
-                let mut first = 0;
-                for (run, length) in lengths.iter().enumerate() {
-                    let share = T::of(1.0 / (*length).max(1) as f64);
-                    for i in first..first + length {
-                        all.row_mut(i).iter_mut().zip(d.row(run)).for_each(|(x, d)| *x = share * *d);
-                    }
-                    first += length;
-                }
+                all.for_rows(|i, row| {
+                    let by = share(lengths[of_row[i]]);
+                    simd::map_with(row, d.row(of_row[i]), |_, d| by * d);
+                });
                 all
             });
         })
