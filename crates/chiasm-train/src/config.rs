@@ -51,6 +51,9 @@ pub struct Config {
     pub start: Option<Start>,
     /// What is learned from.
     pub data: Vec<Source>,
+    /// Changes at random of what is learned from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub augment: Option<Augment>,
     /// A larger model that shows how close things are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distill: Option<Distill>,
@@ -335,6 +338,62 @@ fn tenth() -> f64 {
     0.1
 }
 
+/// Changes at random of what is learned from, anew each time that it comes; what is set aside stays as it is.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Augment {
+    /// Of pictures.
+    pub image: Option<AugmentImage>,
+    /// Of sounds.
+    pub audio: Option<AugmentAudio>,
+    /// Of readings over time.
+    pub series: Option<AugmentSeries>,
+}
+
+/// Changes of pictures.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AugmentImage {
+    /// Share of the picture that is looked at, at least; width to height 3:4 to 4:3 of what is cut. 1: all of it.
+    pub area: f64,
+    /// Whether half of them are seen in a mirror, where nothing that is said of them is about left and right.
+    pub mirror: bool,
+    /// By how much brightness, contrast and colour are multiplied, more or less than 1 at most.
+    pub light: f64,
+}
+
+impl Default for AugmentImage {
+    fn default() -> Self {
+        Self { area: 1.0, mirror: false, light: 0.0 }
+    }
+}
+
+/// Changes of sounds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AugmentAudio {
+    /// By how much they are faster and higher, or slower and lower, at most: .1 for a tenth.
+    pub speed: f64,
+    /// Decibels by which they are louder or less loud at most.
+    pub gain_db: f64,
+    /// Noise at most, as a share of the sound's root mean square.
+    pub noise: f64,
+    /// Bands of the spectrum beside one another that are left out at most.
+    pub bands: usize,
+    /// Frames after one another that are left out at most.
+    pub frames: usize,
+}
+
+/// Changes of readings over time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AugmentSeries {
+    /// By how much each channel is multiplied, more or less than 1 at most.
+    pub scale: f64,
+    /// Noise at most, as a share of each channel's deviation.
+    pub noise: f64,
+}
+
 /// By what the towers are brought together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -528,6 +587,7 @@ impl Config {
         self.rule()?;
         self.decay(1)?;
         self.distill.iter().try_for_each(Distill::check)?;
+        self.augment.iter().try_for_each(|augment| self.check_augment(augment))?;
         // A checkpoint that learns nothing is still one; towers that were never trained are none.
         let least_epochs = usize::from(self.start.is_none());
         for (name, value, least, most) in [
@@ -559,6 +619,47 @@ impl Config {
             source.check()?;
         }
         Ok(())
+    }
+
+    /// What is wrong with the changes at random.
+    fn check_augment(&self, augment: &Augment) -> std::result::Result<(), String> {
+        let (image, audio, series) = (augment.image, augment.audio, augment.series);
+        let here = self.modalities();
+        let asked =
+            [(Modality::Image, image.is_some()), (Modality::Audio, audio.is_some()), (Modality::Series, series.is_some())];
+        for (modality, _) in asked.into_iter().filter(|(_, asked)| *asked) {
+            tower(modality.as_str(), &here).map_err(|e| format!("augment: {e}"))?;
+            let still = |start: &Start| start.towers().iter().any(|(of, tune)| *of == modality && tune.train == Learns::Frozen);
+            if self.start.as_ref().is_some_and(still) {
+                return Err(format!(
+                    "augment.{modality}: start.{modality} is frozen, so each is brought to its embedding once, as it is; leave it out"
+                ));
+            }
+        }
+        let below_1 = |value: f64| (0.0..1.0).contains(&value);
+        let of_image = image.into_iter().flat_map(|how| {
+            [
+                ("image.area", how.area, how.area > 0.0 && how.area <= 1.0, "above 0 and at most 1"),
+                ("image.light", how.light, below_1(how.light), "at least 0 and below 1"),
+            ]
+        });
+        let of_audio = audio.into_iter().flat_map(|how| {
+            [
+                ("audio.speed", how.speed, (0.0..=0.5).contains(&how.speed), "0 to .5"),
+                ("audio.gain_db", how.gain_db, (0.0..=60.0).contains(&how.gain_db), "0 to 60"),
+                ("audio.noise", how.noise, (0.0..=10.0).contains(&how.noise), "0 to 10"),
+            ]
+        });
+        let of_series = series.into_iter().flat_map(|how| {
+            [
+                ("series.scale", how.scale, below_1(how.scale), "at least 0 and below 1"),
+                ("series.noise", how.noise, (0.0..=10.0).contains(&how.noise), "0 to 10"),
+            ]
+        });
+        match of_image.chain(of_audio).chain(of_series).find(|(_, _, holds, _)| !holds) {
+            Some((name, value, _, expected)) => Err(format!("augment.{name} is {value}, expected {expected}")),
+            None => Ok(()),
+        }
     }
 
     /// What is wrong with the description of towers of one's own.

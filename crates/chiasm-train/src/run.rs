@@ -96,7 +96,7 @@ pub fn train(
         config,
         folder,
         data: &data,
-        prepare: Prepare::new(model.before, limit),
+        prepare: Prepare::new(model.before, limit).with_changes(config.augment.clone().unwrap_or_default()),
         networks: model.networks,
         matching: model.matching,
         rest: model.rest,
@@ -348,7 +348,8 @@ impl<'a> Run<'a> {
         }
         keys.retain(|(_, key)| !self.refused.contains(key));
         let plain: Vec<Key> = keys.iter().map(|(_, key)| *key).collect();
-        let prepared = self.set.prepare.all(self.set.data, &plain);
+        let mut changes = stream(self.set.config.seed, "changes", number);
+        let prepared = self.set.prepare.for_learning(self.set.data, &plain, &mut changes);
         let taught = self.taught(&plain);
         let mut of: Vec<(Modality, Vec<Member>)> = self.modalities().map(|modality| (modality, Vec::new())).collect();
         let mut groups: Vec<u64> = (0..rows.len() as u64).collect();

@@ -130,6 +130,25 @@ fn a_stopped_run_that_reads_goes_on_as_if_it_had_not_been() {
 }
 
 #[test]
+fn changes_at_random_are_drawn_again_where_a_stopped_run_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let others = "audio = { bands = 32, frames = 160, patch = 8, width = 16, inner = 32, layers = 1, heads = 2 }\n\
+                  series = { steps = 96, channels = 4, window = 8, width = 16, inner = 32, layers = 1, heads = 2 }\n";
+    let text = world(&format!("{MODEL}{others}"), 40, "batch = 20\nepochs = 3");
+    let changes = "[augment]\nimage = { area = 0.6, mirror = true, light = 0.2 }\n\
+                   audio = { speed = 0.1, gain_db = 3, noise = 0.05, bands = 4, frames = 10 }\nseries = { scale = 0.1, noise = 0.05 }\n";
+    let (plain, changed) = (config(dir.path(), &text), config(dir.path(), &format!("{text}\n{changes}")));
+    let at = |name: &str| dir.path().join(name);
+    run(&changed, &at("through"), Begin::New).unwrap();
+    stopped_after(3, &changed, &at("halves"), Begin::New);
+    run(&changed, &at("halves"), Begin::Resume).unwrap();
+    same_files(&at("through"), &at("halves"));
+    run(&plain, &at("plain"), Begin::New).unwrap();
+    let [with, without] = ["through", "plain"].map(|name| losses(&at(name)));
+    assert!(with.iter().zip(&without).all(|(a, b)| a != b), "{with:?} and {without:?}");
+}
+
+#[test]
 fn chunks_give_the_gradients_of_the_whole_batch() {
     let dir = tempfile::tempdir().unwrap();
     let of = |name: &str, more: &str| {
@@ -305,6 +324,15 @@ fn a_description_that_cannot_be_followed_is_refused_by_name() {
         (format!("{MODEL}freeze = [\"image\"]\n{data}"), "model.start"),
         (format!("[model]\nprojection = 8\nimage = {{ size = 32 }}\n{data}"), "1 towers"),
         (MODEL.replace("heads = 2", "heads = 5") + data, "heads 5"),
+        (format!("{MODEL}{data}[augment]\nimage = {{ area = 0.0 }}\n"), "augment.image.area is 0"),
+        (format!("{MODEL}{data}[augment]\nimage = {{ hue = 1 }}\n"), "hue"),
+        (format!("{MODEL}{data}[augment]\naudio = {{ speed = 0.1 }}\n"), "augment: `audio` is no tower of this model"),
+        (
+            format!(
+                "[start]\ncheckpoint = \"x\"\nimage = {{ train = \"frozen\" }}\n{data}[augment]\nimage = {{ mirror = true }}\n"
+            ),
+            "start.image is frozen",
+        ),
         (format!("{MODEL}{MATCHING}\n{data}[train]\nchunk = 5\n"), "model.matching beside train.chunk"),
         (format!("{MODEL}{}\n{data}", MATCHING.replace("pairs = 16", "weight = -1.0")), "model.matching.weight is -1"),
         (format!("{MODEL}{}\n{data}", MATCHING.replace("heads = 2", "heads = 3")), "model.matching: width 32"),

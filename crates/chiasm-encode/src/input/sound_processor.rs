@@ -209,9 +209,17 @@ impl SoundProcessor {
     }
 
     /// Samples per second to which sounds are brought first.
-    #[cfg(test)]
-    pub(super) fn sample_rate_hz(&self) -> u32 {
+    pub(crate) fn sample_rate_hz(&self) -> u32 {
         self.filterbank.config().sample_rate_hz
+    }
+
+    /// Samples at that rate of which something is seen; none where all are.
+    pub(crate) fn n_samples(&self) -> Option<usize> {
+        let c = self.filterbank.config();
+        match self.length {
+            Length::Frames(n) => Some(n * c.hop_samples + c.window_samples),
+            Length::Samples { .. } | Length::Whole { .. } => None,
+        }
     }
 
     /// The sound as the network takes it, or why it cannot be taken.

@@ -77,6 +77,31 @@ impl Inputs {
         self.shape
     }
 
+    /// Bands of a frame of a sound's spectrum, in which [`Inputs::prepare`] gives sounds frame after frame; 1 for other media.
+    pub fn bands(&self) -> usize {
+        match self.how {
+            How::Audio(_) => self.patch[1],
+            How::Image(_) | How::Text(_) | How::Series(_) => 1,
+        }
+    }
+
+    /// Media no larger than the tower needs if a part of them will be looked at: a picture's longer side at most four times as long as the tower's, a sound at the
+    /// tower's rate and twice as long at most.
+    pub fn draft(&self, media: Media) -> Media {
+        match (&self.how, media) {
+            (How::Image(processor), Media::Image(image)) => {
+                let [height, width] = processor.shape();
+                Media::Image(chiasm_media::shrink(image, height.max(width).saturating_mul(4)))
+            }
+            (How::Audio(processor), Media::Audio(wave)) => {
+                let mut wave = chiasm_media::resample(&wave, processor.sample_rate_hz());
+                wave.samples.truncate(2 * processor.n_samples().unwrap_or(usize::MAX / 2));
+                Media::Audio(wave)
+            }
+            (_, other) => other,
+        }
+    }
+
     /// What the tower takes of one piece of media.
     ///
     /// # Errors

@@ -1,5 +1,6 @@
 //! What is learned from: things of which several kinds of media are known.
 
+mod augment;
 mod folder;
 mod shards;
 mod table;
@@ -15,12 +16,12 @@ use chiasm_core::{Encoder, Media, Modality};
 use chiasm_encode::{Inputs, Prepared};
 use chiasm_media::Limits;
 use chiasm_world::{Scene, Swap};
-use rand::SeedableRng;
 use rand::seq::SliceRandom;
+use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
-use crate::config::{Config, Source};
+use crate::config::{Augment, Config, Source};
 use crate::error::Result;
 
 /// One piece of media, not yet decoded.
@@ -175,11 +176,14 @@ pub(crate) struct Prepare {
     before: BTreeMap<Modality, Before>,
     kept: Mutex<Kept>,
     limit: usize,
+    augment: Augment,
 }
 
 #[derive(Debug, Default)]
 struct Kept {
     of: HashMap<Key, Arc<Prepared>>,
+    /// Media that are changed each time, before they are.
+    drafts: HashMap<Key, Arc<Media>>,
     n_bytes: usize,
 }
 
@@ -188,7 +192,61 @@ pub(crate) type Had = std::result::Result<Arc<Prepared>, String>;
 
 impl Prepare {
     pub(crate) fn new(before: BTreeMap<Modality, Before>, limit: usize) -> Self {
-        Self { before, kept: Mutex::default(), limit }
+        Self { before, kept: Mutex::default(), limit, augment: Augment::default() }
+    }
+
+    /// With changes at random of what is learned from.
+    pub(crate) fn with_changes(self, augment: Augment) -> Self {
+        Self { augment, ..self }
+    }
+
+    /// The same as [`Prepare::all`], for learning: what the description says is changed, by `rng`.
+    pub(crate) fn for_learning(&self, data: &Data, keys: &[Key], rng: &mut ChaCha8Rng) -> Vec<Had> {
+        let (changed, as_they_are): (Vec<usize>, Vec<usize>) =
+            (0..keys.len()).partition(|at| self.augment.changes(keys[*at].1));
+        let seeded: Vec<(usize, u64)> = changed.into_iter().map(|at| (at, rng.random())).collect();
+        let mut had: Vec<Option<Had>> = vec![None; keys.len()];
+        for seeded in seeded.chunks(AT_ONCE) {
+            let made: Vec<Had> = seeded.par_iter().map(|(at, seed)| self.changed(data, keys[*at], *seed)).collect();
+            seeded.iter().zip(made).for_each(|((at, _), made)| had[*at] = Some(made));
+        }
+        let plain: Vec<Key> = as_they_are.iter().map(|at| keys[*at]).collect();
+        as_they_are.into_iter().zip(self.all(data, &plain)).for_each(|(at, made)| had[at] = Some(made));
+        had.into_iter().map(|had| had.expect("changed or not")).collect()
+    }
+
+    /// A piece of media as it comes this time.
+    fn changed(&self, data: &Data, key: Key, seed: u64) -> Had {
+        let (_, modality, _) = key;
+        let Before::Inputs(inputs) = &self.before[&modality] else {
+            return Err(format!("a tower for {modality} that stays as it is takes no changes"));
+        };
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        let draft = self.draft(data, inputs, key)?;
+        // Of a sound as short as a frame, made faster, nothing may be left.
+        let changed = inputs.prepare(&self.augment.media(&draft, &mut rng));
+        let mut prepared = changed.or_else(|_| inputs.prepare(&draft))?;
+        self.augment.prepared(modality, inputs.bands(), &mut prepared, &mut rng);
+        Ok(Arc::new(prepared))
+    }
+
+    /// A piece of media before it is changed, no larger than is needed then.
+    fn draft(&self, data: &Data, inputs: &Inputs, (row, modality, way): Key) -> std::result::Result<Arc<Media>, String> {
+        if let Some(draft) = self.kept().drafts.get(&(row, modality, way)) {
+            return Ok(Arc::clone(draft));
+        }
+        let draft = Arc::new(inputs.draft(data.rows[row].parts[&modality][way].media(modality)?));
+        let n_bytes = match draft.as_ref() {
+            Media::Image(image) => image.rgb.len(),
+            Media::Audio(wave) => 4 * wave.samples.len(),
+            Media::Series(series) => 4 * series.values.len(),
+            Media::Text(_) | Media::Video(_) | Media::Shape(_) => 0,
+        };
+        let mut kept = self.kept();
+        if kept.n_bytes + n_bytes <= self.limit && kept.drafts.insert((row, modality, way), Arc::clone(&draft)).is_none() {
+            kept.n_bytes += n_bytes;
+        }
+        Ok(draft)
     }
 
     /// Ways in which things are known, as their towers take them, in the order of the keys.
