@@ -31,6 +31,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use chiasm_core::Modality;
+use chiasm_nn::Precision;
 use chiasm_nn::learn::{Decay, Rule};
 use serde::{Deserialize, Serialize};
 
@@ -262,11 +263,18 @@ pub struct Matching {
     pub weight: f64,
     /// Things of a batch that are read, each with wrong ones; 0: all.
     pub pairs: usize,
+    /// Texts wrong by an exchange at most that each thing is read with, where the data have them: of each kind of exchange one.
+    #[serde(skip_serializing_if = "is_one")]
+    pub exchanges: usize,
+}
+
+fn is_one(n: &usize) -> bool {
+    *n == 1
 }
 
 impl Default for Matching {
     fn default() -> Self {
-        Self { width: 128, inner: 384, layers: 2, heads: 4, weight: 1.0, pairs: 64 }
+        Self { width: 128, inner: 384, layers: 2, heads: 4, weight: 1.0, pairs: 64, exchanges: 1 }
     }
 }
 
@@ -453,6 +461,14 @@ pub struct Train {
     pub cache_bytes: usize,
     /// `f32` or `f16`: how weights are written.
     pub weights: String,
+    /// `f32` or `bf16`: what dense layers multiply, and on the way back what their gradients do; sums, all else and what is learned stay in single precision.
+    #[serde(skip_serializing_if = "is_f32")]
+    pub precision: String,
+}
+
+/// Descriptions that say nothing of it are those that they were before it could be said.
+fn is_f32(precision: &str) -> bool {
+    precision == "f32"
 }
 
 impl Default for Train {
@@ -479,6 +495,7 @@ impl Default for Train {
             checkpoint_s: 120,
             cache_bytes: 2 << 30,
             weights: "f32".to_owned(),
+            precision: "f32".to_owned(),
         }
     }
 }
@@ -561,6 +578,15 @@ impl Config {
         })
     }
 
+    /// What products are computed in.
+    pub(crate) fn precision(&self) -> std::result::Result<Precision, String> {
+        match self.train.precision.as_str() {
+            "f32" => Ok(Precision::F32),
+            "bf16" => Ok(Precision::Bf16),
+            other => Err(format!("train.precision is `{other}`, expected f32 or bf16")),
+        }
+    }
+
     /// What is wrong with it.
     fn check(&self) -> std::result::Result<(), String> {
         let t = &self.train;
@@ -586,6 +612,7 @@ impl Config {
         self.pairs()?;
         self.rule()?;
         self.decay(1)?;
+        self.precision()?;
         self.distill.iter().try_for_each(Distill::check)?;
         self.augment.iter().try_for_each(|augment| self.check_augment(augment))?;
         // A checkpoint that learns nothing is still one; towers that were never trained are none.
@@ -692,6 +719,9 @@ impl Config {
             }
             if !(matching.weight.is_finite() && matching.weight > 0.0) {
                 return Err(format!("model.matching.weight is {}, expected above 0", matching.weight));
+            }
+            if !(1..=16).contains(&matching.exchanges) {
+                return Err(format!("model.matching.exchanges is {}, expected 1 to 16", matching.exchanges));
             }
             if self.train.chunk > 0 {
                 return Err(

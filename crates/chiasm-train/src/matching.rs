@@ -2,13 +2,14 @@
 //!
 //! Two towers that never meet before their embeddings do cannot tell what belongs to what: an embedding has room for which things are there, hardly for
 //! which of them is above. Here the words look at the patches, and one number comes out for the pair. It is learned by matching with hard negatives (Li et al., "Align
-//! before Fuse", NeurIPS 2021, section 3.2): for each picture a wrong text and for each text a wrong picture, drawn the likelier the closer the towers find them; and the text that is
-//! wrong by an exchange, where the data have one.
+//! before Fuse", NeurIPS 2021, section 3.2): for each picture a wrong text and for each text a wrong picture, drawn the likelier the closer the towers find them; and texts that are
+//! wrong by an exchange, where the data have some.
 
 use chiasm_core::Modality;
 use chiasm_encode::{EPS, Sizes};
 use chiasm_nn::grad::{Array, Sees, Var};
 use chiasm_nn::learn::Parameter;
+use chiasm_world::Swap;
 use rand::RngExt;
 use rand::seq::SliceRandom;
 use rand_chacha::ChaCha8Rng;
@@ -114,6 +115,21 @@ pub(crate) fn loss<'t>(scores: Var<'t, f32>, matched: &[bool]) -> Var<'t, f32> {
     (scores * scores.tape().constant(signs)).softplus().mean()
 }
 
+/// Texts that are wrong by an exchange, `n` at most and of each kind of exchange one, drawn.
+pub(crate) fn exchanged<'a>(texts: &'a [(Swap, String)], n: usize, rng: &mut ChaCha8Rng) -> Vec<&'a str> {
+    let mut order: Vec<usize> = (0..texts.len()).collect();
+    order.shuffle(rng);
+    let mut kinds: Vec<Swap> = Vec::new();
+    let mut drawn = Vec::new();
+    for (kind, text) in order.into_iter().map(|at| &texts[at]) {
+        if drawn.len() < n && !kinds.contains(kind) {
+            kinds.push(*kind);
+            drawn.push(text.as_str());
+        }
+    }
+    drawn
+}
+
 /// What a batch's pairs are drawn from: row `i` of the cosines is of picture `i`, column `i` of text `i`, which belong together.
 pub(crate) struct Drawn<'a> {
     /// `[n, n]`.
@@ -122,8 +138,8 @@ pub(crate) struct Drawn<'a> {
     pub(crate) scale: f32,
     /// Of one group, texts and pictures are right answers to one another.
     pub(crate) groups: &'a [u64],
-    /// For some pictures the number of a text that is wrong by an exchange.
-    pub(crate) exchanged: &'a [Option<usize>],
+    /// For each picture the numbers of texts that are wrong by an exchange, where there are any.
+    pub(crate) exchanged: &'a [Vec<usize>],
     /// Pictures that are read at most; 0: all.
     pub(crate) most: usize,
 }
@@ -150,9 +166,7 @@ impl Drawn<'_> {
             if let Some(picture) = self.wrong(i, |j| self.cosines.at(j, i), rng) {
                 add(i, picture, false);
             }
-            if let Some(text) = self.exchanged[i] {
-                add(text, i, false);
-            }
+            self.exchanged[i].iter().for_each(|text| add(*text, i, false));
         }
         (pairs, matched)
     }
@@ -255,18 +269,38 @@ mod tests {
     }
 
     #[test]
+    fn exchanges_that_are_read_are_of_different_kinds() {
+        let texts: Vec<(Swap, String)> =
+            Swap::ALL.iter().flat_map(|kind| (0..4).map(move |way| (*kind, format!("{kind:?} {way}")))).collect();
+        let mut seen = std::collections::BTreeSet::new();
+        for number in 0..100 {
+            let mut rng = stream(1, "test", number);
+            for (n, expected) in [(0, 0), (1, 1), (2, 2), (3, 3), (9, 3)] {
+                let drawn = exchanged(&texts, n, &mut rng);
+                let mut kinds: Vec<&str> = drawn.iter().map(|text| &text[..4]).collect();
+                kinds.sort_unstable();
+                kinds.dedup();
+                assert_eq!([drawn.len(), kinds.len()], [expected; 2], "{drawn:?}");
+                seen.extend(drawn);
+            }
+        }
+        assert_eq!(seen.len(), texts.len(), "every text comes");
+        assert!(exchanged(&[], 3, &mut stream(1, "test", 0)).is_empty());
+    }
+
+    #[test]
     fn wrong_ones_are_of_other_groups_and_mostly_close() {
         let cosines = Array::from_fn(4, 4, |i, j| if (i, j) == (0, 2) || (i, j) == (3, 0) { 0.9 } else { 0.1 });
-        let drawn =
-            Drawn { cosines: &cosines, scale: 20.0, groups: &[7, 7, 8, 9], exchanged: &[None, Some(5), None, None], most: 0 };
+        let exchanged = [vec![], vec![5, 6], vec![], vec![]];
+        let drawn = Drawn { cosines: &cosines, scale: 20.0, groups: &[7, 7, 8, 9], exchanged: &exchanged, most: 0 };
         let mut rng = stream(1, "test", 0);
         let mut close = [0; 2];
         for _ in 0..100 {
             let (pairs, matched) = drawn.pairs(&mut rng);
-            assert_eq!(pairs.len(), 13, "four right ones, eight wrong ones, one exchanged");
+            assert_eq!(pairs.len(), 14, "four right ones, eight wrong ones, two exchanged");
             for (pair, matched) in pairs.iter().zip(&matched) {
                 assert_eq!(*matched, pair.text == pair.picture, "{pair:?}");
-                assert!(*matched || pair.text == 5 || drawn.groups[pair.text] != drawn.groups[pair.picture], "{pair:?}");
+                assert!(*matched || pair.text > 4 || drawn.groups[pair.text] != drawn.groups[pair.picture], "{pair:?}");
             }
             close[0] += usize::from(pairs.contains(&Pair { text: 2, picture: 0 }));
             close[1] += usize::from(pairs.contains(&Pair { text: 0, picture: 3 }));
@@ -275,7 +309,8 @@ mod tests {
         let few = Drawn { most: 2, ..drawn };
         assert_eq!(few.pairs(&mut rng).1.iter().filter(|matched| **matched).count(), 2);
         // Where all are of one group there is nothing to be told from.
-        let alone = Drawn { groups: &[7; 4], exchanged: &[None; 4], ..few };
+        let none = [const { Vec::new() }; 4];
+        let alone = Drawn { groups: &[7; 4], exchanged: &none, ..few };
         assert!(alone.pairs(&mut rng).1.iter().all(|matched| *matched));
     }
 }

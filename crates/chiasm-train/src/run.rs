@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use chiasm_core::{Cancel, Media, Modality, Progress};
 use chiasm_encode::{ModelDirs, Prepared};
+use chiasm_nn::Precision;
 use chiasm_nn::grad::{Array, Tape, Var};
 use chiasm_nn::learn::{Optimiser, Parameter, Schedule, clip, keep_freed_memory};
 use rand::RngExt;
@@ -88,6 +89,7 @@ pub fn train(
     let model = model::make(config, &data, folder, models)?;
     let wrong = |reason: String| TrainError::Config { path: "train".into(), reason };
     let pairs = config.pairs().map_err(wrong)?;
+    let precision = config.precision().map_err(wrong)?;
     let limit = config.train.cache_bytes;
     let teacher = config.distill.as_ref().map(|distill| Teacher::open(distill, &model.networks, &pairs, models, limit));
     let set_aside = serde_json::to_string(&data.set_aside).expect("numbers");
@@ -102,6 +104,7 @@ pub fn train(
         rest: model.rest,
         teacher: teacher.transpose()?,
         pairs,
+        precision,
         progress,
         cancel,
     };
@@ -120,6 +123,7 @@ struct Set<'a> {
     rest: Rest,
     teacher: Option<Teacher>,
     pairs: Vec<[Modality; 2]>,
+    precision: Precision,
     progress: &'a dyn Progress,
     cancel: &'a Cancel,
 }
@@ -371,14 +375,13 @@ impl<'a> Run<'a> {
                 }
             }
         }
+        let n_exchanges = self.set.config.model.as_ref().and_then(|model| model.matching).map_or(1, |read| read.exchanges);
         let (mut of_wrong, mut wrong) = (Vec::new(), Vec::new());
         if self.modalities().any(|modality| modality == Modality::Text) {
             for (place, row) in rows.iter().enumerate() {
-                let texts = &self.set.data.rows[*row].wrong;
-                if !texts.is_empty() {
-                    let (_, text) = &texts[rng.random_range(0..texts.len())];
+                for text in matching::exchanged(&self.set.data.rows[*row].wrong, n_exchanges, &mut rng) {
                     of_wrong.push(place);
-                    wrong.push(Media::Text(text.clone()));
+                    wrong.push(Media::Text(text.to_owned()));
                 }
             }
         }
@@ -410,7 +413,7 @@ impl<'a> Run<'a> {
         let chunk = if self.set.config.train.chunk == 0 { usize::MAX } else { self.set.config.train.chunk };
         let largest = batch.of.iter().map(|(_, members)| members.len()).max().unwrap_or(0).max(batch.wrong.len());
         if chunk >= largest {
-            let tape = Tape::new();
+            let tape = Tape::in_precision(self.set.precision);
             let (bound, leaves) = self.bound(&tape);
             let seen: Vec<Option<Seen<'_>>> = self
                 .parts(batch)
@@ -429,7 +432,7 @@ impl<'a> Run<'a> {
             let mut data = Vec::new();
             for (c, inputs) in inputs.chunks(chunk).enumerate() {
                 self.set.cancel.check()?;
-                let tape = Tape::new();
+                let tape = Tape::in_precision(self.set.precision);
                 let learned = self.state.parameters.iter().map(|p| (p.name.clone(), tape.constant(p.value.clone())));
                 let bound = self.set.rest.bound(&tape, learned);
                 let y = self.see(&bound, *network, inputs, number, at, c).expect("a chunk is not empty");
@@ -437,7 +440,7 @@ impl<'a> Run<'a> {
             }
             embedded.push((!inputs.is_empty()).then(|| Array::new(inputs.len(), network.projection(), data)));
         }
-        let tape = Tape::new();
+        let tape = Tape::in_precision(self.set.precision);
         let (bound, leaves) = self.bound(&tape);
         let at_loss: Vec<Option<Var<'_, f32>>> = embedded.into_iter().map(|e| e.map(|e| tape.leaf(e))).collect();
         let seen: Vec<Option<Seen<'_>>> = at_loss.iter().map(|leaf| leaf.map(Seen::from)).collect();
@@ -449,7 +452,7 @@ impl<'a> Run<'a> {
             let of_embeddings = gradients.take(leaf);
             for (c, inputs) in inputs.chunks(chunk).enumerate() {
                 self.set.cancel.check()?;
-                let tape = Tape::new();
+                let tape = Tape::in_precision(self.set.precision);
                 let (bound, leaves) = self.bound(&tape);
                 let y = self.see(&bound, *network, inputs, number, at, c).expect("a chunk is not empty").embeddings;
                 let rows: Vec<usize> = (c * chunk..c * chunk + inputs.len()).collect();
@@ -539,11 +542,11 @@ impl<'a> Run<'a> {
         let (pictures, texts) = (seen[image].as_ref()?, seen[text].as_ref()?);
         let pictures_read = pictures.states.as_ref()?.pick(both.iter().map(|row| of_image[row]));
         let mut texts_read = texts.states.as_ref()?.pick(both.iter().map(|row| of_text[row]));
-        let mut exchanged = vec![None; both.len()];
+        let mut exchanged = vec![Vec::new(); both.len()];
         if let Some(wrong) = seen.get(batch.of.len()).and_then(Option::as_ref).and_then(|seen| seen.states.as_ref()) {
             for (at, (place, _)) in batch.wrong.iter().enumerate() {
                 if let Ok(i) = both.binary_search(place) {
-                    exchanged[i] = Some(both.len() + at);
+                    exchanged[i].push(both.len() + at);
                 }
             }
             texts_read.rows = tape.under(&[texts_read.rows, wrong.rows]);

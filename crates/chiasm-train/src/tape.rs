@@ -341,3 +341,34 @@ pub(crate) fn stream(seed: u64, purpose: &str, number: u64) -> ChaCha8Rng {
     hasher.update(&seed.to_le_bytes()).update(&number.to_le_bytes()).update(purpose.as_bytes());
     ChaCha8Rng::from_seed(*hasher.finalize().as_bytes())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_left_out_is_so_on_the_way_back_too() {
+        let run = || {
+            let tape = Tape::new();
+            let bound = Bound { tape: &tape, of: HashMap::new(), scales: Scales::default() };
+            let x = tape.leaf(Array::full(700, 100, 2.0));
+            let mut dropout = Some(Dropout { share: 0.25, rng: stream(1, "test", 0) });
+            let y = bound.dropped(x, &mut dropout);
+            let z = bound.dropped(y, &mut dropout);
+            let gradient = tape.backward(z.sum()).of(x);
+            (Array::clone(&y.value()), Array::clone(&z.value()), gradient)
+        };
+        let (once, twice, gradient) = run();
+        let kept = |x: &Array<f32>| x.data().iter().filter(|v| **v != 0.0).count() as f64 / 70_000.0;
+        // Five deviations of the share of 70,000 that are drawn.
+        assert!(
+            (kept(&once) - 0.75).abs() < 0.008 && (kept(&twice) - 0.5625).abs() < 0.009,
+            "{} {}",
+            kept(&once),
+            kept(&twice)
+        );
+        assert!(once.data().iter().all(|v| *v == 0.0 || (*v - 2.0 / 0.75).abs() < 1e-5), "what is kept makes up for it");
+        assert!(twice.data().iter().zip(gradient.data()).all(|(v, d)| (*v / 2.0 - *d).abs() < 1e-6), "one mask both ways");
+        assert_eq!(run(), (once, twice, gradient), "a stream draws the same again, whatever threads there are");
+    }
+}

@@ -149,6 +149,20 @@ fn changes_at_random_are_drawn_again_where_a_stopped_run_goes_on() {
 }
 
 #[test]
+fn products_in_bfloat16_learn_about_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = world(MODEL, 60, "batch = 20\nepochs = 6\nrate = 3e-3");
+    let at = |name: &str| dir.path().join(name);
+    run(&config(dir.path(), &text), &at("f32"), Begin::New).unwrap();
+    run(&config(dir.path(), &format!("{text}precision = \"bf16\"\n")), &at("bf16"), Begin::New).unwrap();
+    let [single, rounded] = ["f32", "bf16"].map(|name| losses(&at(name)));
+    let apart: Vec<f64> = single.iter().zip(&rounded).map(|(a, b)| (a - b).abs()).collect();
+    println!("losses of {} steps differ by at most {:.4}", apart.len(), apart.iter().copied().fold(0.0, f64::max));
+    // Each of them is between 2 and 3; a bfloat16 has eight bits, and the paths of two trainings part slowly.
+    assert!(apart.iter().any(|d| *d > 0.0) && apart.iter().all(|d| *d < 0.1), "{single:?} and {rounded:?}");
+}
+
+#[test]
 fn chunks_give_the_gradients_of_the_whole_batch() {
     let dir = tempfile::tempdir().unwrap();
     let of = |name: &str, more: &str| {
@@ -324,6 +338,8 @@ fn a_description_that_cannot_be_followed_is_refused_by_name() {
         (format!("{MODEL}freeze = [\"image\"]\n{data}"), "model.start"),
         (format!("[model]\nprojection = 8\nimage = {{ size = 32 }}\n{data}"), "1 towers"),
         (MODEL.replace("heads = 2", "heads = 5") + data, "heads 5"),
+        (format!("{MODEL}{data}[train]\nprecision = \"int8\"\n"), "train.precision is `int8`"),
+        (format!("{MODEL}{}\n{data}", MATCHING.replace("pairs = 16", "exchanges = 0")), "model.matching.exchanges is 0"),
         (format!("{MODEL}{data}[augment]\nimage = {{ area = 0.0 }}\n"), "augment.image.area is 0"),
         (format!("{MODEL}{data}[augment]\nimage = {{ hue = 1 }}\n"), "hue"),
         (format!("{MODEL}{data}[augment]\naudio = {{ speed = 0.1 }}\n"), "augment: `audio` is no tower of this model"),

@@ -4,6 +4,7 @@ use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
 use super::real::{Entering, Real};
+use crate::kernel::Precision;
 use crate::simd::{self, widest};
 
 /// Multiplications below which threads cost more than they bring.
@@ -261,11 +262,11 @@ fn rows_of_task(n_cols: usize) -> usize {
 }
 
 /// `a b`, on all threads. The numbers do not depend on how many threads there are.
-pub(super) fn product<T: Real>(a: Side<'_, T>, b: Side<'_, T>) -> Array<T> {
+pub(super) fn product<T: Real>(precision: Precision, a: Side<'_, T>, b: Side<'_, T>) -> Array<T> {
     let (([m, k], _, _), ([of_b, n], _, _)) = (a.entering(), b.entering());
     assert_eq!(k, of_b, "columns of the left side of a product and rows of the right");
     let mut out = Array::zeros(m, n);
-    T::product(a.entering(), b.entering(), &mut out.data);
+    T::product(precision, a.entering(), b.entering(), &mut out.data);
     out
 }
 

@@ -16,12 +16,12 @@ impl<'t, T: Real> Var<'t, T> {
     /// If the inner sizes differ.
     pub fn dot(self, other: Var<'t, T>) -> Var<'t, T> {
         use Side::{Plain, Turned};
-        let (a, b) = (self.value(), other.value());
-        let y = product(Plain(&a), Plain(&b));
+        let (a, b, precision) = (self.value(), other.value(), self.tape.precision);
+        let y = product(precision, Plain(&a), Plain(&b));
         let (to, to_other) = (self.place(), other.place());
         self.tape.custom(&[self, other], y, move |d, sink| {
-            sink.add(to, || product(Plain(&d), Turned(&b)));
-            sink.add(to_other, || product(Turned(&a), Plain(&d)));
+            sink.add(to, || product(precision, Plain(&d), Turned(&b)));
+            sink.add(to_other, || product(precision, Turned(&a), Plain(&d)));
         })
     }
 
@@ -31,12 +31,12 @@ impl<'t, T: Real> Var<'t, T> {
     /// If the rows differ in length.
     pub fn dot_rows(self, other: Var<'t, T>) -> Var<'t, T> {
         use Side::{Plain, Turned};
-        let (a, b) = (self.value(), other.value());
-        let y = product(Plain(&a), Turned(&b));
+        let (a, b, precision) = (self.value(), other.value(), self.tape.precision);
+        let y = product(precision, Plain(&a), Turned(&b));
         let (to, to_other) = (self.place(), other.place());
         self.tape.custom(&[self, other], y, move |d, sink| {
-            sink.add(to, || product(Plain(&d), Plain(&b)));
-            sink.add(to_other, || product(Turned(&d), Plain(&a)));
+            sink.add(to, || product(precision, Plain(&d), Plain(&b)));
+            sink.add(to_other, || product(precision, Turned(&d), Plain(&a)));
         })
     }
 
@@ -47,14 +47,14 @@ impl<'t, T: Real> Var<'t, T> {
     pub fn linear(self, weight: Var<'t, T>, bias: Option<Var<'t, T>>) -> Var<'t, T> {
         use Side::{Plain, Turned};
         let Some(bias) = bias else { return self.dot_rows(weight) };
-        let (x, w, b) = (self.value(), weight.value(), bias.value());
-        let mut y = product(Plain(&x), Turned(&w));
+        let (x, w, b, precision) = (self.value(), weight.value(), bias.value(), self.tape.precision);
+        let mut y = product(precision, Plain(&x), Turned(&w));
         assert_eq!(b.shape(), [1, y.n_cols()], "a bias of a dense layer");
         y.for_rows(|_, row| simd::map_with(row, b.data(), |y, b| y + b));
         let (to, to_weight, to_bias) = (self.place(), weight.place(), bias.place());
         self.tape().custom(&[self, weight, bias], y, move |d, sink| {
-            sink.add(to, || product(Plain(&d), Plain(&w)));
-            sink.add(to_weight, || product(Turned(&d), Plain(&x)));
+            sink.add(to, || product(precision, Plain(&d), Plain(&w)));
+            sink.add(to_weight, || product(precision, Turned(&d), Plain(&x)));
             sink.add(to_bias, || d.sum_of_rows());
         })
     }

@@ -39,6 +39,8 @@ mod tests;
 use std::cell::RefCell;
 use std::sync::Arc;
 
+use crate::kernel::Precision;
+
 pub use array::{Array, settle};
 pub use attention::Sees;
 pub use matrix::NOWHERE;
@@ -60,6 +62,7 @@ struct Node<T> {
 #[derive(Default)]
 pub struct Tape<T> {
     nodes: RefCell<Vec<Node<T>>>,
+    precision: Precision,
 }
 
 impl<T> std::fmt::Debug for Tape<T> {
@@ -122,7 +125,17 @@ pub struct Place(usize);
 impl<T: Real> Tape<T> {
     /// An empty tape.
     pub fn new() -> Self {
-        Self { nodes: RefCell::new(Vec::new()) }
+        Self::in_precision(Precision::F32)
+    }
+
+    /// An empty tape whose products of matrices of `f32` round what they multiply to this precision, on the way back too, and sum in single precision: mixed
+    /// precision (Micikevicius et al., ICLR 2018) in the form that needs no scaling of the loss, for bfloat16 has the range of `f32` (Kalamkar et al.,
+    /// arXiv:1905.12322). Attention's own products, normalisations, losses and what is learned stay as they are.
+    ///
+    /// # Panics
+    /// At a product, if the precision is that of integers.
+    pub fn in_precision(precision: Precision) -> Self {
+        Self { nodes: RefCell::new(Vec::new()), precision }
     }
 
     /// A value whose gradient is wanted: a parameter.

@@ -5,6 +5,7 @@ use std::iter::Sum;
 use std::ops::{Add, AddAssign, Div, Mul, MulAssign, Neg, Sub, SubAssign};
 
 use super::array::product_by_faer;
+use crate::kernel::Precision;
 use crate::{activation, kernel};
 
 /// A matrix as it enters a product: its rows and columns, its numbers, and whether these lie column by column.
@@ -48,8 +49,8 @@ pub trait Real:
     fn erf(self) -> Self;
     /// Whether it is neither infinite nor no number.
     fn is_a_number(self) -> bool;
-    /// The product of two matrices to zeros.
-    fn product(a: Entering<'_, Self>, b: Entering<'_, Self>, out: &mut [Self]);
+    /// The product of two matrices to zeros; double precision knows no other.
+    fn product(precision: Precision, a: Entering<'_, Self>, b: Entering<'_, Self>, out: &mut [Self]);
 }
 
 impl Real for f32 {
@@ -90,10 +91,15 @@ impl Real for f32 {
     fn is_a_number(self) -> bool {
         self.is_finite()
     }
-    fn product(([m, k], a, a_turned): Entering<'_, f32>, ([_, n], b, b_turned): Entering<'_, f32>, out: &mut [f32]) {
+    fn product(
+        precision: Precision,
+        ([m, k], a, a_turned): Entering<'_, f32>,
+        ([_, n], b, b_turned): Entering<'_, f32>,
+        out: &mut [f32],
+    ) {
         let left = kernel::Factor { rows: m, columns: k, numbers: a, turned: a_turned };
         let right = kernel::Factor { rows: k, columns: n, numbers: b, turned: b_turned };
-        kernel::product(left, right, out);
+        kernel::product(precision, left, right, out);
     }
 }
 
@@ -136,7 +142,7 @@ impl Real for f64 {
     fn is_a_number(self) -> bool {
         self.is_finite()
     }
-    fn product(a: Entering<'_, f64>, b: Entering<'_, f64>, out: &mut [f64]) {
+    fn product(_: Precision, a: Entering<'_, f64>, b: Entering<'_, f64>, out: &mut [f64]) {
         product_by_faer(a, b, out);
     }
 }

@@ -91,15 +91,7 @@ impl Panels {
         } else {
             (bits_of(b), stride)
         };
-        for (nth, panel) in self.words.as_mut_slice().chunks_exact_mut((steps * width).max(1)).enumerate() {
-            let columns = &rows[nth * width * row_stride..];
-            let n = width.min(n_columns - nth * width);
-            for (step, to) in panel.chunks_exact_mut(width).enumerate() {
-                for (column, to) in to[..n].iter_mut().enumerate() {
-                    *to = columns[column * row_stride + step];
-                }
-            }
-        }
+        columns_of(rows, row_stride, n_columns, width, steps, self.words.as_mut_slice());
     }
 
     /// `n` rows of `n_in` numbers, `stride` apart, as this matrix is multiplied by them; `words` is for those that must be made others first.
@@ -140,19 +132,32 @@ impl Panels {
     }
 }
 
+/// Rows of `steps` words, `stride` apart, become the columns of panels, `[panels][steps][width]`; what fills the last one up is left as it is.
+pub(super) fn columns_of(rows: &[u32], stride: usize, n: usize, width: usize, steps: usize, panels: &mut [u32]) {
+    for (nth, panel) in panels.chunks_exact_mut((steps * width).max(1)).enumerate() {
+        let columns = &rows[nth * width * stride..];
+        let n = width.min(n - nth * width);
+        for (step, to) in panel.chunks_exact_mut(width).enumerate() {
+            for (column, to) in to[..n].iter_mut().enumerate() {
+                *to = columns[column * stride + step];
+            }
+        }
+    }
+}
+
 /// Rows that [`Panels`] multiply.
 pub(crate) struct Left<'a>(tile::Left<'a>);
 
 /// Rows to tiles of pairs of bfloat16.
-struct Pairs<'a> {
+pub(super) struct Pairs<'a> {
     /// Rows of `n_in` numbers, `stride` apart.
-    x: &'a [f32],
-    stride: usize,
-    n_in: usize,
+    pub(super) x: &'a [f32],
+    pub(super) stride: usize,
+    pub(super) n_in: usize,
     /// How many.
-    n: usize,
-    place: Place,
-    to: &'a mut [u32],
+    pub(super) n: usize,
+    pub(super) place: Place,
+    pub(super) to: &'a mut [u32],
 }
 
 impl NullaryFnOnce for Pairs<'_> {
@@ -170,19 +175,19 @@ impl NullaryFnOnce for Pairs<'_> {
 }
 
 /// Rows of a matrix to panels.
-struct Straight<'a> {
-    b: &'a [f32],
-    n_in: usize,
-    n_columns: usize,
-    stride: usize,
+pub(super) struct Straight<'a> {
+    pub(super) b: &'a [f32],
+    pub(super) n_in: usize,
+    pub(super) n_columns: usize,
+    pub(super) stride: usize,
     /// Words of a column.
-    steps: usize,
+    pub(super) steps: usize,
     /// Columns of a panel.
-    width: usize,
+    pub(super) width: usize,
     /// Whether two rows become one of words.
-    pairs: bool,
+    pub(super) pairs: bool,
     /// Zeros so far.
-    words: &'a mut [u32],
+    pub(super) words: &'a mut [u32],
 }
 
 impl NullaryFnOnce for Straight<'_> {

@@ -24,7 +24,12 @@ pub(super) fn rows(seed: u64, [skip, n_train, n_validation]: [usize; 3], n_varia
         let parts =
             [(Modality::Image, drawn()), (Modality::Text, texts), (Modality::Audio, drawn()), (Modality::Series, drawn())];
         let swaps = Swap::ALL.iter().filter(|_| swapped).filter_map(|swap| Some((*swap, scene.swapped(*swap)?)));
-        let told = |(swap, wrong): (Swap, chiasm_world::Scene)| captions(&wrong, seed, at + 1).map(|text| (swap, text));
+        // What is learned from is told wrongly in as many ways as rightly, or a way of telling would be enough to know it by.
+        let n_wrong = if at < skip + n_train { n_variants } else { 1 };
+        let told = |(swap, wrong): (Swap, chiasm_world::Scene)| {
+            let numbers = numbers.clone().take(n_wrong);
+            numbers.flat_map(move |number| captions(&wrong, seed, number)).map(move |text| (swap, text))
+        };
         Row { parts: parts.into(), wrong: swaps.flat_map(told).collect() }
     };
     Ok(scenes.into_iter().enumerate().skip(skip).map(row).collect())
