@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Context;
-use chiasm_core::{Media, Modality, Vectors};
+use chiasm_core::{CrossEncoder, Image, Media, Modality, Picture, Vectors};
 use chiasm_engine::{
     FitRequest, Found, IndexOptions, Library, Limits, ModelDirs, Query, QueryMedia, SearchRequest, Space, fit_space, load_media,
 };
@@ -107,10 +107,17 @@ pub(crate) fn run(args: &DemoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
             }
         ),
     )?;
-    let spaces = [("descriptors", &fitted.space), (chiasm_encode::NANO, &nano)];
+    let reader = chiasm_encode::open_cross_encoder(chiasm_encode::NANO, &models)?;
+    let judges = [
+        ("descriptors", Judge::Space(&fitted.space)),
+        (chiasm_encode::NANO, Judge::Space(&nano)),
+        ("read together", Judge::Reader(&*reader)),
+    ];
     let exchanged =
-        spaces.iter().map(|(name, space)| Ok((*name, told_apart(&world, space, ui)?))).collect::<anyhow::Result<Vec<_>>>()?;
+        judges.iter().map(|(name, judge)| Ok((*name, told_apart(&world, judge, ui)?))).collect::<anyhow::Result<Vec<_>>>()?;
     say(ui, &describe_exchanged(&exchanged))?;
+    let again = looked_at_again(&world, &nano, &*reader, ui)?;
+    say(ui, &format!("\n{again}"))?;
 
     let page = args.dir.join("demo.html");
     let sheet = Sheet {
@@ -122,7 +129,7 @@ pub(crate) fn run(args: &DemoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         tables: vec![
             ("Held-out retrieval, every direction, beside chance".to_owned(), table),
             (format!("The same by {}, a trained model", chiasm_encode::NANO), nano_table),
-            ("Right words in the wrong places".to_owned(), describe_exchanged(&exchanged)),
+            ("Right words in the wrong places".to_owned(), format!("{}\n\n{again}", describe_exchanged(&exchanged))),
         ],
     };
     std::fs::write(&page, sheet.to_html()).with_context(|| format!("cannot write {}", shown(&page)))?;
@@ -131,6 +138,7 @@ pub(crate) fn run(args: &DemoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         ui.print_json(&serde_json::json!({
             "world": args.dir, "library": library.dir(), "page": page, "wall_s": began.elapsed().as_secs_f64(),
             "heldout": figures, "heldout_nano": of_nano,
+            "looked_at_again": again,
             "told_apart": exchanged.iter().map(|(name, of)| serde_json::json!({ "space": name, "exchanged": of })).collect::<Vec<_>>(),
         }))?;
     }
@@ -313,28 +321,136 @@ struct ToldApart {
     n: usize,
 }
 
-fn told_apart(world: &World, space: &Space, ui: &Ui) -> anyhow::Result<Vec<ToldApart>> {
+/// What tells a right caption from a wrong one.
+enum Judge<'a> {
+    /// How close they are to the picture.
+    Space(&'a Space),
+    /// Each is read with the picture before it.
+    Reader(&'a dyn CrossEncoder),
+}
+
+impl Judge<'_> {
+    /// For how many pictures the right caption comes before the wrong one.
+    fn right(&self, pictures: Vec<Image>, captions: &[[String; 2]]) -> anyhow::Result<usize> {
+        match self {
+            Judge::Reader(reader) => {
+                let mut right = 0;
+                for (picture, captions) in pictures.into_iter().zip(captions) {
+                    let scores = reader.score_texts(&Picture::Pixels(picture), &captions.each_ref().map(String::as_str))?;
+                    right += usize::from(scores[0] > scores[1]);
+                }
+                Ok(right)
+            }
+            Judge::Space(space) => {
+                let n = pictures.len();
+                let pictures: Vec<Media> = pictures.into_iter().map(Media::Image).collect();
+                let pictures = space.as_query(Modality::Image, &space.embed(&pictures)?)?;
+                let texts: Vec<Media> = captions.iter().flatten().cloned().map(Media::Text).collect();
+                let texts = space.as_gallery(Modality::Text, &space.embed(&texts)?)?;
+                let score = |i: usize, which: usize| dot(pictures.row(i), texts.row(2 * i + which));
+                Ok((0..n).filter(|i| score(*i, 0) > score(*i, 1)).count())
+            }
+        }
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}
+
+fn picture_of(world: &World, item: &Item) -> anyhow::Result<Image> {
+    match from_file(world, &item.image)?.0 {
+        Media::Image(image) => Ok(image),
+        other => anyhow::bail!("{}: {} came, expected a picture", shown(&item.image), other.modality()),
+    }
+}
+
+fn told_apart(world: &World, judge: &Judge<'_>, ui: &Ui) -> anyhow::Result<Vec<ToldApart>> {
     let mut all = Vec::new();
     for (what, unseen) in Swap::ALL.iter().flat_map(|swap| [(*swap, false), (*swap, true)]) {
         ui.cancel.check()?;
         let items = world.heldout().filter(|item| item.unseen_combination == unseen);
-        let (mut pictures, mut right, mut wrong) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut pictures, mut captions) = (Vec::new(), Vec::new());
         for (item, exchanged) in items.filter_map(|item| Some((item, item.scene.swapped(what)?))) {
-            pictures.push(from_file(world, &item.image)?.0);
-            right.push(Media::Text(item.text.clone()));
-            let [text, _] = chiasm_world::captions(&exchanged, world.config.seed, item.number);
-            wrong.push(Media::Text(text));
+            pictures.push(picture_of(world, item)?);
+            let [wrong, _] = chiasm_world::captions(&exchanged, world.config.seed, item.number);
+            captions.push([item.text.clone(), wrong]);
         }
         let n = pictures.len();
-        let pictures = space.as_query(Modality::Image, &space.embed(&pictures)?)?;
-        let [right, wrong] =
-            [right, wrong].map(|texts| Ok::<_, anyhow::Error>(space.as_gallery(Modality::Text, &space.embed(&texts)?)?));
-        let (right, wrong) = (right?, wrong?);
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f32>();
-        let closer = (0..n).filter(|i| dot(pictures.row(*i), right.row(*i)) > dot(pictures.row(*i), wrong.row(*i))).count();
-        all.push(ToldApart { what, unseen, right: closer as f64 / n.max(1) as f64, n });
+        all.push(ToldApart { what, unseen, right: judge.right(pictures, &captions)? as f64 / n.max(1) as f64, n });
     }
     Ok(all)
+}
+
+/// Places that are looked at again.
+const N_AGAIN: usize = 20;
+
+/// How well captions find their pictures, before and after the first [`N_AGAIN`] are looked at again.
+#[derive(Clone, Debug, serde::Serialize)]
+struct Again {
+    /// Share of the captions whose picture comes first, by the embeddings.
+    before: f64,
+    /// Likewise when the first were looked at again.
+    after: f64,
+    /// Captions.
+    n: usize,
+    /// Pictures among which they look.
+    among: usize,
+}
+
+impl std::fmt::Display for Again {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "Of {} captions {:.1} % find their picture first among {} by {}'s embeddings, {:.1} % when it looks at the first {N_AGAIN} again\nwith the caption at hand (`chiasm search --rerank {}`).",
+            self.n,
+            100.0 * self.before,
+            self.among,
+            chiasm_encode::NANO,
+            100.0 * self.after,
+            chiasm_encode::NANO
+        )
+    }
+}
+
+fn looked_at_again(world: &World, space: &Space, reader: &dyn CrossEncoder, ui: &Ui) -> anyhow::Result<Again> {
+    let pictures = world.heldout().map(|item| picture_of(world, item)).collect::<anyhow::Result<Vec<_>>>()?;
+    let texts: Vec<&str> = world.heldout().flat_map(|item| [item.text.as_str(), item.text_zh.as_str()]).collect();
+    let media = |pictures: &[Image]| pictures.iter().cloned().map(Media::Image).collect::<Vec<_>>();
+    let gallery = space.as_gallery(Modality::Image, &space.embed(&media(&pictures))?)?;
+    let queries: Vec<Media> = texts.iter().map(|text| Media::Text((*text).to_owned())).collect();
+    let queries = space.as_query(Modality::Text, &space.embed(&queries)?)?;
+    let found: Vec<Vec<usize>> = queries
+        .rows()
+        .map(|query| {
+            let mut order: Vec<usize> = (0..pictures.len()).collect();
+            order.sort_by(|a, b| dot(query, gallery.row(*b)).total_cmp(&dot(query, gallery.row(*a))));
+            order.truncate(N_AGAIN);
+            order
+        })
+        .collect();
+    // Picture by picture: each is seen once for all texts that found it.
+    let mut best: Vec<Option<(chiasm_core::Score, usize)>> = vec![None; texts.len()];
+    for (picture, pixels) in pictures.into_iter().enumerate() {
+        ui.cancel.check()?;
+        let asked: Vec<usize> = (0..texts.len()).filter(|text| found[*text].contains(&picture)).collect();
+        let scores =
+            reader.score_texts(&Picture::Pixels(pixels), &asked.iter().map(|text| texts[*text]).collect::<Vec<_>>())?;
+        for (text, score) in asked.into_iter().zip(scores) {
+            if best[text].is_none_or(|(other, _)| score > other) {
+                best[text] = Some((score, picture));
+            }
+        }
+    }
+    let share = |first: &dyn Fn(usize) -> Option<usize>| {
+        (0..texts.len()).filter(|text| first(*text) == Some(text / 2)).count() as f64 / texts.len().max(1) as f64
+    };
+    Ok(Again {
+        before: share(&|text| found[text].first().copied()),
+        after: share(&|text| best[text].map(|(_, picture)| picture)),
+        n: texts.len(),
+        among: gallery.n(),
+    })
 }
 
 fn describe_exchanged(spaces: &[(&str, Vec<ToldApart>)]) -> String {
@@ -371,12 +487,14 @@ fn farewell(args: &DemoArgs, world: &World, library: &Library, page: &Path, bega
         &format!(
             "\nAll in {}. Look at the hits: {}\nThe library lies in {place}. Try next:\n\
              \x20 {program} search --library {place} \"two small red stars\"\n\
+             \x20 {program} search --library {place} \"a small blue ring above two red squares\" --kind image --rerank {nano}\n\
              \x20 {program} search --library {place} --audio {} --kind image\n\
              \x20 {program} index --library {place} {}",
             duration(began.elapsed().as_secs_f64()),
             shown(page),
             shown(&sound),
             shown(&args.dir.join("pictures")),
+            nano = chiasm_encode::NANO,
         ),
     )
 }
