@@ -147,5 +147,12 @@ fn the_model_that_the_program_carries_finds_every_kind() {
     assert!(hits.iter().all(|hit| hit["kind"] == "image"), "{found}");
     let is_right = |hit: &serde_json::Value| hit["path"].as_str().is_some_and(|path| path.ends_with("0041.png"));
     assert!(hits.iter().any(is_right), "the sound's own picture is not among the first ten of 48: {found}");
+    // It also reads a text with a picture before it.
+    let caption = fs::read_to_string(FIXTURE.path("world/texts/0041.en.txt")).unwrap();
+    let ask = ["--json", "search", caption.trim(), "--kind", "image", "--rerank", "chiasm-nano", "--library", &library];
+    let found = chiasm(dir.path(), &ask).code(0).json();
+    let hits = found["hits"].as_array().expect("hits");
+    assert!(hits.iter().all(|hit| hit["rerank_score"].is_number()), "{found}");
+    assert!(hits[..3].iter().any(is_right), "the caption's own picture is not among the first three of 48: {found}");
     chiasm(dir.path(), &["verify", "--library", &library]).code(0);
 }
