@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::array::{Side, product};
 use super::{Array, Real, Tape, Var};
+use crate::kernel::Precision;
 use crate::simd;
 
 /// What [`Var::gathered`] puts where no number is taken from: 0.
@@ -16,12 +17,12 @@ impl<'t, T: Real> Var<'t, T> {
     /// If the inner sizes differ.
     pub fn dot(self, other: Var<'t, T>) -> Var<'t, T> {
         use Side::{Plain, Turned};
-        let (a, b, precision) = (self.value(), other.value(), self.tape.precision);
-        let y = product(precision, Plain(&a), Plain(&b));
+        let (a, b) = (self.value(), other.value());
+        let y = product(Precision::F32, Plain(&a), Plain(&b));
         let (to, to_other) = (self.place(), other.place());
         self.tape.custom(&[self, other], y, move |d, sink| {
-            sink.add(to, || product(precision, Plain(&d), Turned(&b)));
-            sink.add(to_other, || product(precision, Turned(&a), Plain(&d)));
+            sink.add(to, || product(Precision::F32, Plain(&d), Turned(&b)));
+            sink.add(to_other, || product(Precision::F32, Turned(&a), Plain(&d)));
         })
     }
 
@@ -30,8 +31,12 @@ impl<'t, T: Real> Var<'t, T> {
     /// # Panics
     /// If the rows differ in length.
     pub fn dot_rows(self, other: Var<'t, T>) -> Var<'t, T> {
+        self.rows_with_rows(other, Precision::F32)
+    }
+
+    fn rows_with_rows(self, other: Var<'t, T>, precision: Precision) -> Var<'t, T> {
         use Side::{Plain, Turned};
-        let (a, b, precision) = (self.value(), other.value(), self.tape.precision);
+        let (a, b) = (self.value(), other.value());
         let y = product(precision, Plain(&a), Turned(&b));
         let (to, to_other) = (self.place(), other.place());
         self.tape.custom(&[self, other], y, move |d, sink| {
@@ -40,14 +45,16 @@ impl<'t, T: Real> Var<'t, T> {
         })
     }
 
-    /// A dense layer: `x W' + b`, with a weight `[n_out, n_in]` as checkpoints store it, and a bias `[1, n_out]`.
+    /// A dense layer: `x W' + b`, with a weight `[n_out, n_in]` as checkpoints store it, and a bias `[1, n_out]`; its products, and those of its
+    /// gradients, are in the tape's precision.
     ///
     /// # Panics
     /// If the sizes differ.
     pub fn linear(self, weight: Var<'t, T>, bias: Option<Var<'t, T>>) -> Var<'t, T> {
         use Side::{Plain, Turned};
-        let Some(bias) = bias else { return self.dot_rows(weight) };
-        let (x, w, b, precision) = (self.value(), weight.value(), bias.value(), self.tape.precision);
+        let precision = self.tape.precision;
+        let Some(bias) = bias else { return self.rows_with_rows(weight, precision) };
+        let (x, w, b) = (self.value(), weight.value(), bias.value());
         let mut y = product(precision, Plain(&x), Turned(&w));
         assert_eq!(b.shape(), [1, y.n_cols()], "a bias of a dense layer");
         y.for_rows(|_, row| simd::map_with(row, b.data(), |y, b| y + b));

@@ -128,9 +128,9 @@ impl<T: Real> Tape<T> {
         Self::in_precision(Precision::F32)
     }
 
-    /// An empty tape whose products of matrices of `f32` round what they multiply to this precision, on the way back too, and sum in single precision: mixed
-    /// precision (Micikevicius et al., ICLR 2018) in the form that needs no scaling of the loss, for bfloat16 has the range of `f32` (Kalamkar et al.,
-    /// arXiv:1905.12322). Attention's own products, normalisations, losses and what is learned stay as they are.
+    /// An empty tape whose dense layers ([`Var::linear`]), of `f32`, round what they multiply to this precision, on the way back too, and sum in single precision:
+    /// mixed precision (Micikevicius et al., ICLR 2018) in the form that needs no scaling of the loss, for bfloat16 has the range of `f32` (Kalamkar et al.,
+    /// arXiv:1905.12322). All other products, normalisations, losses and what is learned stay as they are.
     ///
     /// # Panics
     /// At a product, if the precision is that of integers.
