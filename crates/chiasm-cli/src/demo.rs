@@ -359,10 +359,11 @@ fn dot(a: &[f32], b: &[f32]) -> f32 {
 }
 
 fn picture_of(world: &World, item: &Item) -> anyhow::Result<Image> {
-    match from_file(world, &item.image)?.0 {
-        Media::Image(image) => Ok(image),
-        other => anyhow::bail!("{}: {} came, expected a picture", shown(&item.image), other.modality()),
-    }
+    let media = from_file(world, &item.image)?.0;
+    let Media::Image(image) = media else {
+        anyhow::bail!("{}: {} came, expected a picture", shown(&item.image), media.modality());
+    };
+    Ok(image)
 }
 
 fn told_apart(world: &World, judge: &Judge<'_>, ui: &Ui) -> anyhow::Result<Vec<ToldApart>> {
