@@ -403,7 +403,8 @@ impl std::fmt::Display for Again {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "Of {} captions {:.1} % find their picture first among {} by {}'s embeddings, {:.1} % when it looks at the first {N_AGAIN} again\nwith the caption at hand (`chiasm search --rerank {}`).",
+            "Of {} captions {:.1} % find their picture first among {} by {}'s embeddings, {:.1} % when it looks at the first {N_AGAIN} again\n\
+             with the caption at hand (`chiasm search --rerank {}`).",
             self.n,
             100.0 * self.before,
             self.among,
@@ -417,8 +418,8 @@ impl std::fmt::Display for Again {
 fn looked_at_again(world: &World, space: &Space, reader: &dyn CrossEncoder, ui: &Ui) -> anyhow::Result<Again> {
     let pictures = world.heldout().map(|item| picture_of(world, item)).collect::<anyhow::Result<Vec<_>>>()?;
     let texts: Vec<&str> = world.heldout().flat_map(|item| [item.text.as_str(), item.text_zh.as_str()]).collect();
-    let media = |pictures: &[Image]| pictures.iter().cloned().map(Media::Image).collect::<Vec<_>>();
-    let gallery = space.as_gallery(Modality::Image, &space.embed(&media(&pictures))?)?;
+    let gallery: Vec<Media> = pictures.iter().cloned().map(Media::Image).collect();
+    let gallery = space.as_gallery(Modality::Image, &space.embed(&gallery)?)?;
     let queries: Vec<Media> = texts.iter().map(|text| Media::Text((*text).to_owned())).collect();
     let queries = space.as_query(Modality::Text, &space.embed(&queries)?)?;
     let found: Vec<Vec<usize>> = queries
