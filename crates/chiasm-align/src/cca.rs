@@ -41,7 +41,7 @@
 //! let x = [1.0, 0.0, 2.0, 1.0, 3.0, 1.0, 4.0, 0.0];
 //! let y = [-10.0, -20.0, -30.0, -40.0];
 //! let pairs = Pairs::new(vec![MatrixView::new(&x, 2)?, MatrixView::new(&y, 1)?]);
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let space = CcaConfig::default().fit(&pairs, &run)?;
 //! assert_eq!(space.about().correlations, [1.0]);
 //! let a = space.project(0, MatrixView::new(&[4.0, 0.0], 2)?)?;

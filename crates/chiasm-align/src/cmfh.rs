@@ -37,7 +37,7 @@
 //! use chiasm_core::{Cancel, MatrixView, NoProgress};
 //! let (x, y) = ([1.0, 2.0, 3.0, 4.0], [-10.0, -20.0, -30.0, -40.0]);
 //! let pairs = Pairs::new(vec![MatrixView::new(&x, 1)?, MatrixView::new(&y, 1)?]);
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let fitted = MethodConfig::from_name("cmfh")?.fit_with_codes(&pairs, &run)?;
 //! let codes = fitted.codes.ok_or("the pairs have codes of their own")?;
 //! assert_eq!((codes.n(), codes.dim(), fitted.space.n_bits()), (4, 64, Some(64)));

@@ -6,6 +6,9 @@
 //! of its captions), are one thing. A query is a hit at `k` when any row of its group is among the first `k`; equal scores
 //! count against it. With labels a right answer is a row that shares a class, and average precision is measured too.
 //!
+//! # A search that was stopped
+//! Where the run keeps a draft, what each configuration reached stands in it, and a later run of the same search does not work it out again.
+//!
 //! # Large sets
 //! Costs stay bounded: of more than 20,000 rows a random 20,000 (whole groups) take part in the search, and of a fold's rows at most
 //! 2,000 are searched with one another. The final fit, which is the caller's, takes all rows.
@@ -20,6 +23,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use crate::basis::{Axes, Basis};
+use crate::draft::{Draft, Part, Passing};
 use crate::fit::{FitError, Pairs, Run};
 use crate::linalg::{self, Mat, product};
 use crate::method::MethodConfig;
@@ -54,6 +58,22 @@ pub struct Direction {
     pub n_queries: usize,
     /// Number of distinct things in the gallery; the mean over the folds.
     pub n_gallery: f64,
+}
+
+impl Direction {
+    /// All of it, to the bit. No share is NaN, which stands for a MAP that is not there.
+    fn to_bits(&self) -> [u64; 8] {
+        let map = self.map.unwrap_or(f64::NAN);
+        let [r1, r5, r10, map, n_gallery] = [self.r1, self.r5, self.r10, map, self.n_gallery].map(f64::to_bits);
+        [self.from as u64, self.to as u64, r1, r5, r10, map, self.n_queries as u64, n_gallery]
+    }
+
+    fn of_bits([from, to, r1, r5, r10, map, n_queries, n_gallery]: [u64; 8]) -> Self {
+        let [r1, r5, r10, map, n_gallery] = [r1, r5, r10, map, n_gallery].map(f64::from_bits);
+        let map = (!map.is_nan()).then_some(map);
+        let [from, to, n_queries] = [from, to, n_queries].map(|n| n as usize);
+        Self { from, to, r1, r5, r10, map, n_queries, n_gallery }
+    }
 }
 
 /// Retrieval figures in every direction.
@@ -141,6 +161,7 @@ pub fn cross_validate(grid: &[MethodConfig], pairs: &Pairs<'_>, folds: usize, ru
     for config in grid {
         table.try_config(config)?;
     }
+    table.known.finish()?;
     run.progress.finish();
     let mut best = 0;
     for (i, tried) in table.tried.iter().enumerate() {
@@ -260,6 +281,7 @@ pub(crate) fn search(start: MethodConfig, pairs: &Pairs<'_>, folds: usize, run: 
             at
         }
     };
+    table.known.finish()?;
     run.progress.finish();
     let at = table.place(&best).expect("the best one was tried");
     Ok(table.choose(at))
@@ -298,6 +320,47 @@ struct Table<'a> {
     /// Rows left out in all coordinates of the last solution, kept while only their number and weights change.
     solved: Option<(String, Vec<Solved>)>,
     tried: Vec<Tried>,
+    known: Known<'a>,
+}
+
+/// What configurations reached, those that a run before this one tried included.
+struct Known<'a> {
+    figures: BTreeMap<String, Figures>,
+    part: Part<'a>,
+}
+
+impl<'a> Known<'a> {
+    fn new(pairs: &Pairs<'_>, n_folds: usize, max_axes: Option<usize>, run: &Run<'a>) -> Self {
+        let part = Part::new(run, "search", |key| {
+            key.words(&format!("{n_folds} folds, axes {max_axes:?}"));
+            key.pairs(pairs);
+        });
+        let read = part.read().and_then(|bytes| serde_json::from_slice::<BTreeMap<String, Vec<[u64; 8]>>>(&bytes).ok());
+        let n = pairs.views.len() * (pairs.views.len() - 1);
+        let whole = read.unwrap_or_default().into_iter().filter(|(_, of)| of.len() == n);
+        let figures = |of: Vec<[u64; 8]>| Figures { directions: of.into_iter().map(Direction::of_bits).collect() };
+        Self { figures: whole.map(|(config, of)| (config, figures(of))).collect(), part }
+    }
+
+    /// By which a configuration is known: all of its numbers, to the last digit.
+    fn name(config: &MethodConfig) -> String {
+        format!("{config:?}")
+    }
+
+    fn to_bytes(figures: &BTreeMap<String, Figures>) -> Vec<u8> {
+        let bits = |figures: &Figures| figures.directions.iter().map(Direction::to_bits).collect();
+        let all: BTreeMap<&str, Vec<[u64; 8]>> = figures.iter().map(|(config, of)| (config.as_str(), bits(of))).collect();
+        serde_json::to_vec(&all).expect("words and numbers")
+    }
+
+    /// A point at which the search can be stopped.
+    fn pause(&mut self) -> Result<(), FitError> {
+        self.part.pause(|| Self::to_bytes(&self.figures))
+    }
+
+    fn finish(&mut self) -> Result<(), FitError> {
+        self.part.finish(|| Self::to_bytes(&self.figures))
+    }
 }
 
 pub(crate) struct Fold {
@@ -335,7 +398,9 @@ impl<'a> Table<'a> {
         }
         pairs.check(method.name(), method.n_views())?;
         let folds = deal(pairs, n_folds, run.seed)?;
-        Ok(Self { pairs, run, max_axes, folds, bases: HashMap::new(), reduced: None, solved: None, tried: Vec::new() })
+        let known = Known::new(pairs, n_folds, max_axes, run);
+        let (bases, tried) = (HashMap::new(), Vec::new());
+        Ok(Self { pairs, run, max_axes, folds, bases, reduced: None, solved: None, tried, known })
     }
 
     fn place(&self, config: &MethodConfig) -> Option<usize> {
@@ -352,7 +417,28 @@ impl<'a> Table<'a> {
         if let Some(at) = self.place(config) {
             return Ok(self.tried[at].figures.mean());
         }
-        self.run.cancel.check()?;
+        let figures = match self.known.figures.get(&Known::name(config)) {
+            Some(figures) => figures.clone(),
+            None => {
+                self.known.pause()?;
+                let figures = self.work_out(config);
+                if figures.is_err() {
+                    // Of a stop in the midst of it: what was known before is kept.
+                    self.known.pause()?;
+                }
+                let figures = figures?;
+                self.known.figures.insert(Known::name(config), figures.clone());
+                figures
+            }
+        };
+        let mean = figures.mean();
+        self.tried.push(Tried { config: config.clone(), figures });
+        self.run.progress.advance(1);
+        Ok(mean)
+    }
+
+    /// What a configuration reaches.
+    fn work_out(&mut self, config: &MethodConfig) -> Result<Figures, FitError> {
         let method = config.linear();
         let views = method.views(self.pairs.views.len())?;
         self.solve(config, &views)?;
@@ -364,11 +450,7 @@ impl<'a> Table<'a> {
             retrieve(&rows, method.metric(), &fold.things, self.pairs, &fold.test)
         };
         let figures: Vec<Figures> = self.folds.par_iter().zip(solved).map(figures).collect();
-        let figures = Figures::pool(&figures);
-        let mean = figures.mean();
-        self.tried.push(Tried { config: config.clone(), figures });
-        self.run.progress.advance(1);
-        Ok(mean)
+        Ok(Figures::pool(&figures))
     }
 
     /// Makes `self.solved` that of the configuration.
@@ -391,8 +473,10 @@ impl<'a> Table<'a> {
         }
         self.reduce(views, config.linear().in_columns())?;
         let (_, in_axes) = self.reduced.as_ref().expect("reduced above");
-        // The folds report nothing of their own: the search has one bar.
-        let run = &Run { progress: &NoProgress, ..*self.run };
+        // The folds report nothing of their own, for the search has one bar; and what they have done is kept until their figures are.
+        let passing = self.run.draft.map(Passing::new);
+        let draft = passing.as_ref().map(|passing| passing as &dyn Draft);
+        let run = &Run { progress: &NoProgress, draft, ..*self.run };
         let solve = |fold: &FoldInAxes| {
             let solution = config.linear().solve(&fold.reduced, views, run)?;
             let test = fold.test.iter().zip(&solution.weights);
@@ -401,6 +485,9 @@ impl<'a> Table<'a> {
         };
         let solved = in_axes.par_iter().map(solve).collect::<Result<_, FitError>>()?;
         self.solved = Some((key, solved));
+        if let Some(passing) = passing {
+            passing.forget_all();
+        }
         Ok(())
     }
 

@@ -30,7 +30,7 @@
 //! use chiasm_core::{Cancel, MatrixView, NoProgress, SharedSpace};
 //! let (x, y) = ([1.0, 2.0, 3.0, 4.0], [-10.0, -20.0, -30.0, -40.0]);
 //! let pairs = Pairs::new(vec![MatrixView::new(&x, 1)?, MatrixView::new(&y, 1)?]);
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let space = MethodConfig::from_name("cvh")?.fit(&pairs, &run)?;
 //! let (a, b) = (space.project(0, MatrixView::new(&[3.3], 1)?)?, space.project(1, MatrixView::new(&[-33.0], 1)?)?);
 //! assert_eq!((space.n_bits(), a), (Some(1), b));

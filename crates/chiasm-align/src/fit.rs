@@ -1,6 +1,8 @@
 //! What every method takes, and why it may refuse.
 
-use chiasm_core::{Cancel, Cancelled, Labels, MatrixView, Progress, ProjectError, ShapeError};
+use chiasm_core::{Cancel, Cancelled, Labels, MatrixView, NoProgress, Progress, ProjectError, ShapeError};
+
+use crate::draft::Draft;
 
 /// Paired rows of two or more views: row `i` of every view belongs together.
 #[derive(Clone, Debug)]
@@ -86,6 +88,15 @@ pub struct Run<'a> {
     pub progress: &'a dyn Progress,
     /// Stops it at the next safe point.
     pub cancel: &'a Cancel,
+    /// Keeps what is done, for a run that goes on where this one was stopped; none keeps nothing.
+    pub draft: Option<&'a dyn Draft>,
+}
+
+impl Run<'_> {
+    /// The same without a voice and without a draft: a part of the work of a run that has both.
+    pub(crate) fn quietly(&self) -> Self {
+        Self { progress: &NoProgress, draft: None, ..*self }
+    }
 }
 
 /// Why a space could not be fitted.
@@ -228,6 +239,12 @@ pub enum FitError {
     /// Lists or sets of parts that do not belong together.
     #[error(transparent)]
     Sets(#[from] crate::parts::SetError),
+    /// The draft could not be written.
+    #[error("cannot keep what is done so far: {reason}")]
+    Draft {
+        /// Where, and why.
+        reason: String,
+    },
     /// The user asked for a stop.
     #[error(transparent)]
     Cancelled(#[from] Cancelled),

@@ -34,7 +34,7 @@
 //! use chiasm_core::{Cancel, MatrixView, NoProgress};
 //! let (x, y, z) = ([1.0, 2.0, 3.0, 5.0], [-1.0, -2.0, -3.0, -5.0], [2.0, 4.0, 6.0, 10.0]);
 //! let views = [&x, &y, &z].map(|v| MatrixView::new(v, 1).unwrap()).to_vec();
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let space = MethodConfig::Gcca(GccaConfig::default()).fit(&Pairs::new(views), &run)?;
 //! assert_eq!(space.about().correlations, [1.0]);
 //! # Ok::<(), chiasm_align::FitError>(())

@@ -97,7 +97,7 @@ impl Inputs {
 
 fn solved(method: &dyn Linear, pairs: &Pairs<'_>) -> (Reduced, Solution) {
     let cancel = Cancel::default();
-    solve(method, pairs, &Run { seed: 0, progress: &NoProgress, cancel: &cancel }).unwrap()
+    solve(method, pairs, &Run { seed: 0, progress: &NoProgress, cancel: &cancel, draft: None }).unwrap()
 }
 
 /// Coordinates of rows of a view, fitting or unseen.
@@ -267,7 +267,7 @@ fn imh_equals_scipy() {
     let (reduced, _) = check("imh", &config, &inputs, None, golden);
     let x = [0, 1].map(|v| reduced.rows(v, &config.views[v]).to_owned());
     let cancel = Cancel::default();
-    let run = Run { seed: 0, progress: &NoProgress, cancel: &cancel };
+    let run = Run { seed: 0, progress: &NoProgress, cancel: &cancel, draft: None };
     let (_, values) = crate::imh::smoothest(&x, &[beta; 2], lambda, n_neighbours, 6, &run).unwrap();
     for (ours, theirs) in values.iter().zip(numbers(&golden["eigenvalues"])) {
         assert!((ours - theirs).abs() < 1e-9, "{ours}, expected {theirs}");
@@ -347,7 +347,7 @@ fn seph_has_the_kernel_logistic_regression_of_scipy() {
     let klr = &golden["klr"];
     let targets = codes(&klr["targets"]);
     let cancel = Cancel::default();
-    let run = Run { seed: 0, progress: &NoProgress, cancel: &cancel };
+    let run = Run { seed: 0, progress: &NoProgress, cancel: &cancel, draft: None };
     let until = crate::lbfgs::Lbfgs { max_steps: 2000, gradient_tolerance: 1e-6, ..Default::default() };
     let mut on_train: Option<Mat> = None;
     for (v, name) in ["logits_x", "logits_y"].into_iter().enumerate() {

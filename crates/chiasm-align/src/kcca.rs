@@ -36,7 +36,7 @@
 //! let x: Vec<f32> = (-20..=20).map(|i| i as f32 / 10.0).collect();
 //! let y: Vec<f32> = x.iter().map(|x| x * x).collect();
 //! let pairs = Pairs::new(vec![MatrixView::new(&x, 1)?, MatrixView::new(&y, 1)?]);
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let space = MethodConfig::Kcca(KccaConfig::default()).fit(&pairs, &run)?;
 //! assert!(space.about().correlations[0] > 0.98);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

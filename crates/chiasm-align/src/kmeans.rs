@@ -82,7 +82,7 @@ mod tests {
         let rows = [0.0, 0.0, 1.0, 0.0, 10.0, 10.0, 11.0, 10.0];
         let view = MatrixView::new(&rows, 2).unwrap();
         for seed in 0..5 {
-            let run = Run { seed, progress: &NoProgress, cancel: &Cancel::default() };
+            let run = Run { seed, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
             let mut found: Vec<Vec<f32>> = centres(view, 2, &run).unwrap().chunks(2).map(<[f32]>::to_vec).collect();
             found.sort_by(|a, b| a[0].total_cmp(&b[0]));
             assert_eq!(found, [[0.5, 0.0], [10.5, 10.0]]);

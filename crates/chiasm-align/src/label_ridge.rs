@@ -32,7 +32,7 @@
 //! let y = [7.0, 7.1, 5.0, 5.1];
 //! let labels = Labels::single(&[0, 0, 1, 1]);
 //! let pairs = Pairs::with_labels(vec![MatrixView::new(&x, 1)?, MatrixView::new(&y, 1)?], &labels);
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let space = MethodConfig::LabelRidge(LabelRidgeConfig::default()).fit(&pairs, &run)?;
 //! let a = space.project(0, MatrixView::new(&[1.05], 1)?)?;
 //! // Class 1 above its share of the rows, class 0 below.

@@ -174,7 +174,7 @@ mod tests {
 
     fn minimum(x0: &[f64], f: impl FnMut(&[f64], &mut [f64]) -> f64, config: Lbfgs) -> Result<Minimum, FitError> {
         let cancel = Cancel::default();
-        minimise(x0.to_vec(), f, config, &Run { seed: 0, progress: &NoProgress, cancel: &cancel })
+        minimise(x0.to_vec(), f, config, &Run { seed: 0, progress: &NoProgress, cancel: &cancel, draft: None })
     }
 
     /// The valley of Rosenbrock, in as many dimensions as `x` has.
@@ -234,7 +234,7 @@ mod tests {
         assert!(matches!(minimum(&[-1.0], wall, Lbfgs::default()), Err(FitError::Numeric { .. })));
         let cancel = Cancel::default();
         cancel.cancel();
-        let run = Run { seed: 0, progress: &NoProgress, cancel: &cancel };
+        let run = Run { seed: 0, progress: &NoProgress, cancel: &cancel, draft: None };
         assert!(matches!(minimise(vec![-1.2, 1.0], rosenbrock, half, &run), Err(FitError::Cancelled(_))));
     }
 }

@@ -35,7 +35,7 @@
 //! let (x, y, z) = ([1.0, 2.0, 3.0, 4.0], [8.0, 6.0, 4.0, 2.0], [0.1, 0.2, 0.3, 0.4]);
 //! let views = [&x, &y, &z].map(|v| MatrixView::new(v, 1));
 //! let pairs = Pairs::new(views.into_iter().collect::<Result<_, _>>()?);
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let space = MccaConfig::default().fit(&pairs, &run)?;
 //! assert_eq!(space.about().correlations, [1.0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

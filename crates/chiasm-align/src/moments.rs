@@ -21,7 +21,7 @@
 //! for (x, y) in [([1.0, 2.0], [-1.0, -2.0]), ([3.0, 5.0], [-3.0, -5.0])] {
 //!     moments.add(&Pairs::new(vec![MatrixView::new(&x, 1)?, MatrixView::new(&y, 1)?]))?;
 //! }
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! assert_eq!(method.fit_moments(&moments, &run)?.about().correlations, [1.0]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```

@@ -22,7 +22,7 @@
 //! ```
 //! use chiasm_align::{HadamardConfig, OnlineHashing, Pairs, Run};
 //! use chiasm_core::{Cancel, Labels, MatrixView, NoProgress, SharedSpace};
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let mut online = OnlineHashing::new(HadamardConfig::default(), [1, 1], 2, run.seed)?;
 //! for (x, y) in [([0.0, 1.0], [7.0, 5.0]), ([0.1, 1.1], [7.1, 5.1])] {
 //!     let labels = Labels::single(&[0, 1]);
@@ -149,7 +149,7 @@ mod tests {
         let (x, y) = (view(5, 11), view(4, 29));
         let labels = Labels::single(&classes);
         let config = HadamardConfig { bits: 16, ..HadamardConfig::default() };
-        let run = Run { seed: 3, progress: &NoProgress, cancel: &Cancel::default() };
+        let run = Run { seed: 3, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
         let all = [(&x[..], 5), (&y[..], 4)];
         let batch = reduced::fit(&config, &pairs(all, 0..120, &labels), &run).unwrap();
         let mut online = OnlineHashing::new(config, [5, 4], 4, run.seed).unwrap();

@@ -31,7 +31,7 @@
 //! let x = [1.0, 0.0, 0.0, 2.0, -1.0, -1.0, 0.0, -1.0];
 //! let y = [0.0, 1.0, -2.0, 0.0, 1.0, -1.0, 1.0, 0.0];
 //! let pairs = Pairs::new(vec![MatrixView::new(&x, 2)?, MatrixView::new(&y, 2)?]);
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let space = MethodConfig::Procrustes(ProcrustesConfig::default()).fit(&pairs, &run)?;
 //! let a = space.project(0, pairs.views[0])?;
 //! let b = space.project(1, pairs.views[1])?;

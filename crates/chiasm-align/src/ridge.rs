@@ -30,7 +30,7 @@
 //! use chiasm_core::{Cancel, MatrixView, NoProgress, SharedSpace};
 //! let (x, y) = ([1.0, 2.0, 3.0, 4.0], [0.0, 2.0, 2.0, 0.0, 0.0, -2.0, -2.0, 0.0]);
 //! let pairs = Pairs::new(vec![MatrixView::new(&x, 1)?, MatrixView::new(&y, 2)?]);
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let space = RidgeConfig::default().fit(&pairs, &run)?;
 //! assert_eq!((space.input_dim(0), space.input_dim(1), space.dim()), (Some(1), Some(2), 2));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

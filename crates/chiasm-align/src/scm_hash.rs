@@ -37,7 +37,7 @@
 //! let (x, y) = ([0.0, 0.1, 1.0, 1.1], [7.0, 7.1, 5.0, 5.1]);
 //! let labels = Labels::single(&[0, 0, 1, 1]);
 //! let pairs = Pairs::with_labels(vec![MatrixView::new(&x, 1)?, MatrixView::new(&y, 1)?], &labels);
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let space = MethodConfig::from_name("scm-orth")?.fit(&pairs, &run)?;
 //! // Two classes: one bit, of which view 1 is the mirror image.
 //! assert_eq!(space.n_bits(), Some(1));

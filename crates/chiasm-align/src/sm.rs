@@ -31,7 +31,7 @@
 //! let (x, y) = ([0.0, 0.1, 1.0, 1.1], [7.0, 7.1, 5.0, 5.1]);
 //! let labels = Labels::single(&[0, 0, 1, 1]);
 //! let pairs = Pairs::with_labels(vec![MatrixView::new(&x, 1)?, MatrixView::new(&y, 1)?], &labels);
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let space = MethodConfig::Sm(SmConfig::default()).fit(&pairs, &run)?;
 //! let (a, b) = (space.project(0, MatrixView::new(&[1.0], 1)?)?, space.project(1, MatrixView::new(&[5.0], 1)?)?);
 //! assert!(a.row(0)[1] > a.row(0)[0] && b.row(0)[1] > b.row(0)[0]);

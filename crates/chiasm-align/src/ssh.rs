@@ -37,7 +37,7 @@
 //! // Two rows are known, two are not.
 //! let labels = Labels::from_rows(&[vec![0], vec![], vec![1], vec![]], 2)?;
 //! let pairs = Pairs::with_labels(vec![MatrixView::new(&x, 1)?, MatrixView::new(&y, 1)?], &labels);
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let space = MethodConfig::from_name("ssh")?.fit(&pairs, &run)?;
 //! let (a, b) = (space.project(0, MatrixView::new(&[0.9], 1)?)?, space.project(1, MatrixView::new(&[5.2], 1)?)?);
 //! assert_eq!(a, b);

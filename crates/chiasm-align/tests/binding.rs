@@ -41,7 +41,7 @@ fn r10(space: &PipelineSpace, which: [usize; 2], tried: &Pairs<'_>) -> f64 {
 fn a_pair_that_was_never_seen_emerges() {
     // Things 0 to 800 are seen as image and text, 800 to 1600 as image and m, and the rest is asked for.
     let views = views(1_600 + N_TRIED);
-    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
+    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
     let first = MethodConfig::from_name("infonce").unwrap().fit(&pairs(&views, [0, 1], 0..800), &run).unwrap();
     let tried = |which: [usize; 2]| pairs(&views, which, 1_600..1_600 + N_TRIED);
     println!("image and text, as fitted: R@10 {:.3}", r10(&first, [0, 1], &tried([0, 1])));
@@ -66,7 +66,7 @@ fn a_pair_that_was_never_seen_emerges() {
 #[test]
 fn what_cannot_be_bound_is_an_error() {
     let views = views(120);
-    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
+    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
     let space = MethodConfig::from_name("cca").unwrap().fit(&pairs(&views, [0, 1], 0..120), &run).unwrap();
     let codes = MethodConfig::from_name("cvh").unwrap().fit(&pairs(&views, [0, 1], 0..120), &run).unwrap();
     let infonce = MethodConfig::from_name("infonce").unwrap();
@@ -112,7 +112,7 @@ fn a_few_shots_do_better_than_none() {
         let best = |row: &[f64]| (0..20_u32).max_by(|a, b| row[*a as usize].total_cmp(&row[*b as usize])).unwrap();
         classes.iter().enumerate().filter(|(i, class)| best(logits.row(*i)) == **class).count() as f64 / classes.len() as f64
     };
-    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
+    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
     // Cosines here are not as small as CLIP's, so the factor is smaller.
     let cache = CacheConfig { scale: 10.0, ..CacheConfig::default() };
     let residual = ResidualConfig { scale: 10.0, ..ResidualConfig::default() };

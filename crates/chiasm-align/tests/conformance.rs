@@ -71,7 +71,7 @@ fn world_for(method: &MethodConfig, n: usize) -> World {
 }
 
 fn fit(method: &MethodConfig, pairs: &Pairs<'_>) -> Result<PipelineSpace, FitError> {
-    method.fit(pairs, &Run { seed: 5, progress: &NoProgress, cancel: &Cancel::default() })
+    method.fit(pairs, &Run { seed: 5, progress: &NoProgress, cancel: &Cancel::default(), draft: None })
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn the_same_seed_gives_the_same_space_whatever_the_threads() {
         let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let three = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
         let given = given(&method, &world, 0..80);
-        let run = Run { seed: 5, progress: &NoProgress, cancel: &Cancel::default() };
+        let run = Run { seed: 5, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
         let fit = || method.fit_with_codes(&given.pairs(), &run).unwrap();
         let (a, b) = (one.install(fit), three.install(fit));
         assert!(a.space.to_bytes() == b.space.to_bytes() && a.codes == b.codes, "{}", method.name());
@@ -275,7 +275,7 @@ fn chooses_hyper_parameters_that_do_no_worse_than_the_start() {
         let world = world_for(&method, 120);
         let given = given(&method, &world, 0..120);
         let pairs = given.pairs();
-        let run = Run { seed: 5, progress: &NoProgress, cancel: &Cancel::default() };
+        let run = Run { seed: 5, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
         let chosen = MethodConfig::auto(method.name(), &pairs, 4, &run).unwrap();
         assert!(chosen.figures.mean() >= chosen.tried[0].figures.mean() && chosen.tried.len() > 3, "{}", method.name());
         assert_eq!(chosen, MethodConfig::auto(method.name(), &pairs, 4, &run).unwrap(), "the seed decides");
@@ -289,7 +289,7 @@ fn chooses_hyper_parameters_that_do_no_worse_than_the_start() {
 fn hard_sets_are_fitted_or_refused_with_a_reason() {
     for method in methods() {
         let name = method.name();
-        let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+        let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
         let n_views = 3.min(*method.n_views().end());
         // Twenty pairs of more dimensions than rows.
         let world = World::new(2, 20, &[200, 64, 30][..n_views], 0.2);
@@ -383,7 +383,7 @@ fn a_view_joins_through_another() {
 /// Rows of no class, of several, a class of one row (missing from most folds), classes that no row has.
 #[test]
 fn uneven_labels_are_learned_from() {
-    let run = Run { seed: 5, progress: &NoProgress, cancel: &Cancel::default() };
+    let run = Run { seed: 5, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
     for method in methods().iter().filter(|m| m.needs_labels()) {
         let name = method.name();
         let world = world_for(method, 60);
@@ -431,7 +431,7 @@ fn uneven_labels_are_learned_from() {
 /// Rows that come in chunks, of any size, give the space that they give together.
 #[test]
 fn chunks_are_the_same_as_the_whole() {
-    let run = Run { seed: 5, progress: &NoProgress, cancel: &Cancel::default() };
+    let run = Run { seed: 5, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
     let mut fitted = Vec::new();
     for method in methods() {
         let world = world_for(&method, 200);

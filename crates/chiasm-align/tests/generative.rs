@@ -78,7 +78,7 @@ impl Things {
 
 fn run() -> Run<'static> {
     static CANCEL: std::sync::LazyLock<Cancel> = std::sync::LazyLock::new(Cancel::default);
-    Run { seed: 1, progress: &NoProgress, cancel: &CANCEL }
+    Run { seed: 1, progress: &NoProgress, cancel: &CANCEL, draft: None }
 }
 
 /// R@10 to be reached, and the share of translated rows of the right class. A product of experts tells one view from the other far above chance, but

@@ -140,7 +140,7 @@ impl Set {
     }
 
     fn fit_in(&self, method: GraphMethod, n_epochs: usize) -> Recommender {
-        let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
+        let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
         Recommender::fit(&RecommenderConfig { n_epochs, ..RecommenderConfig::new(method) }, &self.graph, &run).unwrap()
     }
 
@@ -308,7 +308,7 @@ fn the_seed_decides_whatever_the_count_of_threads() {
 
 #[test]
 fn what_cannot_be_learned_is_an_error() {
-    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
+    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
     let good = RecommenderConfig::new(GraphMethod::Gcn);
     let refused =
         |config: &RecommenderConfig, graph: &ItemTagGraph| Recommender::fit(config, graph, &run).unwrap_err().to_string();

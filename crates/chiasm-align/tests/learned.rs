@@ -42,7 +42,7 @@ fn learned_towers_find_what_does_not_correlate() {
     };
     let (fitted, tried) = (rows(0, N_FIT), rows(N_FIT, N_FIT + N_TRIED));
     let (fitted, tried) = (pairs(&fitted), pairs(&tried));
-    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
+    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
     let r10 = |name: &str| -> f64 {
         let space = MethodConfig::from_name(name).unwrap().fit(&fitted, &run).unwrap();
         let of = |d: &Direction| d.r10;
@@ -75,7 +75,7 @@ fn learned_towers_find_classes_that_no_line_tells() {
         ([x[from * 10..to * 10].to_vec(), y[from * 6..to * 6].to_vec()], labels)
     };
     let ((fitted, of_fitted), (tried, of_tried)) = (part(0, N_FIT / 2), part(N_FIT / 2, n));
-    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
+    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
     let map = |name: &str| -> f64 {
         let space =
             MethodConfig::from_name(name).unwrap().fit(&Pairs { labels: Some(&of_fitted), ..pairs(&fitted) }, &run).unwrap();
@@ -134,7 +134,7 @@ fn a_graph_of_classes_does_no_worse_than_none() {
             let views = rows.iter().map(|data| MatrixView::new(data, 20).unwrap()).collect();
             of(&Pairs::with_labels(views, labels));
         };
-        let run = Run { seed, progress: &NoProgress, cancel: &Cancel::default() };
+        let run = Run { seed, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
         let map = |method: MethodConfig| -> f64 {
             let (mut space, mut figure) = (None, 0.0);
             both(&fitted, &of_fitted, &mut |pairs| space = Some(method.fit(pairs, &run).unwrap()));
@@ -161,7 +161,7 @@ fn a_graph_of_classes_does_no_worse_than_none() {
 #[test]
 fn what_no_tower_can_be_is_an_error() {
     let views = views(1, 20);
-    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
+    let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
     let refused = |towers: TowerConfig, margin: f64| {
         let objective = Triplet { margin, ..Triplet::default() };
         let config = TripletConfig { towers, objective };

@@ -81,7 +81,7 @@ impl World {
         }
         .with_components(BITS);
         let labels = method.needs_labels().then_some(labels);
-        let run = Run { seed, progress: &NoProgress, cancel: &Cancel::default() };
+        let run = Run { seed, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
         method.fit(&Pairs { labels, ..self.pairs(rows) }, &run).unwrap()
     }
 }

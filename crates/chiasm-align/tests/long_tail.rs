@@ -70,7 +70,7 @@ fn classes_of_few_rows_gain() {
         let tried: Vec<u32> = (0..SIZES.len()).flat_map(|class| vec![class as u32; TRIED]).collect();
         let (x, y) = (rows(&mut rng, &world, &fitted), rows(&mut rng, &world, &tried));
         let labels = Labels::single(&fitted);
-        let run = Run { seed, progress: &NoProgress, cancel: &Cancel::default() };
+        let run = Run { seed, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
         for (at, (name, tau, beta)) in settings.into_iter().enumerate() {
             let config = LogitAdjustedConfig { objective: LogitAdjusted { tau, beta }, ..LogitAdjustedConfig::default() };
             let space = MethodConfig::LogitAdjusted(config).fit(&Pairs { labels: Some(&labels), ..pairs(&x) }, &run).unwrap();

@@ -19,7 +19,7 @@ const WORD_DIM: usize = 16;
 
 fn run() -> Run<'static> {
     static CANCEL: std::sync::LazyLock<Cancel> = std::sync::LazyLock::new(Cancel::default);
-    Run { seed: 1, progress: &NoProgress, cancel: &CANCEL }
+    Run { seed: 1, progress: &NoProgress, cancel: &CANCEL, draft: None }
 }
 
 /// How objects look, and what they are called: a vector for each kind and for each colour, which a region or a word adds up.

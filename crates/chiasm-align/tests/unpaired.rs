@@ -76,7 +76,7 @@ impl Turned {
 
 fn run(seed: u64) -> Run<'static> {
     static CANCEL: std::sync::LazyLock<Cancel> = std::sync::LazyLock::new(Cancel::default);
-    Run { seed, progress: &NoProgress, cancel: &CANCEL }
+    Run { seed, progress: &NoProgress, cancel: &CANCEL, draft: None }
 }
 
 /// Three draws, none of which a default was chosen on. Chance is about .26 for classes and .005 for partners; a turn learned from pairs finds every one.

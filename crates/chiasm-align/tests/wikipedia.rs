@@ -65,7 +65,7 @@ impl Wikipedia {
     fn fit(&self, name: &str, method: &MethodConfig) -> Fitted {
         let start = Instant::now();
         let cancel = Cancel::default();
-        let run = Run { seed: 0, progress: &NoProgress, cancel: &cancel };
+        let run = Run { seed: 0, progress: &NoProgress, cancel: &cancel, draft: None };
         let fitted = method.fit_with_codes(&self.pairs(&self.train_labels), &run).unwrap();
         eprint!("{name}: {} bits, {:.1} s", fitted.space.dim(), start.elapsed().as_secs_f64());
         fitted

@@ -155,7 +155,7 @@ impl Least {
 fn compare(case: &Case, folder: &Path, mut rivals: Option<&mut Rivals>, cancel: &Cancel) -> Result<Timing, BenchError> {
     let world = World::write(case, folder)?;
     let method = method(case);
-    let run = Run { seed: 0, progress: &NoProgress, cancel };
+    let run = Run { seed: 0, progress: &NoProgress, cancel, draft: None };
     let request = |rival: &str| {
         json!({
             "method": case.method, "rival": rival, "views": world.views, "labels": world.labels, "components": COMPONENTS,

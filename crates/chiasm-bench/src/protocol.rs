@@ -196,7 +196,7 @@ pub struct Trials {
 /// outcomes, one for each kind of database. Hyper-parameters are chosen with the seed of `run`, and with them the method is fitted with
 /// that seed and those that follow it, so many together; one that draws no lots is fitted twice, to see that.
 ///
-/// `linear` remembers, from one method to the next, what was chosen for `cca` on these views of the set.
+/// Where the run keeps a draft, hyper-parameters that an earlier run chose are not looked for again. `linear` remembers, from one method to the next, what was chosen for `cca` on these views of the set.
 ///
 /// # Errors
 /// [`BenchError::Fit`], [`BenchError::Project`].
@@ -229,7 +229,10 @@ pub fn run(
         None
     };
     let fit = |seed: u64| -> Result<Vec<Outcome>, BenchError> {
-        let (fitted, cost) = measured(|| config.fit_with_codes(&pairs, &Run { seed, ..*run }));
+        let (fitted, cost) = measured(|| {
+            // From its beginning, for it is timed.
+            config.fit_with_codes(&pairs, &Run { seed, draft: None, ..*run })
+        });
         let Fitted { space, codes } = fitted.map_err(failed)?;
         let outcome = |database: Database, figures: Vec<Figures>| Outcome {
             method: name,
@@ -626,7 +629,7 @@ mod tests {
     #[test]
     fn towers_see_more_of_a_bent_pair_than_any_line() {
         let task = crate::data::halves::bent().unwrap();
-        let run = Run { seed: 0, progress: &chiasm_core::NoProgress, cancel: &chiasm_core::Cancel::default() };
+        let run = Run { seed: 0, progress: &chiasm_core::NoProgress, cancel: &chiasm_core::Cancel::default(), draft: None };
         let sums = |method: &str| -> Vec<f64> {
             let planned = crate::plan::plan(&task).into_iter().filter(|entry| entry.method() == method);
             let of = |entry: crate::plan::Entry| {
@@ -644,7 +647,7 @@ mod tests {
         let task = crate::data::halves::bent().unwrap();
         let few = Part { views: task.train.pick(&(0..150).collect::<Vec<_>>()).views, labels: None, groups: None };
         let task = Task { train: few, correlations: None, ..task };
-        let run = Run { seed: 0, progress: &chiasm_core::NoProgress, cancel: &chiasm_core::Cancel::default() };
+        let run = Run { seed: 0, progress: &chiasm_core::NoProgress, cancel: &chiasm_core::Cancel::default(), draft: None };
         let linear = Linear::default();
         let of =
             |recipe: Recipe| super::run(&task, &recipe, "", &run, Trials { seeds: 1, folds: true }, &linear).unwrap().remove(0);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use anyhow::Context;
-use chiasm_align::Run;
+use chiasm_align::{Draft, FolderDraft, Run};
 use chiasm_bench::data::{self, KEYS, Place};
 use chiasm_bench::markdown::{self, Section};
 use chiasm_bench::plot::{self, Axes, Line};
@@ -16,6 +16,7 @@ use chiasm_core::{NoProgress, Progress};
 use clap::{Args, Subcommand};
 
 use crate::ModelsArg;
+use crate::draft::kept;
 use crate::ui::{Ui, usage};
 
 /// `chiasm bench ...`
@@ -521,6 +522,14 @@ fn give(document: String, output: Option<&Path>, ui: &Ui) -> anyhow::Result<()> 
 }
 
 fn tables(args: &TablesArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    match &args.output {
+        // What takes the longest is the choice of hyper-parameters: of a run that was stopped it is not made again.
+        Some(output) => kept(output, ui, |draft| tables_from(args, Some(draft), ui)),
+        None => tables_from(args, None, ui),
+    }
+}
+
+fn tables_from(args: &TablesArgs, draft: Option<&FolderDraft>, ui: &Ui) -> anyhow::Result<ExitCode> {
     if let Some(unknown) = args.only.iter().find(|word| !KEYS.contains(&word.as_str())) {
         return Err(usage(format!("there is no set `{unknown}`: expected some of {}", KEYS.join(", "))));
     }
@@ -535,7 +544,7 @@ fn tables(args: &TablesArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         }
         match data::load(key, &place) {
             Ok(task) => {
-                sections.push(section(task, args, ui)?);
+                sections.push(section(task, args, draft, ui)?);
                 // After every set, so that a stop loses at most the one under way.
                 if let Some(path) = &args.output {
                     write(path, &markdown::document(&sections, &args.command()), &sections)?;
@@ -563,7 +572,7 @@ fn tables(args: &TablesArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
 }
 
 /// All methods of the plan on one set.
-fn section(task: chiasm_bench::Task, args: &TablesArgs, ui: &Ui) -> anyhow::Result<Section> {
+fn section(task: chiasm_bench::Task, args: &TablesArgs, draft: Option<&FolderDraft>, ui: &Ui) -> anyhow::Result<Section> {
     let wanted = |entry: &plan::Entry| {
         (args.methods.is_empty() || args.methods.iter().any(|m| m == entry.method()))
             && (args.bits.is_empty() || entry.bits.is_none_or(|bits| args.bits.contains(&bits)))
@@ -578,7 +587,8 @@ fn section(task: chiasm_bench::Task, args: &TablesArgs, ui: &Ui) -> anyhow::Resu
     ui.start(&section.task.title, Some(entries.len() as u64));
     for entry in entries {
         ui.cancel.check()?;
-        let run = Run { seed: args.seed, progress: &NoProgress, cancel: &ui.cancel };
+        let draft = draft.map(|draft| draft as &dyn Draft);
+        let run = Run { seed: args.seed, progress: &NoProgress, cancel: &ui.cancel, draft };
         let (task, linear) = match entry.taken {
             plan::Taken::All => (&section.task, &of_all),
             plan::Taken::Pair(places) => {
@@ -596,7 +606,7 @@ fn section(task: chiasm_bench::Task, args: &TablesArgs, ui: &Ui) -> anyhow::Resu
         ui.advance(1);
     }
     if args.methods.is_empty() && args.bits.is_empty() {
-        let run = Run { seed: args.seed, progress: &NoProgress, cancel: &ui.cancel };
+        let run = Run { seed: args.seed, progress: &NoProgress, cancel: &ui.cancel, draft: None };
         section.labelled = protocol::labelled_shares(&first_two, &run)?;
         section.stream = protocol::stream(&first_two, &run)?;
     }

@@ -70,7 +70,7 @@ pub(crate) fn run(args: &DemoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         seed: config.seed,
         ..FitRequest::default()
     };
-    let fitted = fit_space(&request, &models, ui, &ui.cancel)?;
+    let fitted = fit_space(&request, &models, ui, &ui.cancel, None)?;
     fitted.space.save(&args.dir.join("demo.space"))?;
     say(
         ui,

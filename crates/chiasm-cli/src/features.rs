@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use chiasm_align::deep::generative::unpaired::{Unpaired, UnpairedMethod};
-use chiasm_align::{MethodConfig, Pairs, PipelineSpace, Run, Step};
+use chiasm_align::{FolderDraft, MethodConfig, Pairs, PipelineSpace, Run, Step};
 use chiasm_bench::{Part, protocol, stream};
 use chiasm_core::{Labels, SharedSpace, Vectors};
 use chiasm_engine::{FeatureFit, FeatureSpace};
@@ -129,6 +129,7 @@ pub(crate) struct Fit<'a> {
     pub(crate) method: MethodConfig,
     pub(crate) folds: Option<usize>,
     pub(crate) seed: u64,
+    pub(crate) draft: &'a FolderDraft,
 }
 
 /// Learns a space from feature files that are read block by block.
@@ -156,7 +157,7 @@ pub(crate) fn fit_streamed(request: Fit<'_>, ui: &Ui) -> anyhow::Result<FeatureS
         }
     };
     said.iter().for_each(|line| ui.remark(line));
-    let run = Run { seed: request.seed, progress: ui, cancel: &ui.cancel };
+    let run = Run { seed: request.seed, progress: ui, cancel: &ui.cancel, draft: None };
     let summed = stream::sum(&request.method, &mut readers, labels.as_ref(), request.rows.drop_bad_rows, &run)?;
     if summed.n_dropped > 0 {
         let line = format!("left out {} with NaN or an infinity", count(summed.n_dropped, "row"));
@@ -206,7 +207,7 @@ pub(crate) fn fit(request: Fit<'_>, ui: &Ui) -> anyhow::Result<FeatureSpace> {
         folds: request.folds,
         provenance: rows.said.clone(),
     };
-    let run = Run { seed: request.seed, progress: ui, cancel: &ui.cancel };
+    let run = Run { seed: request.seed, progress: ui, cancel: &ui.cancel, draft: Some(request.draft) };
     let mut space = FeatureSpace::fit(fit, &rows.part.pairs(), &run)?;
     for (v, steps) in before.into_iter().enumerate() {
         let Some(steps) = steps else { continue };
@@ -223,6 +224,7 @@ pub(crate) fn fit_unpaired(
     name: String,
     method: &UnpairedMethod,
     seed: u64,
+    draft: &FolderDraft,
     ui: &Ui,
 ) -> anyhow::Result<FeatureSpace> {
     let wanted = || usage(format!("`{}` learns from two views: give --view NAME=FILE twice, with two names", method.name()));
@@ -239,12 +241,18 @@ pub(crate) fn fit_unpaired(
     said.iter().for_each(|line| ui.remark(line));
     let views = Unpaired { views: [a.part.views[0].view(), b.part.views[0].view()] };
     let names = [a.names[0].clone(), b.names[0].clone()];
-    let run = Run { seed, progress: ui, cancel: &ui.cancel };
+    let run = Run { seed, progress: ui, cancel: &ui.cancel, draft: Some(draft) };
     Ok(FeatureSpace::fit_unpaired(name, names, method, &views, said, &run)?)
 }
 
 /// Lets a view join a space of feature files.
-pub(crate) fn bind(space: &FeatureSpace, args: &BindArgs, name: String, ui: &Ui) -> anyhow::Result<FeatureSpace> {
+pub(crate) fn bind(
+    space: &FeatureSpace,
+    args: &BindArgs,
+    name: String,
+    draft: &FolderDraft,
+    ui: &Ui,
+) -> anyhow::Result<FeatureSpace> {
     let has = || space.views.iter().map(|v| format!("`{v}`")).collect::<Vec<_>>().join(", ");
     let Some(through) = space.view(args.through()) else {
         anyhow::bail!("--through {}: the space has the views {}", args.through(), has());
@@ -260,7 +268,7 @@ pub(crate) fn bind(space: &FeatureSpace, args: &BindArgs, name: String, ui: &Ui)
     let (method, folds, seed) = args.how();
     let views = [stays, new].map(|view| rows.part.views[view].view()).to_vec();
     let pairs = Pairs { views, groups: rows.part.groups.as_deref(), labels: None };
-    let run = Run { seed, progress: ui, cancel: &ui.cancel };
+    let run = Run { seed, progress: ui, cancel: &ui.cancel, draft: Some(draft) };
     let method = MethodConfig::from_name(method)?;
     let mut bound = space.bind(&rows.names[new], through, &method, folds, &pairs, &run)?;
     bound.name = name;

@@ -10,6 +10,7 @@ mod bench_serve;
 mod classify;
 mod contact_sheet;
 mod demo;
+mod draft;
 mod eval;
 mod features;
 mod import;

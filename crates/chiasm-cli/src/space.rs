@@ -3,14 +3,15 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use chiasm_align::MethodConfig;
 use chiasm_align::deep::generative::unpaired::UnpairedMethod;
+use chiasm_align::{FolderDraft, MethodConfig};
 use chiasm_core::{Modality, SharedSpace};
 use chiasm_engine::{BindRequest, ClassNames, FeatureSpace, FitReport, FitRequest, Space, SpaceInfo, bind_space, fit_space};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::ModelsArg;
+use crate::draft::kept;
 use crate::features::{self, RowArgs};
 use crate::ui::{Paint, Ui, duration, escape, shown, usage};
 
@@ -166,8 +167,8 @@ pub(crate) struct InfoArgs {
 /// `chiasm space ...`
 pub(crate) fn run(command: &SpaceCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
-        SpaceCommand::Fit(args) => fit(args, ui),
-        SpaceCommand::Bind(args) => bind(args, ui),
+        SpaceCommand::Fit(args) => kept(&args.output, ui, |draft| fit(args, draft, ui)),
+        SpaceCommand::Bind(args) => kept(&args.output, ui, |draft| bind(args, draft, ui)),
         SpaceCommand::OfModel(args) => of_model(args, ui),
         SpaceCommand::Info(args) => info(args, ui),
     }
@@ -186,7 +187,7 @@ fn of_model(args: &OfModelArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-fn fit(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+fn fit(args: &FitArgs, draft: &FolderDraft, ui: &Ui) -> anyhow::Result<ExitCode> {
     let encoders = [
         (Modality::Image, &args.image),
         (Modality::Text, &args.text),
@@ -197,10 +198,10 @@ fn fit(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     ];
     let method = args.method.as_str();
     if let Some(method) = UnpairedMethod::from_name(method) {
-        return fit_unpaired(args, method, ui);
+        return fit_unpaired(args, method, draft, ui);
     }
     if !args.rows.views.is_empty() {
-        return fit_on_features(args, ui);
+        return fit_on_features(args, draft, ui);
     }
     if args.pairs.is_none() && method != "conse" {
         return Err(usage(format!(
@@ -222,7 +223,7 @@ fn fit(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
             Part::Whole => ClassNames::Whole,
         },
     };
-    let outcome = fit_space(&request, &args.models.dirs(), ui, &ui.cancel)?;
+    let outcome = fit_space(&request, &args.models.dirs(), ui, &ui.cancel, Some(draft))?;
     write_and_tell(&outcome.space, &args.output, ui)
 }
 
@@ -241,7 +242,7 @@ fn write_and_tell(space: &Space, output: &Path, ui: &Ui) -> anyhow::Result<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-fn bind(args: &BindArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+fn bind(args: &BindArgs, draft: &FolderDraft, ui: &Ui) -> anyhow::Result<ExitCode> {
     let name = args.name.clone().unwrap_or_else(|| stem(&args.output));
     let of_features = FeatureSpace::load(&args.space)?;
     let (Some(encoder), Some(pairs)) = (&args.encoder, &args.pairs) else {
@@ -251,7 +252,7 @@ fn bind(args: &BindArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
                 shown(&args.space)
             )));
         };
-        let bound = features::bind(&space, args, name, ui)?;
+        let bound = features::bind(&space, args, name, draft, ui)?;
         return write_features_and_tell(&bound, &args.output, ui);
     };
     if of_features.is_some() {
@@ -274,7 +275,7 @@ fn bind(args: &BindArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         folds: usize::from(args.folds),
         seed: args.seed,
     };
-    let outcome = bind_space(&space, &request, &args.models.dirs(), ui, &ui.cancel)?;
+    let outcome = bind_space(&space, &request, &args.models.dirs(), ui, &ui.cancel, Some(draft))?;
     write_and_tell(&outcome.space, &args.output, ui)
 }
 
@@ -295,7 +296,7 @@ impl BindArgs {
     }
 }
 
-fn fit_unpaired(args: &FitArgs, method: UnpairedMethod, ui: &Ui) -> anyhow::Result<ExitCode> {
+fn fit_unpaired(args: &FitArgs, method: UnpairedMethod, draft: &FolderDraft, ui: &Ui) -> anyhow::Result<ExitCode> {
     let encoders = [&args.image, &args.text, &args.audio, &args.series, &args.video, &args.shape];
     let name = method.name();
     if args.rows.views.is_empty() || args.pairs.is_some() || encoders.iter().any(|encoder| encoder.is_some()) {
@@ -311,11 +312,11 @@ fn fit_unpaired(args: &FitArgs, method: UnpairedMethod, ui: &Ui) -> anyhow::Resu
         None => method,
     };
     let called = args.name.clone().unwrap_or_else(|| stem(&args.output));
-    let space = features::fit_unpaired(&args.rows, called, &method, args.seed, ui)?;
+    let space = features::fit_unpaired(&args.rows, called, &method, args.seed, draft, ui)?;
     write_features_and_tell(&space, &args.output, ui)
 }
 
-fn fit_on_features(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+fn fit_on_features(args: &FitArgs, draft: &FolderDraft, ui: &Ui) -> anyhow::Result<ExitCode> {
     if args.pairs.is_some() || [&args.image, &args.text, &args.audio, &args.series, &args.video].iter().any(|e| e.is_some()) {
         return Err(usage("--view takes rows as they are: leave out the encoders and `--pairs`, or leave out `--view`"));
     }
@@ -332,6 +333,7 @@ fn fit_on_features(args: &FitArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         },
         folds: (!args.no_search).then(|| args.folds.map_or(5, usize::from)),
         seed: args.seed,
+        draft,
     };
     let space = if args.stream { features::fit_streamed(request, ui)? } else { features::fit(request, ui)? };
     write_features_and_tell(&space, &args.output, ui)

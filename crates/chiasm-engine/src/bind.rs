@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use chiasm_align::deep::bind;
-use chiasm_align::{MethodConfig, Pairs, Run};
+use chiasm_align::{Draft, MethodConfig, Pairs, Run};
 use chiasm_core::{Cancel, Modality, Progress};
 use chiasm_encode::ModelDirs;
 
-use crate::fit::{FitOutcome, embed_table, figures, open, refuse, stopped};
+use crate::embed_table::embed_table;
+use crate::fit::{FitOutcome, figures, open, refuse, stopped};
 use crate::space::View;
 use crate::{EngineError, FeatureSpace, FitReport, PairTable, Result, Space};
 
@@ -44,6 +45,7 @@ pub fn bind_space(
     models: &ModelDirs,
     progress: &dyn Progress,
     cancel: &Cancel,
+    draft: Option<&dyn Draft>,
 ) -> Result<FitOutcome> {
     let started = Instant::now();
     let (kind, name) = &request.encoder;
@@ -64,9 +66,9 @@ pub fn bind_space(
         }
     }
     let new = open(name, *kind, models)?;
-    let rows = embed_table(&table, &[space.encoder(through)?, Arc::clone(&new)], progress, cancel)?;
+    let run = Run { seed: request.seed, progress, cancel, draft };
+    let rows = embed_table(&table, &[space.encoder(through)?, Arc::clone(&new)], &run)?;
     let pairs = Pairs::with_groups(rows.views.iter().map(|view| view.view()).collect(), &rows.groups);
-    let run = Run { seed: request.seed, progress, cancel };
     let measured = if request.folds < 2 {
         Vec::new()
     } else {

@@ -1,19 +1,16 @@
 //! Learning a space from pairs.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Instant;
 
-use chiasm_align::{self as align, About, Figures, FitError, MethodConfig, Pairs, PipelineSpace, Run, Step, conse};
-use chiasm_core::{Cancel, EncodeError, Encoder, Labels, Media, Metric, Modality, Progress, SharedSpace, Vectors};
+use chiasm_align::{self as align, About, Draft, Figures, FitError, MethodConfig, Pairs, PipelineSpace, Run, Step, conse};
+use chiasm_core::{Cancel, Encoder, Media, Metric, Modality, Progress, SharedSpace, Vectors};
 use chiasm_encode::ModelDirs;
-use chiasm_media::Limits;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::pairs::TextColumn;
-use crate::search::load_media;
+use crate::embed_table::{Rows, embed_table};
 use crate::space::{References, View, mean};
 use crate::{EngineError, PairTable, Result, Space};
 
@@ -108,16 +105,24 @@ pub struct FitOutcome {
 }
 
 /// Learns a space. A modality with an encoder but without a column in the table joins *through text*: its encoder gives
-/// probabilities of named classes, and it stands where the names of its likeliest classes stand (ConSE).
+/// probabilities of named classes, and it stands where the names of its likeliest classes stand (ConSE). A run that was stopped goes on from its `draft`, if
+/// there is one.
 ///
 /// # Errors
 /// [`EngineError::FitRequest`], [`EngineError::Pairs`], [`EngineError::Model`], [`EngineError::Media`],
 /// [`EngineError::Encode`], [`EngineError::Fit`], [`EngineError::Cancelled`].
-pub fn fit_space(request: &FitRequest, models: &ModelDirs, progress: &dyn Progress, cancel: &Cancel) -> Result<FitOutcome> {
+pub fn fit_space(
+    request: &FitRequest,
+    models: &ModelDirs,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+    draft: Option<&dyn Draft>,
+) -> Result<FitOutcome> {
     let started = Instant::now();
+    let run = Run { seed: request.seed, progress, cancel, draft };
     let mut fitted = match request.method.as_str() {
-        CONSE => by_names_alone(request, models, progress, cancel)?,
-        _ => from_pairs(request, models, progress, cancel)?,
+        CONSE => by_names_alone(request, models, &run)?,
+        _ => from_pairs(request, models, &run)?,
     };
     fitted.report.wall_s = started.elapsed().as_secs_f64();
     let Fitted { views, encoders, projection, references, report } = fitted;
@@ -130,7 +135,7 @@ pub fn fit_space(request: &FitRequest, models: &ModelDirs, progress: &dyn Progre
 const CONSE: &str = "conse";
 const DEFAULT_FOLDS: usize = 5;
 /// Media decoded and encoded at a time.
-const BATCH: usize = 32;
+pub(crate) const BATCH: usize = 32;
 /// Videos decoded and encoded at a time: each may be hundreds of megabytes.
 pub(crate) const BATCH_OF_VIDEOS: usize = 4;
 /// Vectors kept per view for calibration: the mean of 256^2 unrelated scores is known to a hundredth of their deviation.
@@ -142,17 +147,6 @@ struct Fitted {
     projection: PipelineSpace,
     references: References,
     report: FitReport,
-}
-
-/// The rows of a table in which every modality asked for is there, with their embeddings.
-pub(crate) struct Rows {
-    /// One matrix per modality asked for, `[n, dim]`.
-    pub(crate) views: Vec<Vectors>,
-    pub(crate) groups: Vec<u32>,
-    pub(crate) n_groups: usize,
-    /// Classes of the rows, where the table has a column of them.
-    labels: Option<Labels>,
-    pub(crate) dropped: BTreeMap<String, usize>,
 }
 
 pub(crate) fn refuse<T>(reason: impl Into<String>) -> Result<T> {
@@ -167,7 +161,7 @@ pub(crate) fn open(name: &str, modality: Modality, models: &ModelDirs) -> Result
     Ok(encoder)
 }
 
-fn from_pairs(request: &FitRequest, models: &ModelDirs, progress: &dyn Progress, cancel: &Cancel) -> Result<Fitted> {
+fn from_pairs(request: &FitRequest, models: &ModelDirs, run: &Run<'_>) -> Result<Fitted> {
     let Some(path) = &request.pairs else {
         return refuse(format!(
             "`{}` learns from pairs: give a table with `--pairs FILE`, or use the method `conse`",
@@ -187,16 +181,15 @@ fn from_pairs(request: &FitRequest, models: &ModelDirs, progress: &dyn Progress,
         ));
     }
     let mut encoders: Vec<Arc<dyn Encoder>> = direct.iter().map(|(m, name)| open(name, **m, models)).collect::<Result<_>>()?;
-    let rows = embed_table(&table, &encoders, progress, cancel)?;
+    let rows = embed_table(&table, &encoders, run)?;
     let mut pairs = Pairs::with_groups(rows.views.iter().map(Vectors::view).collect(), &rows.groups);
     // Methods that do not learn from classes go on finding the one partner.
     if MethodConfig::from_name(&request.method).is_ok_and(|method| method.needs_labels()) {
         pairs.labels = rows.labels.as_ref();
     }
-    let run = Run { seed: request.seed, progress, cancel };
     let folds = request.folds.unwrap_or(DEFAULT_FOLDS);
-    let chosen = MethodConfig::auto(&request.method, &pairs, folds, &run).map_err(stopped)?;
-    let mut projection = chosen.config.fit(&pairs, &run).map_err(stopped)?;
+    let chosen = MethodConfig::auto(&request.method, &pairs, folds, run).map_err(stopped)?;
+    let mut projection = chosen.config.fit(&pairs, run).map_err(stopped)?;
     let mut references = references(&projection, &rows)?;
     let kinds: Vec<Modality> = encoders.iter().map(|e| e.modality()).collect();
     let mut told: Vec<String> = encoders.iter().map(|e| format!("{}: {}", e.modality(), e.name())).collect();
@@ -242,7 +235,7 @@ fn from_pairs(request: &FitRequest, models: &ModelDirs, progress: &dyn Progress,
 
 /// A space without training: classes stand where their names stand. With pairs, which synonyms and how many classes count is
 /// chosen on them, and the figures of the choice are reported.
-fn by_names_alone(request: &FitRequest, models: &ModelDirs, progress: &dyn Progress, cancel: &Cancel) -> Result<Fitted> {
+fn by_names_alone(request: &FitRequest, models: &ModelDirs, run: &Run<'_>) -> Result<Fitted> {
     let Some(text_name) = request.encoders.get(&Modality::Text) else {
         return refuse("`conse` places everything by the names of classes: give an encoder for text with `--text`");
     };
@@ -295,12 +288,12 @@ fn by_names_alone(request: &FitRequest, models: &ModelDirs, progress: &dyn Progr
         return refuse(format!("{} has no texts beside files of a kind with classes: leave `--pairs` out", path.display()));
     }
     let measured: Vec<Arc<dyn Encoder>> = in_table.iter().map(|i| Arc::clone(&encoders[*i])).collect();
-    let rows = embed_table(&table, &measured, progress, cancel)?;
+    let rows = embed_table(&table, &measured, run)?;
     let pairs = Pairs::with_groups(rows.views.iter().map(Vectors::view).collect(), &rows.groups);
     let mut best: Option<(f64, PipelineSpace)> = None;
     for which in [ClassNames::AllSynonyms, ClassNames::First, ClassNames::Whole] {
         for k in [5, conse::DEFAULT_K, 20, 50] {
-            cancel.check()?;
+            run.cancel.check()?;
             let projection = assemble(k, which)?;
             let measured = chiasm_align::evaluate(&projection.select_views(&in_table)?, &pairs)?;
             let told = parameters(k, which).iter().map(|(n, v)| format!("{n} {v}")).collect::<Vec<_>>().join(", ");
@@ -425,171 +418,4 @@ pub(crate) fn figures(figures: &Figures, kinds: &[Modality]) -> Vec<FoldFigures>
 /// A stop is a stop wherever it was noticed.
 pub(crate) fn stopped(error: FitError) -> EngineError {
     if let FitError::Cancelled(stop) = error { EngineError::Cancelled(stop) } else { EngineError::Fit(error) }
-}
-
-/// Embeds what a table names, each distinct file and text once, and lays it out as rows: one per line and text column.
-pub(crate) fn embed_table(
-    table: &PairTable,
-    encoders: &[Arc<dyn Encoder>],
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Result<Rows> {
-    let mut dropped: BTreeMap<String, usize> = BTreeMap::new();
-    if !table.wrong.is_empty() {
-        let lines: Vec<String> = table.wrong.iter().take(5).map(|(line, found)| format!("{line} ({found} cells)")).collect();
-        progress.note(&format!("lines of another width than the header are left out: {}, ...", lines.join(", ")));
-        dropped.insert("the line has more or fewer cells than the header".to_owned(), table.wrong.len());
-    }
-    let has_text = encoders.iter().any(|e| e.modality() == Modality::Text);
-    // Without a text view each line counts once.
-    let n_texts = if has_text { table.texts.len() } else { 1 };
-    let mut embedded: Vec<Embedded> = Vec::new();
-    for encoder in encoders {
-        embedded.push(match table.files.iter().find(|(m, _)| *m == encoder.modality()) {
-            Some((_, files)) => embed_files(encoder, files, progress, cancel)?,
-            None => embed_texts(encoder, &table.texts, progress, cancel)?,
-        });
-    }
-    let (mut views, mut groups, mut lines) = (vec![Vec::new(); encoders.len()], Vec::new(), Vec::new());
-    let mut numbers: HashMap<u32, u32> = HashMap::new();
-    for line in 0..table.n {
-        for column in 0..n_texts {
-            let places: Result<Vec<usize>, &str> = embedded.iter().map(|e| e.place(line, column)).collect();
-            match places {
-                Err(reason) => *dropped.entry(reason.to_owned()).or_insert(0) += 1,
-                Ok(places) => {
-                    places
-                        .iter()
-                        .zip(&mut views)
-                        .zip(&embedded)
-                        .for_each(|((at, view), e)| view.extend_from_slice(e.vectors.row(*at)));
-                    lines.push(line);
-                    let next = numbers.len() as u32;
-                    groups.push(*numbers.entry(table.groups[line]).or_insert(next));
-                }
-            }
-        }
-    }
-    if groups.is_empty() {
-        let why = dropped.iter().map(|(reason, n)| format!("{n} x {reason}")).collect::<Vec<_>>().join("; ");
-        return refuse(format!("no line of the table can be used: {why}"));
-    }
-    let views = views
-        .into_iter()
-        .zip(encoders)
-        .map(|(data, e)| {
-            Vectors::new(data, e.dim()).map_err(|source| EngineError::Numbers { what: e.name().to_owned(), source })
-        })
-        .collect::<Result<_>>()?;
-    let labels = table.classes.as_ref().map(|classes| labels_of(classes, &lines));
-    Ok(Rows { views, groups, n_groups: numbers.len(), labels, dropped })
-}
-
-/// The classes of some lines, numbered in the order of their names.
-fn labels_of(classes: &[String], lines: &[usize]) -> Labels {
-    let of = |line: &usize| classes[*line].split('|').map(str::trim).filter(|name| !name.is_empty()).collect::<Vec<_>>();
-    let names: BTreeSet<&str> = lines.iter().flat_map(of).collect();
-    let numbers: BTreeMap<&str, u32> = names.iter().zip(0..).map(|(name, number)| (*name, number)).collect();
-    let rows: Vec<Vec<u32>> = lines.iter().map(|line| of(line).iter().map(|name| numbers[name]).collect()).collect();
-    Labels::from_rows(&rows, numbers.len()).expect("every class was numbered")
-}
-
-/// Embeddings of one modality and where each cell's stands.
-struct Embedded {
-    vectors: Vectors,
-    /// By column and line; why there is none.
-    places: Vec<Vec<Result<usize, String>>>,
-}
-
-impl Embedded {
-    fn place(&self, line: usize, column: usize) -> Result<usize, &str> {
-        // Files have one column, which goes with every column of texts.
-        let column = if self.places.len() == 1 { 0 } else { column };
-        self.places[column][line].as_ref().copied().map_err(String::as_str)
-    }
-}
-
-fn embed_files(
-    encoder: &Arc<dyn Encoder>,
-    files: &[Option<PathBuf>],
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Result<Embedded> {
-    let distinct: Vec<&PathBuf> = files.iter().flatten().collect::<BTreeSet<_>>().into_iter().collect();
-    let limits = Limits::default();
-    progress.start(&format!("embed {}", encoder.modality()), Some(distinct.len() as u64));
-    let mut data = Vec::new();
-    let mut place: HashMap<&PathBuf, Result<usize, String>> = HashMap::new();
-    let at_a_time = if encoder.modality() == Modality::Video { BATCH_OF_VIDEOS } else { BATCH };
-    for chunk in distinct.chunks(at_a_time) {
-        cancel.check()?;
-        let media: Vec<Result<Media>> = chunk.par_iter().map(|path| load_media(path, &limits)).collect();
-        let (mut paths, mut batch) = (Vec::new(), Vec::new());
-        for (path, media) in chunk.iter().zip(media) {
-            match media {
-                Ok(media) if media.modality() == encoder.modality() => {
-                    paths.push(*path);
-                    batch.push(media);
-                }
-                Ok(media) => {
-                    progress.note(&format!("{} holds {}", path.display(), media.modality()));
-                    place.insert(path, Err(format!("the {} file holds something else", encoder.modality())));
-                }
-                Err(e) => {
-                    progress.note(&e.to_string());
-                    place.insert(path, Err(format!("the {} file cannot be read", encoder.modality())));
-                }
-            }
-        }
-        while !batch.is_empty() {
-            match encoder.encode(&batch) {
-                Ok(vectors) => {
-                    let first = data.len() / encoder.dim();
-                    paths.iter().enumerate().for_each(|(i, path)| _ = place.insert(path, Ok(first + i)));
-                    data.extend(vectors.into_data());
-                    break;
-                }
-                Err(e @ EncodeError::Unencodable { .. }) => {
-                    let EncodeError::Unencodable { item, .. } = &e else { unreachable!("matched above") };
-                    let path = paths.remove(*item);
-                    batch.remove(*item);
-                    progress.note(&format!("{}: {e}", path.display()));
-                    place.insert(path, Err(format!("the {} file cannot be encoded", encoder.modality())));
-                }
-                Err(e) => return Err(e.into()),
-            }
-        }
-        progress.advance(chunk.len() as u64);
-    }
-    progress.finish();
-    let empty = || format!("no {} in the line", encoder.modality());
-    let of_line = |file: &Option<PathBuf>| file.as_ref().map_or_else(|| Err(empty()), |path| place[path].clone());
-    let vectors =
-        Vectors::new(data, encoder.dim()).map_err(|source| EngineError::Numbers { what: encoder.name().to_owned(), source })?;
-    Ok(Embedded { vectors, places: vec![files.iter().map(of_line).collect()] })
-}
-
-fn embed_texts(
-    encoder: &Arc<dyn Encoder>,
-    columns: &[TextColumn],
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Result<Embedded> {
-    let distinct: BTreeSet<&str> =
-        columns.iter().flat_map(|c| c.texts.iter().map(String::as_str)).filter(|t| !t.is_empty()).collect();
-    let distinct: Vec<&str> = distinct.into_iter().collect();
-    progress.start("embed text", Some(distinct.len() as u64));
-    let mut data = Vec::with_capacity(distinct.len() * encoder.dim());
-    for chunk in distinct.chunks(BATCH) {
-        cancel.check()?;
-        let batch: Vec<Media> = chunk.iter().map(|text| Media::Text((*text).to_owned())).collect();
-        data.extend(encoder.encode(&batch)?.into_data());
-        progress.advance(chunk.len() as u64);
-    }
-    progress.finish();
-    let place: HashMap<&str, usize> = distinct.iter().enumerate().map(|(i, text)| (*text, i)).collect();
-    let of_text = |text: &String| place.get(text.as_str()).copied().ok_or_else(|| "no text in the line".to_owned());
-    let vectors =
-        Vectors::new(data, encoder.dim()).map_err(|source| EngineError::Numbers { what: encoder.name().to_owned(), source })?;
-    Ok(Embedded { vectors, places: columns.iter().map(|c| c.texts.iter().map(of_text).collect()).collect() })
 }

@@ -32,6 +32,7 @@ mod classify;
 pub mod container;
 mod crowding;
 mod derived;
+mod embed_table;
 mod error;
 mod examples;
 mod explain;

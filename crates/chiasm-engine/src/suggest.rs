@@ -333,7 +333,7 @@ impl Learner<'_> {
         let edges = TrainingEdges::new(learned_from.len(), n_tags, &self.known.edges(learned_from)).map_err(failed)?;
         let rows = self.places.pick(learned_from);
         let graph = ItemTagGraph::new(edges, &[rows.view()]).map_err(failed)?;
-        let run = Run { seed: self.seed, progress: self.progress, cancel: self.cancel };
+        let run = Run { seed: self.seed, progress: self.progress, cancel: self.cancel, draft: None };
         let learned = Recommender::fit(&RecommenderConfig::new(GraphMethod::GraphSage), &graph, &run);
         self.progress.finish();
         let learned = learned.map_err(failed)?;

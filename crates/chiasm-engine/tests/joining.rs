@@ -22,7 +22,7 @@ fn of_two_kinds(dir: &Path) -> Space {
         seed: 1,
         ..FitRequest::default()
     };
-    fit_space(&request, &models(), &NoProgress, &Cancel::default()).unwrap().space
+    fit_space(&request, &models(), &NoProgress, &Cancel::default(), None).unwrap().space
 }
 
 fn binding(dir: &Path) -> BindRequest {
@@ -44,7 +44,7 @@ fn a_kind_that_is_bound_is_found_by_kinds_it_was_never_seen_with() {
     let files = dir.path().join("files");
     write_things(&files, 0..N_THINGS);
     let two = of_two_kinds(&files);
-    let outcome = bind_space(&two, &binding(&files), &models(), &NoProgress, &Cancel::default()).unwrap();
+    let outcome = bind_space(&two, &binding(&files), &models(), &NoProgress, &Cancel::default(), None).unwrap();
     let [to, from] = &outcome.report.figures[..] else { panic!("two directions: {:?}", outcome.report.figures) };
     assert_eq!((to.query, to.item, from.query), (Modality::Image, Modality::Audio, Modality::Audio));
     // Twelve looks and sounds among sixteen things of a fold; chance finds one of ten with .63.
@@ -86,7 +86,7 @@ fn what_cannot_be_bound_is_told() {
     let said = |change: &dyn Fn(&mut BindRequest)| {
         let mut request = binding(dir.path());
         change(&mut request);
-        bind_space(&two, &request, &models(), &NoProgress, &Cancel::default()).unwrap_err().to_string()
+        bind_space(&two, &request, &models(), &NoProgress, &Cancel::default(), None).unwrap_err().to_string()
     };
     let twice = said(&|r| r.encoder = (Modality::Text, "char-ngrams".to_owned()));
     assert!(twice.contains("has a view for text already (image, text)"), "{twice}");

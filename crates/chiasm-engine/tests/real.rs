@@ -67,7 +67,7 @@ fn space(data: &Path) -> &'static Space {
             seed: 1,
             ..FitRequest::default()
         };
-        fit_space(&fit, &ModelDirs::new(vec![data.join("small_models")]), &NoProgress, &Cancel::default()).unwrap().space
+        fit_space(&fit, &ModelDirs::new(vec![data.join("small_models")]), &NoProgress, &Cancel::default(), None).unwrap().space
     })
 }
 

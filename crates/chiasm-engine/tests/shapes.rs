@@ -71,7 +71,7 @@ fn words_find_shapes_and_shapes_find_words() {
         folds: Some(3),
         ..FitRequest::default()
     };
-    let space = fit_space(&request, &models(), &NoProgress, &Cancel::default()).unwrap().space;
+    let space = fit_space(&request, &models(), &NoProgress, &Cancel::default(), None).unwrap().space;
 
     // A library of solids that were not there when the space was fitted.
     let unseen = dir.path().join("unseen");

@@ -76,7 +76,7 @@ fn space() -> Space {
             seed: 1,
             ..FitRequest::default()
         };
-        let outcome = fit_space(&request, &models(), &NoProgress, &Cancel::default()).unwrap();
+        let outcome = fit_space(&request, &models(), &NoProgress, &Cancel::default(), None).unwrap();
         let path = dir.path().join("squares.space");
         outcome.space.save(&path).unwrap();
         (dir, path)

@@ -23,7 +23,7 @@
 //! [`FitError::Config`] for a method that has no loss of pairs by a cosine, for a space compared otherwise, and for a `through` that is no view; [`FitError::Project`]
 //! for rows that the frozen view does not take; else those of the method.
 
-use chiasm_core::{MatrixView, Metric, NoProgress, SharedSpace, Vectors};
+use chiasm_core::{MatrixView, Metric, SharedSpace, Vectors};
 
 use super::{DeepConfig, Objective, train};
 use crate::cv::{self, Figures};
@@ -100,7 +100,7 @@ pub fn left_out(
     for fold in dealt {
         let [train, test] = [&fold.train, &fold.test].map(|rows| Part::of(pairs, rows));
         // The folds report nothing of their own: there is one bar for all.
-        let run = Run { progress: &NoProgress, ..*run };
+        let run = run.quietly();
         let bound = bind(space, through, &train.pairs(), method, &run)?;
         let two = bound.select_views(&[through, bound.views().len() - 1]);
         let two = two.map_err(|_| FitError::Numeric { what: "joining the new view to the space" })?;

@@ -28,8 +28,8 @@
 
 use std::collections::VecDeque;
 
-use super::memory::{Context, contrast};
-use super::tower::Tower;
+use super::memory::{Context, Kept, contrast};
+use super::tower::{N_PARAMETERS, Tower};
 use super::unit::UnitRows;
 use super::{DeepConfig, Loss, Objective};
 use crate::fit::FitError;
@@ -83,6 +83,33 @@ impl Keys {
             self.queue.push_back((*row, [0, 1].map(|v: usize| keys[v].row(i).iter().copied().collect())));
         }
         self.queue.drain(..self.queue.len().saturating_sub(most));
+    }
+}
+
+impl Kept for Keys {
+    fn to_mats(&self) -> Vec<Mat> {
+        let k = self.queue.front().map_or(0, |(_, [key, _])| key.len());
+        let queue = Mat::from_fn(self.queue.len(), 1 + 2 * k, |i, j| match (&self.queue[i], j) {
+            ((row, _), 0) => *row as f64,
+            ((_, keys), j) => keys[(j - 1) / k][(j - 1) % k],
+        });
+        let towers = self.towers.iter().flatten().flat_map(|tower| tower.parameters.clone());
+        [queue].into_iter().chain(towers).collect()
+    }
+
+    fn take(&mut self, mats: &[Mat]) -> Option<()> {
+        let (queue, towers) = mats.split_first()?;
+        let k = (queue.ncols() - 1) / 2;
+        let key = |i: usize, v: usize| (0..k).map(|c| queue[(i, 1 + v * k + c)]).collect();
+        self.queue = (0..queue.nrows()).map(|i| (queue[(i, 0)] as usize, [key(i, 0), key(i, 1)])).collect();
+        self.towers = match towers.len() {
+            0 => None,
+            n if n == 2 * N_PARAMETERS => {
+                Some([0, N_PARAMETERS].map(|at| Tower { parameters: towers[at..at + N_PARAMETERS].to_vec() }))
+            }
+            _ => return None,
+        };
+        Some(())
     }
 }
 

@@ -28,9 +28,10 @@
 //! # Errors
 //! Those of [`crate::CcaConfig`]; [`FitError::NoLabels`]; [`FitError::Config`], [`FitError::Numeric`].
 
-use super::memory::Context;
+use super::memory::{Context, Kept};
 use super::unit::softplus;
 use super::{DeepConfig, Loss, Objective, TowerConfig};
+use crate::draft::{or_none, rows_or_none};
 use crate::fit::FitError;
 use crate::hashing::{above_zero, sign};
 use crate::linalg::{self, Mat, product};
@@ -93,6 +94,27 @@ impl Codes {
                 classes.iter().for_each(|class| self.with_classes[(k, *class as usize)] += b);
             }
         }
+    }
+}
+
+impl Kept for Codes {
+    fn to_mats(&self) -> Vec<Mat> {
+        let numbers = |code: &Option<Vec<i8>>| code.as_ref().map(|code| code.iter().map(|bit| f64::from(*bit)).collect());
+        vec![rows_or_none(&self.of.iter().map(numbers).collect::<Vec<_>>()), self.squares.clone(), self.with_classes.clone()]
+    }
+
+    fn take(&mut self, mats: &[Mat]) -> Option<()> {
+        let [of, squares, with_classes] = mats else { return None };
+        let is_mine = of.nrows() == self.of.len()
+            && squares.shape() == self.squares.shape()
+            && with_classes.shape() == self.with_classes.shape();
+        if !is_mine {
+            return None;
+        }
+        let bits = |code: Vec<f64>| code.into_iter().map(|bit| bit as i8).collect();
+        self.of = or_none(of).into_iter().map(|code| code.map(bits)).collect();
+        (self.squares, self.with_classes) = (squares.clone(), with_classes.clone());
+        Some(())
     }
 }
 

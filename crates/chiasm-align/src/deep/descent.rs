@@ -6,6 +6,7 @@
 
 use chiasm_nn::learn::{Decay, Schedule};
 
+use crate::draft::Saved;
 use crate::linalg::Mat;
 
 /// Decay of the mean of gradients, and of their squares.
@@ -56,6 +57,24 @@ impl Descent {
     /// The same with decays of one's own of the means of gradients and of their squares.
     pub(crate) fn with_betas(self, betas: (f64, f64)) -> Descent {
         Descent { betas, ..self }
+    }
+
+    /// Puts all that steps change into a draft.
+    pub(crate) fn save(&self, saved: &mut Saved, name: &str) {
+        saved.set(format!("{name}.n_steps"), self.n_steps);
+        let (first, second): (Vec<Mat>, Vec<Mat>) = self.moments.iter().cloned().unzip();
+        for (what, mats) in [("now", &self.now), ("mean", &self.mean), ("first", &first), ("second", &second)] {
+            saved.set_mats(&format!("{name}.{what}"), mats);
+        }
+    }
+
+    /// Goes on where [`Descent::save`] was; none where the draft is of other parameters.
+    pub(crate) fn restore(&mut self, saved: &Saved, name: &str) -> Option<()> {
+        let all = |what: &str| saved.mats_like(&format!("{name}.{what}"), &self.now);
+        let (now, mean, first, second) = (all("now")?, all("mean")?, all("first")?, all("second")?);
+        self.n_steps = saved.get(&format!("{name}.n_steps"))?;
+        (self.now, self.mean, self.moments) = (now, mean, first.into_iter().zip(second).collect());
+        Some(())
     }
 
     /// The rate of the step of that number, from 0.

@@ -28,7 +28,7 @@
 //! use chiasm_core::{Cancel, MatrixView, NoProgress};
 //! let (x, y) = ([1.0, 2.0, 3.0, 4.0], [-10.0, -20.0, -30.0, -40.0]);
 //! let pairs = Pairs::new(vec![MatrixView::new(&x, 1)?, MatrixView::new(&y, 1)?]);
-//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let space = MethodConfig::from_name("infonce")?.fit(&pairs, &run)?;
 //! assert_eq!((space.about().method.as_str(), space.n_bits()), ("infonce", None));
 //! # Ok::<(), Box<dyn std::error::Error>>(())

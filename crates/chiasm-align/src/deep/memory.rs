@@ -11,14 +11,47 @@ use super::{Batch, Loss};
 use crate::fit::FitError;
 use crate::linalg::{Mat, product};
 
-/// What an objective keeps from one step to the next; it decides itself of which type.
+/// What an objective may keep from one step to the next.
+pub(crate) trait Kept: Any {
+    /// It as matrices, for a draft.
+    fn to_mats(&self) -> Vec<Mat>;
+    /// Becomes what gave these; none if they are of something else.
+    fn take(&mut self, mats: &[Mat]) -> Option<()>;
+}
+
+/// What an objective keeps; it decides itself of which type.
 #[derive(Default)]
-pub(crate) struct Memory(Option<Box<dyn Any>>);
+pub(crate) struct Memory {
+    kept: Option<Box<dyn Kept>>,
+    /// What a draft had, until the objective says of which type it is.
+    drafted: Option<Vec<Mat>>,
+}
 
 impl Memory {
+    /// One of a draft.
+    pub(crate) fn of(mats: Vec<Mat>) -> Self {
+        Self { kept: None, drafted: (!mats.is_empty()).then_some(mats) }
+    }
+
+    /// All of it, for a draft.
+    pub(crate) fn to_mats(&self) -> Vec<Mat> {
+        match &self.kept {
+            Some(kept) => kept.to_mats(),
+            None => self.drafted.clone().unwrap_or_default(),
+        }
+    }
+
     /// What is kept, which at the first step is what `begin` gives.
-    pub(crate) fn kept<T: Any>(&mut self, begin: impl FnOnce() -> T) -> &mut T {
-        let kept = self.0.get_or_insert_with(|| Box::new(begin()));
+    pub(crate) fn kept<T: Kept>(&mut self, begin: impl FnOnce() -> T) -> &mut T {
+        if self.kept.is_none() {
+            let mut kept = begin();
+            if let Some(mats) = self.drafted.take() {
+                // Another objective's would have another name; so nothing is lost but what a damaged draft had.
+                let _ = kept.take(&mats);
+            }
+            self.kept = Some(Box::new(kept));
+        }
+        let kept: &mut dyn Any = self.kept.as_deref_mut().expect("filled above");
         kept.downcast_mut().expect("an objective keeps one type of thing")
     }
 }

@@ -1,4 +1,5 @@
-//! The loop: batches, epochs, how long, and what the towers are as a space.
+//! The loop: batches, epochs, how long, and what the towers are as a space. Where the run keeps a draft, a training that was stopped goes on at the step at
+//! which it was.
 
 use std::collections::BTreeMap;
 
@@ -12,6 +13,7 @@ use super::memory::{self, Context, Memory};
 use super::tower::{self, Dropout, Tower};
 use super::unit::UnitRows;
 use super::{Batch, Objective, TowerConfig};
+use crate::draft::{Part, Saved};
 use crate::fit::{FitError, Run};
 use crate::linalg::{self, Mat, product};
 use crate::preprocess::ViewConfig;
@@ -129,16 +131,6 @@ fn root_mean_square(rows: &Mat) -> f64 {
     (squares / (rows.nrows() * rows.ncols()).max(1) as f64).sqrt().max(f64::MIN_POSITIVE)
 }
 
-/// Epochs after which rows set aside are found best, or all there may be where there are too few rows to ask.
-fn how_long<O: Objective>(config: &TowerConfig, objective: &O, set: &Set<'_>, run: &Run<'_>) -> Result<usize, FitError> {
-    let parts = set_aside(set, run.seed);
-    if parts.is_empty() {
-        return Ok(config.max_epochs);
-    }
-    run.progress.start("training, to see how long", Some(config.max_epochs as u64));
-    best_epoch(config, objective, set, &parts, run)
-}
-
 /// Trains a tower for the only view of `reduced`, towards rows `held [n, k]` that stay as they are.
 pub(super) fn solve_held<O: Objective>(
     config: &TowerConfig,
@@ -173,28 +165,64 @@ fn trained<'a, O: Objective>(
     n_epochs: Option<usize>,
     run: &Run<'_>,
 ) -> Result<Trainer<'a, O>, FitError> {
-    let n_epochs = match n_epochs {
-        Some(n_epochs) => n_epochs,
-        None => how_long(config, objective, set, run)?,
+    let mut part = Part::new(run, "training", |key| {
+        key.words(&format!("{} {config:?} {objective:?} {n_epochs:?} {}", objective.name(), set.held));
+        set.rows.iter().for_each(|rows| key.mat(rows));
+        key.words(&format!("{:?}", set.whitening));
+        key.numbers(set.groups);
+        key.labels(set.labels);
+    });
+    let saved = part.read().and_then(|bytes| Saved::from_bytes(&bytes));
+    let n_epochs = match (n_epochs, saved.as_ref().and_then(|saved| saved.get("n_epochs"))) {
+        (Some(n_epochs), _) | (None, Some(n_epochs)) => n_epochs,
+        (None, None) => how_long(config, objective, set, saved.as_ref(), &mut part, run)?,
     };
     run.progress.start("training", Some(n_epochs as u64));
-    let mut trainer = Trainer::new(config, objective, set, all, run.seed)?;
-    for _ in 0..n_epochs {
-        trainer.epoch(run)?;
+    let mut trainers = [Trainer::new(config, objective, set, all, run.seed)?];
+    let saved = saved.filter(|saved| saved.get::<usize>("n_epochs").is_some());
+    saved.and_then(|saved| trainers[0].restore(&saved, "all"));
+    run.progress.advance(trainers[0].n_epochs as u64);
+    let state = |trainers: &[Trainer<'_, O>]| {
+        let mut saved = Saved::default();
+        saved.set("n_epochs", n_epochs);
+        trainers[0].save(&mut saved, "all");
+        saved.to_bytes()
+    };
+    for epoch in trainers[0].n_epochs + 1..=n_epochs {
+        until(&mut trainers, epoch, &state, &mut part)?;
+        run.progress.tell(&trainers[0].told());
         run.progress.advance(1);
     }
+    part.finish(|| state(&trainers))?;
+    let [trainer] = trainers;
     Ok(trainer)
 }
 
+/// Steps of each until so many epochs lie behind it; before each step is a point at which all can be stopped.
+fn until<'t, O: Objective>(
+    trainers: &mut [Trainer<'t, O>],
+    n_epochs: usize,
+    state: &dyn Fn(&[Trainer<'t, O>]) -> Vec<u8>,
+    part: &mut Part<'_>,
+) -> Result<(), FitError> {
+    for at in 0..trainers.len() {
+        while trainers[at].n_epochs < n_epochs {
+            part.pause(|| state(trainers))?;
+            trainers[at].step()?;
+        }
+    }
+    Ok(())
+}
+
 /// Rows to learn from, and others to see by how long.
-struct Part {
+struct Aside {
     learn: Vec<usize>,
     aside: Vec<usize>,
 }
 
 /// Parts that set aside a seventh of the groups each, whole and each another, as many as it takes to look for enough of them; none where there
 /// are few.
-fn set_aside(set: &Set<'_>, seed: u64) -> Vec<Part> {
+fn set_aside(set: &Set<'_>, seed: u64) -> Vec<Aside> {
     let mut groups: Vec<u32> = set.groups.to_vec();
     groups.sort_unstable();
     groups.dedup();
@@ -208,32 +236,55 @@ fn set_aside(set: &Set<'_>, seed: u64) -> Vec<Part> {
         let mut groups = groups.to_vec();
         groups.sort_unstable();
         let (learn, aside) = (0..set.groups.len()).partition(|row| groups.binary_search(&set.groups[*row]).is_err());
-        Part { learn, aside }
+        Aside { learn, aside }
     };
     groups.chunks(of_part).take(n_parts).map(part).collect()
 }
 
-/// The epoch after which rows not learned from are found best, 0 for the start.
-fn best_epoch<O: Objective>(
+/// Epochs after which rows set aside are found best, 0 for the start; all there may be where there are too few rows to ask.
+fn how_long<O: Objective>(
     config: &TowerConfig,
     objective: &O,
     set: &Set<'_>,
-    parts: &[Part],
+    saved: Option<&Saved>,
+    draft: &mut Part<'_>,
     run: &Run<'_>,
 ) -> Result<usize, FitError> {
-    let begin = |part: &Part| Trainer::new(config, objective, set, &part.learn, run.seed);
-    let mut trainers = parts.iter().map(begin).collect::<Result<Vec<_>, FitError>>()?;
+    let asides = set_aside(set, run.seed);
+    if asides.is_empty() {
+        return Ok(config.max_epochs);
+    }
+    run.progress.start("training, to see how long", Some(config.max_epochs as u64));
+    let begin = |aside: &Aside| Trainer::new(config, objective, set, &aside.learn, run.seed);
+    let fresh = || asides.iter().map(begin).collect::<Result<Vec<_>, FitError>>();
     let figure = |trainers: &[Trainer<'_, O>]| -> Result<f64, FitError> {
-        let of = trainers.iter().zip(parts).map(|(trainer, part)| trainer.figure(&part.aside));
+        let of = trainers.iter().zip(&asides).map(|(trainer, aside)| trainer.figure(&aside.aside));
         of.sum()
     };
-    let mut best = (figure(&trainers)?, 0);
-    for epoch in 1..=config.max_epochs {
-        for trainer in &mut trainers {
-            trainer.epoch(run)?;
+    let mut trainers = fresh()?;
+    let mut best = match saved.and_then(|saved| taken_up(&mut trainers, saved)) {
+        Some(best) => best,
+        None => {
+            // What a draft that fits in part has changed is made anew.
+            trainers = fresh()?;
+            (figure(&trainers)?, 0)
         }
-        run.progress.advance(1);
+    };
+    // Only the last epoch can be one that is not done with all of them.
+    let n_done = trainers.iter().map(|trainer| trainer.n_epochs).min().unwrap_or(0);
+    run.progress.advance(n_done as u64);
+    for epoch in n_done + 1..=config.max_epochs {
+        let state = |trainers: &[Trainer<'_, O>]| {
+            let mut saved = Saved::default();
+            saved.set_number("best", best.0);
+            saved.set("best_epoch", best.1);
+            trainers.iter().enumerate().for_each(|(at, trainer)| trainer.save(&mut saved, &at.to_string()));
+            saved.to_bytes()
+        };
+        until(&mut trainers, epoch, &state, draft)?;
         let figure = figure(&trainers)?;
+        run.progress.tell(&format!("{}, found {:.3}", trainers[0].told(), figure / trainers.len() as f64));
+        run.progress.advance(1);
         if figure > best.0 {
             best = (figure, epoch);
         }
@@ -242,6 +293,14 @@ fn best_epoch<O: Objective>(
         }
     }
     Ok(best.1)
+}
+
+/// Trainers where a draft left them, with the best figure until then and its epoch; none where it is of others.
+fn taken_up<O: Objective>(trainers: &mut [Trainer<'_, O>], saved: &Saved) -> Option<(f64, usize)> {
+    for (at, trainer) in trainers.iter_mut().enumerate() {
+        trainer.restore(saved, &at.to_string())?;
+    }
+    Some((saved.number("best")?, saved.get("best_epoch")?))
 }
 
 /// Towers on their way.
@@ -258,6 +317,12 @@ struct Trainer<'a, O> {
     descent: Descent,
     memory: Memory,
     n_epochs: usize,
+    /// The batches of this epoch, the next of them, and where the chances stood when they were drawn.
+    order: Vec<Vec<usize>>,
+    at: usize,
+    drawn_at: u128,
+    /// Loss of the last step.
+    loss: f64,
     rng: ChaCha8Rng,
     /// What the objectives' own chances are drawn by: a number for each batch, so that those of the towers stay what they are without.
     rng_seed: u64,
@@ -314,6 +379,10 @@ impl<'a, O: Objective> Trainer<'a, O> {
             descent,
             memory,
             n_epochs: 0,
+            order: Vec::new(),
+            at: 0,
+            drawn_at: 0,
+            loss: f64::NAN,
             rng,
             rng_seed: seed,
         })
@@ -324,54 +393,102 @@ impl<'a, O: Objective> Trainer<'a, O> {
         towers(&self.descent.mean)
     }
 
-    /// Once over all rows.
-    fn epoch(&mut self, run: &Run<'_>) -> Result<(), FitError> {
-        let order = self.order();
-        for rows in order {
-            run.cancel.check()?;
-            let towers = towers(&self.descent.now);
-            let x = [0, 1].map(|v| self.set.inputs(v, &rows));
-            let mut passed = Vec::with_capacity(2);
-            for (v, tower) in towers.iter().enumerate() {
-                let (input, hidden) = (self.config.input_dropout, self.config.dropout);
-                let is_held = v == 0 && self.set.held;
-                let dropout = (!is_held).then_some(Dropout { input, hidden, rng: &mut self.rng });
-                passed.push(tower.forward(x[v].clone(), dropout));
-            }
-            self.rng_seed = self.rng_seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-            let batch = self.set.batch(&rows, self.n_epochs as f64 / self.config.max_epochs.max(1) as f64, self.rng_seed);
-            let n_towers = 2 * tower::N_PARAMETERS;
-            let place = |row: &usize| self.rows.binary_search(row).expect("batches are of the rows learned from");
-            let places: Vec<usize> = rows.iter().map(place).collect();
-            let mut context = Context {
-                batch: &batch,
-                x: &x,
-                towers: Some(&towers),
-                rows: &places,
-                groups: &self.groups,
-                class_counts: &self.class_counts,
-                memory: &mut self.memory,
-                rng: &mut self.rng,
-            };
-            let loss = self.objective.step([&passed[0].y, &passed[1].y], &self.descent.now[n_towers..], &mut context)?;
-            let mut gradients = towers[0].backward(&passed[0], &loss.outputs[0]);
-            if self.set.held {
-                gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));
-            }
-            gradients.extend(towers[1].backward(&passed[1], &loss.outputs[1]));
-            gradients.extend(loss.own);
-            if !loss.value.is_finite() {
-                return Err(FitError::Numeric { what: "training (the loss is no number; a lower learning rate may help)" });
-            }
-            self.descent.step(&gradients);
-            self.objective.bound(&mut self.descent.now[n_towers..]);
+    /// All that steps change, for a draft.
+    fn save(&self, saved: &mut Saved, name: &str) {
+        self.descent.save(saved, name);
+        for (what, number) in [("n_epochs", self.n_epochs), ("at", self.at)] {
+            saved.set(format!("{name}.{what}"), number);
         }
-        self.n_epochs += 1;
+        saved.set(format!("{name}.drawn_at"), self.drawn_at);
+        saved.set(format!("{name}.chances"), self.rng.get_word_pos());
+        saved.set(format!("{name}.rng_seed"), self.rng_seed);
+        saved.set_mats(&format!("{name}.memory"), &self.memory.to_mats());
+    }
+
+    /// Goes on where [`Trainer::save`] was; none where the draft is of another.
+    fn restore(&mut self, saved: &Saved, name: &str) -> Option<()> {
+        let word = |what: &str| format!("{name}.{what}");
+        let (drawn_at, chances): (u128, u128) = (saved.get(&word("drawn_at"))?, saved.get(&word("chances"))?);
+        let (n_epochs, at) = (saved.get(&word("n_epochs"))?, saved.get(&word("at"))?);
+        let rng_seed = saved.get(&word("rng_seed"))?;
+        self.descent.restore(saved, name)?;
+        (self.n_epochs, self.at, self.rng_seed) = (n_epochs, at, rng_seed);
+        self.memory = Memory::of(saved.mats(&word("memory")));
+        if self.at > 0 {
+            self.rng.set_word_pos(drawn_at);
+            self.order = self.draw();
+        }
+        self.rng.set_word_pos(chances);
+        self.drawn_at = drawn_at;
+        Some(())
+    }
+
+    /// The last step in a few words.
+    fn told(&self) -> String {
+        format!("loss {:.4}", self.loss)
+    }
+
+    /// One step; the first of an epoch draws the batches, the last ends it.
+    fn step(&mut self) -> Result<(), FitError> {
+        if self.at == 0 {
+            self.drawn_at = self.rng.get_word_pos();
+            self.order = self.draw();
+        }
+        if let Some(rows) = self.order.get(self.at).cloned() {
+            self.learn_from(&rows)?;
+            self.at += 1;
+        }
+        if self.at >= self.order.len() {
+            self.n_epochs += 1;
+            self.at = 0;
+        }
+        Ok(())
+    }
+
+    /// One step against the gradients of a batch.
+    fn learn_from(&mut self, rows: &[usize]) -> Result<(), FitError> {
+        let towers = towers(&self.descent.now);
+        let x = [0, 1].map(|v| self.set.inputs(v, rows));
+        let mut passed = Vec::with_capacity(2);
+        for (v, tower) in towers.iter().enumerate() {
+            let (input, hidden) = (self.config.input_dropout, self.config.dropout);
+            let is_held = v == 0 && self.set.held;
+            let dropout = (!is_held).then_some(Dropout { input, hidden, rng: &mut self.rng });
+            passed.push(tower.forward(x[v].clone(), dropout));
+        }
+        self.rng_seed = self.rng_seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let batch = self.set.batch(rows, self.n_epochs as f64 / self.config.max_epochs.max(1) as f64, self.rng_seed);
+        let n_towers = 2 * tower::N_PARAMETERS;
+        let place = |row: &usize| self.rows.binary_search(row).expect("batches are of the rows learned from");
+        let places: Vec<usize> = rows.iter().map(place).collect();
+        let mut context = Context {
+            batch: &batch,
+            x: &x,
+            towers: Some(&towers),
+            rows: &places,
+            groups: &self.groups,
+            class_counts: &self.class_counts,
+            memory: &mut self.memory,
+            rng: &mut self.rng,
+        };
+        let loss = self.objective.step([&passed[0].y, &passed[1].y], &self.descent.now[n_towers..], &mut context)?;
+        let mut gradients = towers[0].backward(&passed[0], &loss.outputs[0]);
+        if self.set.held {
+            gradients.iter_mut().for_each(|gradient| gradient.fill(0.0));
+        }
+        gradients.extend(towers[1].backward(&passed[1], &loss.outputs[1]));
+        gradients.extend(loss.own);
+        if !loss.value.is_finite() {
+            return Err(FitError::Numeric { what: "training (the loss is no number; a lower learning rate may help)" });
+        }
+        self.loss = loss.value;
+        self.descent.step(&gradients);
+        self.objective.bound(&mut self.descent.now[n_towers..]);
         Ok(())
     }
 
     /// The batches of an epoch.
-    fn order(&mut self) -> Vec<Vec<usize>> {
+    fn draw(&mut self) -> Vec<Vec<usize>> {
         let mut rounds: Vec<Vec<usize>> = vec![Vec::new()];
         if self.set.labels.is_some() {
             rounds[0].clone_from(&self.rows);

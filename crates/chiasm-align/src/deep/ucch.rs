@@ -31,9 +31,10 @@
 
 use rand::RngExt;
 
-use super::memory::{Context, contrast};
+use super::memory::{Context, Kept, contrast};
 use super::unit::{UnitRows, add_scaled, log_softmax};
 use super::{DeepConfig, Loss, Objective, TowerConfig};
+use crate::draft::{or_none, rows_or_none};
 use crate::fit::FitError;
 use crate::hashing::{above_zero, sign};
 use crate::linalg::{Mat, product};
@@ -68,6 +69,17 @@ impl Default for Ucch {
 
 /// For each row that is learned from the mean of what it was given, none before it was seen.
 type Bank = Vec<Option<Vec<f64>>>;
+
+impl Kept for Bank {
+    fn to_mats(&self) -> Vec<Mat> {
+        vec![rows_or_none(self)]
+    }
+
+    fn take(&mut self, mats: &[Mat]) -> Option<()> {
+        let [rows] = mats else { return None };
+        (rows.nrows() == self.len()).then(|| *self = or_none(rows))
+    }
+}
 
 /// The code of a row that is remembered, one number.
 fn code(mean: f64, bits: usize) -> f64 {

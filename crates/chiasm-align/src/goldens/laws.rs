@@ -197,7 +197,7 @@ fn cluster_cca_of_classes_of_one_row_is_cca() {
 fn a_space_projects_as_its_solution_does() {
     let (train, new) = inputs();
     let sets = label_sets(&super::golden("subspace"));
-    let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+    let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
     let mut n_methods = 0;
     for name in MethodConfig::names() {
         let config = MethodConfig::from_name(name).unwrap();
@@ -248,7 +248,7 @@ fn a_class_without_rows_takes_no_part() {
         }
     }
     let labels = Labels::single(&apart);
-    let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+    let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
     let space = MethodConfig::Sm(config.clone()).fit(&Pairs { labels: Some(&labels), ..train.pairs(2) }, &run).unwrap();
     let far: Vec<f32> = new.0[0].0.iter().map(|x| x * 1e6).collect();
     assert!(space.project(0, MatrixView::new(&far, new.0[0].1).unwrap()).is_ok());

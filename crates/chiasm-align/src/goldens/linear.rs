@@ -62,7 +62,7 @@ fn ridge_equals_scikit_learn() {
     let (golden, inputs) = goldens();
     let pairs = inputs.pairs(2);
     let ridge = number(&golden["ridge"]["ridge"]);
-    let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+    let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
     let space = RidgeConfig { ridge, ..RidgeConfig::default() }.fit(&pairs, &run).unwrap();
     let (a, b) = (space.project(0, pairs.views[0]).unwrap(), space.project(1, pairs.views[1]).unwrap());
     for (i, theirs) in numbers(&golden["ridge"]["cosines"]).iter().enumerate() {

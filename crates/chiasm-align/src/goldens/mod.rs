@@ -68,7 +68,7 @@ fn label_sets(golden: &Value) -> Labels {
 }
 
 fn fitted(method: &dyn Linear, pairs: &Pairs<'_>) -> (Reduced, Solution) {
-    let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default() };
+    let run = Run { seed: 0, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
     solve(method, pairs, &run).expect("the goldens are no hard set")
 }
 

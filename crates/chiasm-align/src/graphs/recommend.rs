@@ -153,7 +153,7 @@ pub struct Suggestion {
 /// // Items 0 to 2 have tags 0 and 1, items 3 to 5 tags 2 and 3; item 2 lacks tag 1.
 /// let edges = [(0, 0), (0, 1), (1, 0), (1, 1), (2, 0), (3, 2), (3, 3), (4, 2), (4, 3), (5, 2), (5, 3)];
 /// let graph = ItemTagGraph::new(TrainingEdges::new(6, 4, &edges)?, &[])?;
-/// let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
+/// let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 /// let recommender = Recommender::fit(&RecommenderConfig::new(GraphMethod::LightGcn), &graph, &run)?;
 /// assert_eq!(recommender.recommend(Node::Item(2), Kind::Tags, 1)?[0].which, 1);
 /// # Ok::<(), chiasm_align::graphs::GraphError>(())

@@ -50,7 +50,7 @@
 //! let views = [&first[..], &second].map(|x| MatrixView::new(x, 1).unwrap());
 //! let gallery = MatrixView::new(&gallery, 4)?;
 //! let config = FusionConfig { dim: 8, batch: 4, max_epochs: 300, learning_rate: 0.01, ..FusionConfig::default() };
-//! let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let fusion = Fusion::fit(&config, &Queries::new(views.to_vec(), None)?, gallery, None, &run)?;
 //! let (q, g) = (fusion.queries(&Queries::new(views.to_vec(), None)?)?, fusion.gallery(gallery)?);
 //! let score = |i: usize, j: usize| -> f32 { (0..8).map(|k| q[8 * i + k] * g[8 * j + k]).sum() };

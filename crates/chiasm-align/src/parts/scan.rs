@@ -49,7 +49,7 @@
 //! let texts = PartSets::new((0..4).flat_map(|i| one_of(4, i)).collect(), 4, vec![1; 4])?;
 //! let attention = Attention { direction: Direction::ImageToText, sharpness: 4.0, pooling: Pooling::Mean };
 //! let config = ScanConfig { attention, dim: 8, batch: 4, max_epochs: 400, learning_rate: 0.02, ..ScanConfig::default() };
-//! let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default() };
+//! let run = Run { seed: 1, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
 //! let scan = Scan::fit(&config, &Captioned::new(&pictures, &texts, &[0, 1, 2, 3])?, &run)?;
 //! assert_eq!(scan.rank_pictures(&pictures, &texts, 1)?, [[0], [1], [2], [3]]);
 //! # Ok::<(), Box<dyn std::error::Error>>(())

@@ -173,22 +173,18 @@ impl Adversarial {
     pub fn fit(&self, rows: &Unpaired<'_>, run: &Run<'_>) -> Result<PipelineSpace, FitError> {
         self.check()?;
         let sides = rows.sides(&self.views, self.dim, run)?;
-        run.progress.start("training", Some(self.tries as u64));
-        let mut best: Option<(f64, Mat)> = None;
-        for at in 0..self.tries {
-            let mut rng = ChaCha8Rng::seed_from_u64(run.seed.wrapping_add(at as u64));
-            let map = self.adversarial(&sides, at == 0, &mut rng, run)?;
+        let one = |seed: u64| {
+            let mut rng = ChaCha8Rng::seed_from_u64(seed);
+            let map = self.adversarial(&sides, seed == run.seed, &mut rng, run)?;
             let (criterion, map) = self.refined(&sides, map, run)?;
-            if best.as_ref().is_none_or(|(so_far, _)| criterion > *so_far) {
-                best = Some((criterion, map));
-            }
             run.progress.advance(1);
-        }
-        run.progress.finish();
-        let (criterion, map) = best.ok_or(FitError::Numeric { what: "finding a turn" })?;
+            Ok((criterion, vec![map]))
+        };
+        let (criterion, maps) = unpaired::best_of(self.tries, 1, &format!("{self:?}"), &sides, |a, b| a > b, run, one)?;
+        let map = &maps[0];
         let mut parameters = self.parameters();
         parameters.push(("csls".to_owned(), format!("{criterion:.4}")));
-        unpaired::space(&sides, (&map, &[], Vec::new()), "adversarial", parameters)
+        unpaired::space(&sides, (map, &[], Vec::new()), "adversarial", parameters)
     }
 
     /// The map that the judge cannot tell, as a turn.

@@ -212,20 +212,16 @@ impl CycleGan {
     pub fn fit(&self, rows: &Unpaired<'_>, run: &Run<'_>) -> Result<PipelineSpace, FitError> {
         self.check()?;
         let sides = rows.sides(&self.views, self.dim, run)?;
-        run.progress.start("training", Some((self.tries * self.epochs) as u64));
-        let mut best: Option<(f64, Tower)> = None;
-        for at in 0..self.tries {
-            let [g, f] = self.train(&sides, run.seed.wrapping_add(at as u64), run)?;
+        let one = |seed: u64| {
+            let [g, f] = self.train(&sides, seed, run)?;
             let away = |tower: &Tower, from: usize| {
                 energy_distance(&tower.forward(some_of(&sides[from]), None).y, &some_of(&sides[1 - from]))
             };
-            let distance = away(&g, 0) + away(&f, 1);
-            if best.as_ref().is_none_or(|(least, _)| distance < *least) {
-                best = Some((distance, g));
-            }
-        }
-        run.progress.finish();
-        let (distance, g) = best.ok_or(FitError::Numeric { what: "training" })?;
+            Ok((away(&g, 0) + away(&f, 1), g.parameters))
+        };
+        let config = format!("{self:?}");
+        let (distance, parameters) = unpaired::best_of(self.tries, self.epochs, &config, &sides, |a, b| a < b, run, one)?;
+        let g = Tower { parameters };
         let (map, shift, after) = g.steps(&vec![1.0; sides[0].rows.ncols()], None);
         let mut parameters = self.parameters();
         parameters.push(("energy distance".to_owned(), format!("{distance:.4}")));

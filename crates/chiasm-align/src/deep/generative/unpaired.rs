@@ -15,6 +15,7 @@ use rand_chacha::ChaCha8Rng;
 use super::adversarial::Adversarial;
 use super::cyclegan::CycleGan;
 use crate::basis::{Axes, Basis};
+use crate::draft::{Part, Saved};
 use crate::fit::{FitError, Run};
 use crate::linalg::{self, Mat, product};
 use crate::pipeline::{About, PipelineSpace, Step, View};
@@ -123,6 +124,60 @@ impl Unpaired<'_> {
         };
         Ok([side((a, x))?, side((b, y))?])
     }
+}
+
+/// What a try has come to: a criterion, and matrices.
+pub(super) type Tried = (f64, Vec<Mat>);
+
+/// The best of several tries, which another must beat by `is_better`. Where the run keeps a draft, tries that are behind it are not made again; `config` is told
+/// of what, and of each try progress is `of_try`.
+///
+/// # Errors
+/// Those of a try; [`FitError::Draft`], [`FitError::Numeric`] without any.
+pub(super) fn best_of(
+    n_tries: usize,
+    of_try: usize,
+    config: &str,
+    sides: &[Side; 2],
+    is_better: fn(f64, f64) -> bool,
+    run: &Run<'_>,
+    mut one: impl FnMut(u64) -> Result<Tried, FitError>,
+) -> Result<Tried, FitError> {
+    let mut part = Part::new(run, "tries", |key| {
+        key.words(config);
+        sides.iter().for_each(|side| key.mat(&side.rows));
+    });
+    let read = part.read().and_then(|bytes| Saved::from_bytes(&bytes));
+    let had = read.and_then(|saved| Some((saved.get("tried")?, (saved.number("criterion")?, saved.mats("best")))));
+    let (n_done, mut best): (usize, Option<Tried>) = had.map_or((0, None), |(n, best)| (n, Some(best)));
+    run.progress.start("training", Some((n_tries * of_try) as u64));
+    run.progress.advance((n_done * of_try) as u64);
+    for at in n_done..n_tries {
+        let (n_behind, failed) = match one(run.seed.wrapping_add(at as u64)) {
+            Ok(tried) => {
+                if best.as_ref().is_none_or(|(so_far, _)| is_better(tried.0, *so_far)) {
+                    best = Some(tried);
+                }
+                (at + 1, None)
+            }
+            Err(e) => (at, Some(e)),
+        };
+        // Of a try that was stopped nothing is kept.
+        part.pause(|| {
+            let mut saved = Saved::default();
+            if let Some((criterion, mats)) = &best {
+                saved.set("tried", n_behind);
+                saved.set_number("criterion", *criterion);
+                saved.set_mats("best", mats);
+            }
+            saved.to_bytes()
+        })?;
+        if let Some(e) = failed {
+            return Err(e);
+        }
+    }
+    run.progress.finish();
+    best.ok_or(FitError::Numeric { what: "training" })
 }
 
 /// The rows in the order of their numbers, then shuffled.
