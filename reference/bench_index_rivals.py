@@ -1,7 +1,7 @@
 """Rivals of `chiasm bench index`: the same files and the same random weights through rclip, clip-retrieval and a plain loop over open_clip.
 
 Pinned: Python 3.11, torch 2.15.0, open_clip_torch 3.3.0, onnx 1.23.2, onnxruntime 1.32.0, pillow 13.0.0, rclip 3.3.0, clip-retrieval 2.45.0 with all_clip 1.3.0,
-sentence-transformers 6.2.0, wandb 0.31.0, fire 0.5.0, pandas 2.3.3, pyarrow 26.0.1, webdataset 1.0.2, pi-heif 1.4.0, rawpy 0.28.0 (installed with --no-deps: the
+sentence-transformers 6.2.0, wandb 0.31.0, fire 0.5.0, pandas 2.3.3 (with python-dateutil, pytz), pyarrow 26.0.1, webdataset 1.0.2, pi-heif 1.4.0, rawpy 0.28.0, torchvision 0.29.2 (installed with --no-deps: the
 bounds that rclip and clip-retrieval state would bring an older numpy and open_clip). `chiasm bench index --python PYTHON` calls it in these ways:
 
     python bench_index_rivals.py files PHOTOS N SIDE NOISE DIR   N different JPEGs from those in PHOTOS; longer edge enlarged to SIDE unless it is 0

@@ -9,6 +9,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use chiasm_core::{Cancel, Cancelled, Labels};
+use chiasm_nn::grad::Array;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 
@@ -170,6 +171,12 @@ impl Key {
         }
     }
 
+    pub(crate) fn array(&mut self, x: &Array<f32>) {
+        self.words(&format!("{:?}", x.shape()));
+        let bytes: Vec<u8> = x.data().iter().flat_map(|v| v.to_le_bytes()).collect();
+        self.0.update(&bytes);
+    }
+
     pub(crate) fn numbers(&mut self, numbers: &[u32]) {
         let bytes: Vec<u8> = numbers.iter().flat_map(|v| v.to_le_bytes()).collect();
         self.words(&numbers.len().to_string());
@@ -304,6 +311,20 @@ impl Saved {
         let mats = self.mats(name);
         let are_alike = mats.len() == like.len() && mats.iter().zip(like).all(|(mat, like)| mat.shape() == like.shape());
         are_alike.then_some(mats)
+    }
+
+    /// The same of single precision.
+    pub(crate) fn set_arrays<'x>(&mut self, name: &str, arrays: impl IntoIterator<Item = &'x Array<f32>>) {
+        let mat = |a: &Array<f32>| Mat::from_fn(a.n_rows(), a.n_cols(), |i, j| f64::from(a.at(i, j)));
+        self.set_mats(name, &arrays.into_iter().map(mat).collect::<Vec<_>>());
+    }
+
+    /// The same of single precision.
+    pub(crate) fn arrays_like(&self, name: &str, like: &[Array<f32>]) -> Option<Vec<Array<f32>>> {
+        let mats = self.mats(name);
+        let are_alike = mats.len() == like.len() && mats.iter().zip(like).all(|(m, a)| [m.nrows(), m.ncols()] == a.shape());
+        let array = |mat: &Mat| Array::from_fn(mat.nrows(), mat.ncols(), |i, j| mat[(i, j)] as f32);
+        are_alike.then(|| mats.iter().map(array).collect())
     }
 
     pub(crate) fn get<T: std::str::FromStr>(&self, name: &str) -> Option<T> {

@@ -14,6 +14,10 @@ use chiasm_align::deep::generative::unpaired::{Unpaired, UnpairedMethod};
 use chiasm_align::deep::infonce::InfoNceConfig;
 use chiasm_align::deep::ucch::UcchConfig;
 use chiasm_align::deep::{TowerConfig, bind};
+use chiasm_align::parts::fusion::{Fusion, FusionConfig, Queries};
+use chiasm_align::parts::reranker::{Reranker, RerankerConfig};
+use chiasm_align::parts::scan::{Scan, ScanConfig};
+use chiasm_align::parts::{Captioned, PartSets};
 use chiasm_align::{Draft, FitError, FolderDraft, MethodConfig, Pairs, Run};
 use chiasm_core::{Cancel, Labels, MatrixView, NoProgress};
 use rand::{RngExt, SeedableRng};
@@ -172,6 +176,35 @@ fn tries_without_pairs_and_bound_views_go_on() {
     let (pieced, n_stops) = in_pieces(|run| bind::bind(&space, 0, &pairs, &method, run));
     assert_eq!(through, pieced);
     assert!(n_stops > 4, "{n_stops} stops are none");
+}
+
+#[test]
+fn models_of_parts_go_on_at_the_step_at_which_they_were() {
+    let world = World::new();
+    // Pictures of two regions each, texts of two words.
+    let [pictures, texts] = [0, 1].map(|view| PartSets::new(world.views[view].clone(), DIMS[view], vec![2; N / 2]).unwrap());
+    let picture_of: Vec<u32> = (0..N as u32 / 2).collect();
+    let data = Captioned::new(&pictures, &texts, &picture_of).unwrap();
+    let run = Run { seed: 3, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
+    let config = ScanConfig { dim: 8, batch: 20, max_epochs: 4, ..ScanConfig::default() };
+    let scan = Scan::fit(&config, &data, &run).unwrap();
+    let (pieced, n_stops) = in_pieces(|run| Scan::fit(&config, &data, run));
+    assert_eq!(scan, pieced);
+    assert!(n_stops > 3, "{n_stops} stops are none");
+
+    let lists = scan.rank_pictures(&pictures, &texts, 5).unwrap();
+    let config = RerankerConfig { dim: 8, hidden: 8, batch: 20, max_epochs: 2, ..RerankerConfig::default() };
+    let through = Reranker::fit(&config, &data, &lists, &scan, &run).unwrap();
+    let (pieced, n_stops) = in_pieces(|run| Reranker::fit(&config, &data, &lists, &scan, run));
+    assert_eq!(through, pieced);
+    assert!(n_stops > 1, "{n_stops} stops are none");
+
+    let config = FusionConfig { dim: 4, batch: 30, max_epochs: 3, ..FusionConfig::default() };
+    let items = Queries::new(vec![world.view(0), world.view(1)], None).unwrap();
+    let through = Fusion::fit(&config, &items, world.view(1), None, &run).unwrap();
+    let (pieced, n_stops) = in_pieces(|run| Fusion::fit(&config, &items, world.view(1), None, run));
+    assert_eq!(through, pieced);
+    assert!(n_stops > 3, "{n_stops} stops are none");
 }
 
 #[test]

@@ -104,6 +104,11 @@ pub fn run(plan: &Plan, folder: &Path, progress: &dyn Progress, cancel: &Cancel)
     let mut best: Vec<Result<Took, String>> = Vec::new();
     let mut starts = Vec::new();
     let outs: Vec<PathBuf> = (0..names.len()).map(|at| folder.join(format!("out-{at}"))).collect();
+    let compare = || -> Result<Value, BenchError> {
+        let pairs: Vec<String> = names.iter().zip(&outs).map(|(name, out)| format!("{name}={}", text(out))).collect();
+        let told = call("compare", &pairs.iter().map(String::as_str).collect::<Vec<_>>())?;
+        serde_json::from_str(&told).map_err(|e| BenchError::Rival { reason: format!("compare: {e}") })
+    };
     for turn in 0..=plan.turns {
         for at in 0..names.len() {
             cancel.check()?;
@@ -131,11 +136,13 @@ pub fn run(plan: &Plan, folder: &Path, progress: &dyn Progress, cancel: &Cancel)
             }
             progress.advance(1);
         }
+        if turn == 0 {
+            // What comparing needs is missed now, not when all has been measured.
+            compare()?;
+        }
     }
     progress.finish();
-    let pairs: Vec<String> = names.iter().zip(&outs).map(|(name, out)| format!("{name}={}", text(out))).collect();
-    let told = call("compare", &pairs.iter().map(String::as_str).collect::<Vec<_>>())?;
-    let told: Value = serde_json::from_str(&told).map_err(|e| BenchError::Rival { reason: format!("compare: {e}") })?;
+    let told = compare()?;
     let outcome = |name: &str, took: Result<Took, String>, few: &Result<Took, String>| {
         let (took, about) = (took?, &told[name]);
         let n = about["n"].as_u64().unwrap_or(0);

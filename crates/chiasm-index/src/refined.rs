@@ -16,10 +16,12 @@
 //! hundred thousand for vectors of 512 numbers at unit length. It is for bases that memory holds as bytes but not as they are. Where it holds
 //! both, many queries at once share each row of a plain scan in the cache and are quicker so (`docs/bench-ann.md`); the answer is the same.
 
+use std::ops::Range;
+
 use chiasm_core::{Hit, Metric, RowSet, SearchError, SearchOptions, VectorIndex, Vectors};
 use rayon::prelude::*;
 
-use crate::cells::{DigitQuery, IntegerKernel, offset, round_to_bytes, rounded};
+use crate::cells::{DigitQuery, IntegerKernel, TILE_ROWS, offset, round_to_bytes, rounded};
 use crate::exact::ExactIndex;
 
 /// Rows that one task scans.
@@ -93,20 +95,32 @@ impl RefinedIndex {
     /// The rows that could be among the best `k` of each query of a block.
     fn candidates(&self, queries: &[&[f32]], k: usize, allow: Option<&RowSet>) -> Vec<Vec<usize>> {
         let asked: Vec<Asked> = queries.iter().map(|query| Asked::new(query, self.metric(), &self.mean)).collect();
+        let numbers: Vec<&[i16]> = asked.iter().map(|asked| asked.query.numbers()).collect();
+        let is_allowed = |r: usize| allow.is_none_or(|allow| allow.contains(r));
+        let bytes = |rows: Range<usize>| &self.bytes[rows.start * self.width..rows.end * self.width];
         let n = self.rows.len();
         // Least and greatest score of each row that was not yet out when it was seen, part by part.
         let parts: Vec<Vec<Open>> = (0..n.div_ceil(TASK_ROWS))
             .into_par_iter()
             .map(|part| {
                 let mut open: Vec<Open> = asked.iter().map(|_| Open::new(k)).collect();
-                for r in part * TASK_ROWS..n.min((part + 1) * TASK_ROWS) {
-                    if allow.is_some_and(|allow| !allow.contains(r)) {
-                        continue;
+                let mut sums = vec![[0; TILE_ROWS]; asked.len()];
+                let end = n.min((part + 1) * TASK_ROWS);
+                for first in (part * TASK_ROWS..end).step_by(TILE_ROWS) {
+                    let rows = first..end.min(first + TILE_ROWS);
+                    if rows.len() == TILE_ROWS && rows.clone().all(is_allowed) {
+                        self.kernel.tile(bytes(rows.clone()), &numbers, &mut sums);
+                    } else {
+                        for r in rows.clone().filter(|r| is_allowed(*r)) {
+                            let of_row = |query: &&[i16]| self.kernel.bytes(bytes(r..r + 1), query);
+                            sums.iter_mut().zip(&numbers).for_each(|(sums, query)| sums[r - first] = of_row(query));
+                        }
                     }
-                    let (row, bytes) = (&self.rows[r], &self.bytes[r * self.width..(r + 1) * self.width]);
-                    for (asked, open) in asked.iter().zip(&mut open) {
-                        let (score, bound) = asked.score(self.kernel, row, bytes);
-                        open.offer(score, bound, r as u32);
+                    for r in rows.filter(|r| is_allowed(*r)) {
+                        for ((asked, open), sums) in asked.iter().zip(&mut open).zip(&sums) {
+                            let (score, bound) = asked.score(&self.rows[r], sums[r - first]);
+                            open.offer(score, bound, r as u32);
+                        }
                     }
                 }
                 open
@@ -163,10 +177,10 @@ impl Asked {
         Self { query: asked, length: norm(query), rounded_away, sums, mean: norm(mean) }
     }
 
-    /// The score by bytes, and how far from it the score may be.
+    /// The score by bytes, of which `sum` is that of their products, and how far from it the score may be.
     #[inline]
-    fn score(&self, kernel: IntegerKernel, row: &Row, bytes: &[i8]) -> (f64, f64) {
-        let score = self.query.by_bytes(kernel, bytes, row.scale, row.offset);
+    fn score(&self, row: &Row, sum: i32) -> (f64, f64) {
+        let score = self.query.of_sum(sum, row.scale, row.offset);
         let (left, length) = (f64::from(row.left), f64::from(row.length));
         let exact = self.length * left + self.rounded_away * length;
         let sums =

@@ -84,9 +84,14 @@ impl Descent {
         Schedule { rate: self.rate, warm_up, n_steps, decay: Decay::Cosine }.at(step)
     }
 
+    /// The rate of the next step.
+    pub(crate) fn rate(&self) -> f64 {
+        self.rate_at(self.n_steps)
+    }
+
     /// One step against the gradients.
     pub(crate) fn step(&mut self, gradients: &[Mat]) {
-        self.step_at(self.rate_at(self.n_steps), gradients);
+        self.step_at(self.rate(), gradients);
     }
 
     /// The same at a rate of one's own.

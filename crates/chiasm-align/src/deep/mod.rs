@@ -6,7 +6,7 @@
 //!
 //! # How long
 //! A seventh of the groups is set aside, and after each epoch the running mean of the parameters is asked how well it finds them (mean
-//! reciprocal rank, or mean average precision by classes). Of small sets several parts are set aside in turn, so that 100 groups
+//! reciprocal rank, or mean average precision by classes), or how much of them correlates ([`Judge`]). Of small sets several parts are set aside in turn, so that 100 groups
 //! are looked for, and the figures added. The epoch that did best is how long the final run on all rows takes; none at all is
 //! possible, and leaves the linear start. With fewer than 100 groups nothing is set aside and [`TowerConfig::max_epochs`] are run.
 //!
@@ -80,6 +80,19 @@ pub struct TowerConfig {
     pub batch: usize,
     /// Epochs at most.
     pub max_epochs: usize,
+    /// What rows set aside are asked, to see how many epochs.
+    pub judge: Judge,
+}
+
+/// By what it is seen on rows set aside how long to train.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Judge {
+    /// How well they find one another: mean reciprocal rank, or mean average precision by classes.
+    #[default]
+    Ranks,
+    /// The mean correlation of a coordinate of one view with its partner of the other: for who wants what two views have in common. Ranks go on getting better for
+    /// long after this has begun to fall.
+    Correlation,
 }
 
 impl Default for TowerConfig {
@@ -95,6 +108,7 @@ impl Default for TowerConfig {
             weight_decay: 0.1,
             batch: 256,
             max_epochs: 30,
+            judge: Judge::Ranks,
         }
     }
 }
@@ -306,7 +320,8 @@ impl<O: Objective> Linear for DeepConfig<O> {
             ("batch", t.batch.to_string()),
             ("max_epochs", t.max_epochs.to_string()),
         ];
-        let rest = rest.map(|(name, value)| (name.to_owned(), value));
+        let judge = (t.judge == Judge::Correlation).then(|| ("judge", "correlation".to_owned()));
+        let rest = rest.into_iter().chain(judge).map(|(name, value)| (name.to_owned(), value));
         views.chain(rest).chain(self.objective.parameters()).collect()
     }
 

@@ -12,7 +12,7 @@ use super::descent::{Descent, Pace};
 use super::memory::{self, Context, Memory};
 use super::tower::{self, Dropout, Tower};
 use super::unit::UnitRows;
-use super::{Batch, Objective, TowerConfig};
+use super::{Batch, Judge, Objective, TowerConfig};
 use crate::draft::{Part, Saved};
 use crate::fit::{FitError, Run};
 use crate::linalg::{self, Mat, product};
@@ -425,7 +425,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
 
     /// The last step in a few words.
     fn told(&self) -> String {
-        format!("loss {:.4}", self.loss)
+        format!("loss {:.4}, rate {:.1e}", self.loss, self.descent.rate())
     }
 
     /// One step; the first of an epoch draws the batches, the last ends it.
@@ -517,7 +517,7 @@ impl<'a, O: Objective> Trainer<'a, O> {
         batches
     }
 
-    /// How well rows that were set aside find one another, 0 to 1. By classes it is those that have some, where there are enough.
+    /// How well rows that were set aside do, at most 1. By ranks and classes it is those that have some, where there are enough.
     fn figure(&self, aside: &[usize]) -> Result<f64, FitError> {
         let has_classes = |row: &&usize| self.set.labels.is_none_or(|labels| !labels.of(**row).is_empty());
         let known: Vec<usize> = aside.iter().filter(has_classes).copied().collect();
@@ -528,9 +528,26 @@ impl<'a, O: Objective> Trainer<'a, O> {
         if let Some(after) = after {
             y.iter_mut().zip(&after).for_each(|(y, after)| *y = after.apply(y));
         }
+        if self.config.judge == Judge::Correlation {
+            return Ok(correlation(&y));
+        }
         let y = y.map(|y| UnitRows::new(&if self.objective.is_binary() { crate::hashing::signs(y.as_ref()) } else { y }).u);
         Ok((found(self.set, aside, &y[0], &y[1]) + found(self.set, aside, &y[1], &y[0])) / 2.0)
     }
+}
+
+/// The mean correlation of a column of one with its partner; 0 for one that does not vary.
+fn correlation(y: &[Mat; 2]) -> f64 {
+    let of_column = |j: usize| {
+        let centred = [0, 1].map(|v| {
+            let m = mean(&y[v], j);
+            y[v].col(j).iter().map(|x| x - m).collect::<Vec<f64>>()
+        });
+        let dot = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| a * b).sum::<f64>();
+        let scale = (dot(&centred[0], &centred[0]) * dot(&centred[1], &centred[1])).sqrt();
+        if scale > 0.0 { dot(&centred[0], &centred[1]) / scale } else { 0.0 }
+    };
+    (0..y[0].ncols()).map(of_column).sum::<f64>() / y[0].ncols().max(1) as f64
 }
 
 /// What the towers make of some rows.

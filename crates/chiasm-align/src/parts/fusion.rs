@@ -68,6 +68,7 @@ use rand_chacha::ChaCha8Rng;
 use super::block;
 use super::learn::{self, Batch, Course, Lesson, mean_reciprocal_rank};
 use super::sets::{SetError, Standard};
+use crate::draft::Key;
 use crate::fit::{FitError, Run};
 
 /// Keeps the gradient of a root bounded.
@@ -445,6 +446,12 @@ impl Lesson for Finding<'_> {
         let gallery = tape.constant(self.gallery.pick(rows)).linear(weight, Some(bias)).unit_rows();
         let groups: Vec<u32> = rows.iter().map(|row| self.groups[*row]).collect();
         contrast(queries, gallery, scale, &groups)
+    }
+
+    fn tell(&self, key: &mut Key) {
+        key.words(&format!("{:?} {:?}", self.config, self.items.present));
+        (0..self.items.views.len()).for_each(|view| key.array(&self.items.rows(view)));
+        key.array(&self.gallery);
     }
 
     fn figure(&self, p: &[Array<f32>], aside: &[usize]) -> f64 {

@@ -6,7 +6,9 @@ use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::draft::{Key, Part, Saved};
 use crate::fit::{FitError, Run};
+use crate::linalg::Mat;
 
 const RULE: Rule = Rule::AdamW { betas: [0.9, 0.98], eps: 1e-8 };
 /// Length of all gradients together at most.
@@ -64,12 +66,14 @@ pub(super) struct Batch<'a> {
 pub(super) trait Lesson {
     /// The loss of a batch, `[1, 1]`, by parameters on a tape.
     fn loss<'t>(&self, tape: &'t Tape<f32>, p: &[Var<'t, f32>], batch: &Batch<'_>, rng: &mut ChaCha8Rng) -> Var<'t, f32>;
+    /// Tells what is learned from.
+    fn tell(&self, key: &mut Key);
     /// How well parameters do on items set aside; greater is better.
     fn figure(&self, p: &[Array<f32>], aside: &[usize]) -> f64;
 }
 
 /// Learns from items, of which number `i` belongs to group `groups[i]`: groups are set aside whole. Gives the parameters of the epoch that did best on
-/// what was set aside, or of the last where there is too little to set aside.
+/// what was set aside, or of the last where there is too little to set aside. Where the run keeps a draft, what was stopped goes on at its step.
 ///
 /// # Errors
 /// [`FitError::TooFewRows`], [`FitError::Numeric`], [`FitError::Cancelled`].
@@ -85,7 +89,7 @@ pub(super) fn learn(
     }
     let mut rng = ChaCha8Rng::seed_from_u64(run.seed);
     let is_aside = set_aside(groups, &mut rng);
-    let (aside, mut items): (Vec<usize>, Vec<usize>) = (0..groups.len()).partition(|i| is_aside[*i]);
+    let (aside, items): (Vec<usize>, Vec<usize>) = (0..groups.len()).partition(|i| is_aside[*i]);
     let batch = course.batch.min(items.len());
     // A last batch of a few would be a step of much noise; the shuffle gives its items their turn in other epochs.
     let n_batches = items.len() / batch;
@@ -95,43 +99,114 @@ pub(super) fn learn(
     // Rows by themselves (biases, gains) do not decay.
     let parameter =
         |(at, value): (usize, Array<f32>)| Parameter { name: at.to_string(), decays: value.n_rows() > 1, value: value.into() };
-    let mut now: Vec<Parameter> = start.into_iter().enumerate().map(parameter).collect();
-    let mut optimiser = Optimiser::new(RULE, course.decay, &now);
-    let values = |of: &[Parameter]| of.iter().map(|p| Array::clone(&p.value)).collect::<Vec<_>>();
-    let mut best = values(&now);
-    let mut best_figure = (f64::NEG_INFINITY, 0);
+    let mut part = Part::new(run, "parts", |key| {
+        key.words(&format!("{course:?}"));
+        key.numbers(groups);
+        start.iter().for_each(|value| key.array(value));
+        lesson.tell(key);
+    });
+    let best = start.clone();
+    let now: Vec<Parameter> = start.into_iter().enumerate().map(parameter).collect();
+    let optimiser = Optimiser::new(RULE, course.decay, &now);
+    let mut way = Way { now, optimiser, best, best_figure: (f64::NEG_INFINITY, 0), items, epoch: 0, at: 0, rng };
+    if let Some(saved) = part.read().and_then(|bytes| Saved::from_bytes(&bytes)) {
+        way.restore(&saved);
+    }
     run.progress.start("training", Some(course.max_epochs as u64));
-    for epoch in 0..course.max_epochs {
-        items.shuffle(&mut rng);
-        for (at, part) in items.chunks_exact(batch).enumerate() {
-            run.cancel.check()?;
-            let tape = Tape::new();
-            let leaves: Vec<Var<'_, f32>> = now.iter().map(|p| tape.leaf(p.value.clone())).collect();
-            let loss = lesson.loss(&tape, &leaves, &Batch { items: part, epoch, aside: &is_aside }, &mut rng);
-            if !loss.value().only().is_a_number() {
-                return Err(FitError::Numeric { what: "the loss of a batch" });
-            }
-            let mut gradients = tape.backward(loss);
-            let mut gradients: Vec<Array<f32>> = leaves.iter().map(|leaf| gradients.take(*leaf)).collect();
-            drop(tape);
-            clip(&mut gradients, MAX_NORM);
-            optimiser.step(&mut now, &gradients, schedule.at(epoch * n_batches + at));
+    run.progress.advance(way.epoch as u64);
+    while way.epoch < course.max_epochs {
+        part.pause(|| way.to_bytes())?;
+        if way.at == 0 {
+            way.items.shuffle(&mut way.rng);
         }
+        let items = &way.items[way.at * batch..(way.at + 1) * batch];
+        let tape = Tape::new();
+        let leaves: Vec<Var<'_, f32>> = way.now.iter().map(|p| tape.leaf(p.value.clone())).collect();
+        let loss = lesson.loss(&tape, &leaves, &Batch { items, epoch: way.epoch, aside: &is_aside }, &mut way.rng);
+        if !loss.value().only().is_a_number() {
+            return Err(FitError::Numeric { what: "the loss of a batch" });
+        }
+        let mut gradients = tape.backward(loss);
+        let mut gradients: Vec<Array<f32>> = leaves.iter().map(|leaf| gradients.take(*leaf)).collect();
+        drop(tape);
+        clip(&mut gradients, MAX_NORM);
+        way.optimiser.step(&mut way.now, &gradients, schedule.at(way.epoch * n_batches + way.at));
+        way.at += 1;
+        if way.at < n_batches {
+            continue;
+        }
+        let epoch = way.epoch;
+        (way.epoch, way.at) = (epoch + 1, 0);
         run.progress.advance(1);
         if aside.is_empty() {
             continue;
         }
-        let learned = values(&now);
+        let learned = values(&way.now);
         let figure = lesson.figure(&learned, &aside);
-        if figure > best_figure.0 {
-            best_figure = (figure, epoch);
-            best = learned;
-        } else if epoch - best_figure.1 >= PATIENCE {
+        if figure > way.best_figure.0 {
+            way.best_figure = (figure, epoch);
+            way.best = learned;
+        } else if epoch - way.best_figure.1 >= PATIENCE {
             break;
         }
     }
-    let learned = if aside.is_empty() { values(&now) } else { best };
+    let learned = if aside.is_empty() { values(&way.now) } else { way.best };
     if learned.iter().all(Array::is_finite) { Ok(learned) } else { Err(FitError::Numeric { what: "training" }) }
+}
+
+fn values(of: &[Parameter]) -> Vec<Array<f32>> {
+    of.iter().map(|p| Array::clone(&p.value)).collect()
+}
+
+/// All that steps change; what a draft keeps.
+struct Way {
+    now: Vec<Parameter>,
+    optimiser: Optimiser,
+    /// Parameters of the epoch that did best, with its figure.
+    best: Vec<Array<f32>>,
+    best_figure: (f64, usize),
+    /// In the order of this epoch.
+    items: Vec<usize>,
+    /// Epochs, and batches of this one, that lie behind.
+    epoch: usize,
+    at: usize,
+    rng: ChaCha8Rng,
+}
+
+impl Way {
+    fn to_bytes(&self) -> Vec<u8> {
+        let mut saved = Saved::default();
+        let (n_steps, moments) = self.optimiser.state();
+        saved.set("n_steps", n_steps);
+        saved.set_arrays("now", self.now.iter().map(|p| &*p.value));
+        saved.set_arrays("moments", moments.iter().flatten());
+        saved.set_arrays("best", &self.best);
+        saved.set_number("best_figure", self.best_figure.0);
+        for (name, number) in [("best_epoch", self.best_figure.1), ("epoch", self.epoch), ("at", self.at)] {
+            saved.set(name, number);
+        }
+        saved.set_mats("items", &[Mat::from_fn(self.items.len(), 1, |i, _| self.items[i] as f64)]);
+        saved.set("chances", self.rng.get_word_pos());
+        saved.to_bytes()
+    }
+
+    /// Goes on where [`Way::to_bytes`] was; stays where it is if the draft is of something else.
+    fn restore(&mut self, saved: &Saved) -> Option<()> {
+        let now = saved.arrays_like("now", &self.best)?;
+        let moments: Vec<Array<f32>> = self.optimiser.state().1.iter().flatten().cloned().collect();
+        let moments = saved.arrays_like("moments", &moments)?;
+        let moments = moments.chunks_exact(2).map(|pair| [pair[0].clone(), pair[1].clone()]).collect();
+        let best = saved.arrays_like("best", &self.best)?;
+        let best_figure = (saved.number("best_figure")?, saved.get("best_epoch")?);
+        let (epoch, at, chances) = (saved.get("epoch")?, saved.get("at")?, saved.get("chances")?);
+        let items = saved.mats("items").pop().filter(|items| items.nrows() == self.items.len())?;
+        self.optimiser = self.optimiser.clone().with_state(saved.get("n_steps")?, moments)?;
+        self.now.iter_mut().zip(now).for_each(|(p, value)| p.value = value.into());
+        (self.best, self.best_figure, self.epoch, self.at) = (best, best_figure, epoch, at);
+        self.items = (0..items.nrows()).map(|i| items[(i, 0)] as usize).collect();
+        self.rng.set_word_pos(chances);
+        Some(())
+    }
 }
 
 /// Which items are set aside: whole groups, a seventh of them, none where there are few.

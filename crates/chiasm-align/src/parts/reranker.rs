@@ -44,6 +44,7 @@ use super::learn::{self, Batch, Course, Lesson};
 use super::scan::{Scan, nearest};
 use super::sets::{Captioned, PartSets, SetError, Standard, check_lists, starts};
 use super::transport::Ipot;
+use crate::draft::Key;
 use crate::fit::{FitError, Run};
 
 /// Parameters before the blocks: weight and bias of words and of regions, gain and shift of either, the token that is asked.
@@ -342,6 +343,12 @@ impl Lesson for Matching<'_> {
         let rows = [0, 1].map(|v| tape.constant(sets[v].rows().clone()));
         let lengths = [sets[0].lengths(), sets[1].lengths()];
         loss(&forward(p, self.config.n_heads, rows, lengths), lengths, &matched, self.config.alignment)
+    }
+
+    fn tell(&self, key: &mut Key) {
+        key.words(&format!("{:?} {:?}", self.config, self.lists));
+        key.numbers(self.data.picture_of());
+        self.sets.iter().for_each(|sets| sets.tell(key));
     }
 
     fn figure(&self, p: &[Array<f32>], aside: &[usize]) -> f64 {

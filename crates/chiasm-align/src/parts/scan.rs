@@ -65,6 +65,7 @@ use rayon::prelude::*;
 
 use super::learn::{self, Batch, Course, Lesson, mean_reciprocal_rank};
 use super::sets::{Captioned, PartSets, Standard, starts};
+use crate::draft::Key;
 use crate::fit::{FitError, Run};
 
 /// Slope of a cosine below 0.
@@ -268,6 +269,11 @@ impl Lesson for Pictures<'_> {
         let scores = pair_scores(parts, [sets[0].lengths(), sets[1].lengths()], &self.config.attention);
         let all = (batch.epoch as f64) < ALL_FIRST * self.config.max_epochs as f64;
         hinge(scores, self.config.margin, !all)
+    }
+
+    fn tell(&self, key: &mut Key) {
+        key.words(&format!("{:?} {:?}", self.config, self.described));
+        self.sets.iter().for_each(|sets| sets.tell(key));
     }
 
     fn figure(&self, p: &[Array<f32>], aside: &[usize]) -> f64 {

@@ -3,6 +3,7 @@
 use chiasm_core::{MatrixView, ProjectError, Regions, ShapeError};
 use chiasm_nn::grad::Array;
 
+use crate::draft::Key;
 use crate::fit::FitError;
 
 /// Things each of which is a set of vectors, as many as it has parts: `[sum of lengths, dim]` rows, those of one thing after another.
@@ -119,6 +120,12 @@ pub enum SetError {
 }
 
 impl PartSets {
+    /// Tells what they are.
+    pub(super) fn tell(&self, key: &mut Key) {
+        key.words(&format!("{:?}", self.lengths));
+        key.array(&self.rows);
+    }
+
     /// Sets of `lengths[i]` rows each, at least one, of `dim` finite numbers.
     ///
     /// # Errors

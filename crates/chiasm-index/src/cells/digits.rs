@@ -102,17 +102,21 @@ impl DigitQuery {
         parts.sum::<f64>().sqrt()
     }
 
-    /// Score from the bytes alone.
+    /// What bytes are multiplied by.
+    pub(crate) fn numbers(&self) -> &[i16] {
+        &self.numbers
+    }
+
+    /// Score from the sum of products with the bytes.
     #[inline]
-    pub(crate) fn by_bytes(&self, kernel: IntegerKernel, bytes: &[i8], scale: f32, offset: f32) -> f64 {
-        let sum = kernel.bytes(bytes, &self.numbers);
+    pub(crate) fn of_sum(&self, sum: i32, scale: f32, offset: f32) -> f64 {
         self.with_mean + f64::from(offset) + f64::from(scale) * self.unit * f64::from(sum)
     }
 
     /// Score from the bytes of a record.
     #[inline]
     pub(crate) fn first(&self, kernel: IntegerKernel, bytes: &[i8], scale: Scale) -> f64 {
-        self.by_bytes(kernel, bytes, scale.scale, scale.offset)
+        self.of_sum(kernel.bytes(bytes, &self.numbers), scale.scale, scale.offset)
     }
 
     /// What the half bytes add to the score.

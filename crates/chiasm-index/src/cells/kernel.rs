@@ -11,7 +11,7 @@
 //!
 //! # Digits: one vector at a time
 //! [`IntegerKernel::bytes`] and [`IntegerKernel::halves`] take a query of 16-bit numbers, so that rounding the query costs less than
-//! rounding the vector did. Half bytes come in pieces of 32 dimensions: byte `j` holds dimension `j` low and `16 + j` high.
+//! rounding the vector did; [`IntegerKernel::tile`] takes four vectors and several queries at once. Half bytes come in pieces of 32 dimensions: byte `j` holds dimension `j` low and `16 + j` high.
 
 use std::sync::OnceLock;
 
@@ -26,6 +26,9 @@ pub(crate) const CODE_DIMS_MAX: usize = 1 << 16;
 
 /// Dimensions that digits are a multiple of.
 pub(crate) const DIGIT_STEP: usize = 32;
+
+/// Vectors that [`IntegerKernel::tile`] takes together.
+pub(crate) const TILE_ROWS: usize = 4;
 
 /// Steps of eight dimensions whose sums fit 16 bits.
 #[cfg(target_arch = "x86_64")]
@@ -149,6 +152,52 @@ impl IntegerKernel {
         }
     }
 
+    /// Sums of 8-bit digits of four vectors, one behind the other, times each of the queries: `out[q][r]` is what [`IntegerKernel::bytes`] gives for vector
+    /// `r`. Digits are widened once for several queries, and four sums do not wait for each other.
+    ///
+    /// # Panics
+    /// When there are not four vectors of each query's length, that is no whole steps, or there is not one output for each query.
+    #[inline]
+    pub(crate) fn tile(self, digits: &[i8], queries: &[&[i16]], out: &mut [[i32; TILE_ROWS]]) {
+        let width = digits.len() / TILE_ROWS;
+        assert!(
+            digits.len() == TILE_ROWS * width
+                && width.is_multiple_of(DIGIT_STEP)
+                && queries.iter().all(|query| query.len() == width)
+                && out.len() == queries.len(),
+            "four vectors as long as each query"
+        );
+        // SAFETY: as above; all lengths are equal and whole steps.
+        unsafe {
+            match self.0 {
+                #[cfg(target_arch = "x86_64")]
+                Path::Avx512 => {
+                    for (queries, out) in queries.chunks(4).zip(out.chunks_mut(4)) {
+                        match *queries {
+                            [a, b, c, d] => out.copy_from_slice(&avx512::tile(digits, [a, b, c, d])),
+                            _ => queries.iter().zip(out).for_each(|(query, out)| [*out] = avx512::tile(digits, [query])),
+                        }
+                    }
+                }
+                #[cfg(target_arch = "x86_64")]
+                Path::Avx2 => {
+                    for (queries, out) in queries.chunks(2).zip(out.chunks_mut(2)) {
+                        match *queries {
+                            [a, b] => out.copy_from_slice(&avx2::tile(digits, [a, b])),
+                            _ => queries.iter().zip(out).for_each(|(query, out)| [*out] = avx2::tile(digits, [query])),
+                        }
+                    }
+                }
+                _ => {
+                    for (query, out) in queries.iter().zip(out) {
+                        let rows = digits.chunks_exact(width.max(1));
+                        out.iter_mut().zip(rows).for_each(|(sum, row)| *sum = self.bytes(row, query));
+                    }
+                }
+            }
+        }
+    }
+
     /// Sum of 4-bit digits times the query.
     ///
     /// # Panics
@@ -219,7 +268,7 @@ fn scalar_halves(digits: &[u8], query: &[i16]) -> i32 {
 mod avx512 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK_SLOTS, CODE_STEP, DIGIT_STEP};
+    use super::{BLOCK_SLOTS, CODE_STEP, DIGIT_STEP, TILE_ROWS};
 
     /// # Safety
     /// AVX-512 with BW and VNNI; `block` is one block of `query.len()` dimensions, a multiple of eight and at most
@@ -274,6 +323,37 @@ mod avx512 {
     }
 
     /// # Safety
+    /// As [`block`]; four vectors of digits, each as long as each query, a multiple of 32.
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    pub(super) unsafe fn tile<const Q: usize>(digits: &[i8], queries: [&[i16]; Q]) -> [[i32; TILE_ROWS]; Q] {
+        let width = queries[0].len();
+        let mut sums = [[_mm512_setzero_si512(); TILE_ROWS]; Q];
+        for at in (0..width).step_by(DIGIT_STEP) {
+            let mut numbers = [_mm512_setzero_si512(); Q];
+            for (numbers, query) in numbers.iter_mut().zip(queries) {
+                // SAFETY: 32 numbers of the query, one step.
+                *numbers = unsafe { _mm512_loadu_si512(query.as_ptr().add(at).cast()) };
+            }
+            for r in 0..TILE_ROWS {
+                // SAFETY: 32 digits of vector `r`, the same step.
+                let d = unsafe { _mm512_cvtepi8_epi16(_mm256_loadu_si256(digits.as_ptr().add(r * width + at).cast())) };
+                for (sums, numbers) in sums.iter_mut().zip(numbers) {
+                    sums[r] = _mm512_dpwssd_epi32(sums[r], d, numbers);
+                }
+            }
+        }
+        let mut out = [[0; TILE_ROWS]; Q];
+        for (out, sums) in out.iter_mut().zip(sums) {
+            let mut halves = [_mm256_setzero_si256(); TILE_ROWS];
+            for (half, sum) in halves.iter_mut().zip(sums) {
+                *half = _mm256_add_epi32(_mm512_castsi512_si256(sum), _mm512_extracti64x4_epi64::<1>(sum));
+            }
+            *out = super::avx2::four(halves);
+        }
+        out
+    }
+
+    /// # Safety
     /// As [`block`]; `query` is twice as long as `digits`, a multiple of 32.
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub(super) unsafe fn halves(digits: &[u8], query: &[i16]) -> i32 {
@@ -296,7 +376,7 @@ mod avx512 {
 mod avx2 {
     use std::arch::x86_64::*;
 
-    use super::{BLOCK_SLOTS, CODE_STEP, DIGIT_STEP, STEPS_IN_16_BITS};
+    use super::{BLOCK_SLOTS, CODE_STEP, DIGIT_STEP, STEPS_IN_16_BITS, TILE_ROWS};
 
     /// # Safety
     /// AVX2; `block` is one block of `query.len()` dimensions, a multiple of eight.
@@ -360,6 +440,43 @@ mod avx2 {
             }
         }
         add_up(_mm256_add_epi32(sums[0], sums[1]))
+    }
+
+    /// # Safety
+    /// AVX2; four vectors of digits, each as long as each query, a multiple of 32.
+    #[target_feature(enable = "avx2")]
+    pub(super) unsafe fn tile<const Q: usize>(digits: &[i8], queries: [&[i16]; Q]) -> [[i32; TILE_ROWS]; Q] {
+        let width = queries[0].len();
+        let mut sums = [[_mm256_setzero_si256(); TILE_ROWS]; Q];
+        for at in (0..width).step_by(DIGIT_STEP / 2) {
+            let mut numbers = [_mm256_setzero_si256(); Q];
+            for (numbers, query) in numbers.iter_mut().zip(queries) {
+                // SAFETY: 16 numbers of the query, half a step.
+                *numbers = unsafe { _mm256_loadu_si256(query.as_ptr().add(at).cast()) };
+            }
+            for r in 0..TILE_ROWS {
+                // SAFETY: 16 digits of vector `r`, the same half.
+                let d = unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(digits.as_ptr().add(r * width + at).cast())) };
+                for (sums, numbers) in sums.iter_mut().zip(numbers) {
+                    sums[r] = _mm256_add_epi32(sums[r], _mm256_madd_epi16(d, numbers));
+                }
+            }
+        }
+        let mut out = [[0; TILE_ROWS]; Q];
+        out.iter_mut().zip(sums).for_each(|(out, sums)| *out = four(sums));
+        out
+    }
+
+    /// Each register's numbers added up.
+    #[target_feature(enable = "avx2")]
+    pub(super) fn four(sums: [__m256i; TILE_ROWS]) -> [i32; TILE_ROWS] {
+        let [a, b, c, d] = sums;
+        let eight = _mm256_hadd_epi32(_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d));
+        let four = _mm_add_epi32(_mm256_castsi256_si128(eight), _mm256_extracti128_si256::<1>(eight));
+        let mut out = [0; TILE_ROWS];
+        // SAFETY: four numbers.
+        unsafe { _mm_storeu_si128(out.as_mut_ptr().cast(), four) };
+        out
     }
 
     /// # Safety
@@ -495,6 +612,27 @@ mod tests {
                         kernel.scan(&blocks, stride, &query, n, floor, |slot, sum| got.push((slot, sum)));
                         assert_eq!(got, expected, "{kernel:?}, {dims} dimensions, {n} slots, above {floor}");
                     }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_tile_is_the_sums_of_its_vectors_on_every_path() {
+        for dims in [32, 96, 512] {
+            let digits: Vec<i8> = numbers(TILE_ROWS * dims, 1).map(|v| (v % 255) as i8).collect();
+            let all: Vec<Vec<i16>> =
+                (0..7).map(|q| numbers(dims, 10 + q).map(|v| (v % 16383) as i16 - 8191).collect()).collect();
+            for n_queries in 0..=all.len() {
+                let queries: Vec<&[i16]> = all[..n_queries].iter().map(Vec::as_slice).collect();
+                let sum = |query: &[i16], r: usize| -> i32 {
+                    digits[r * dims..(r + 1) * dims].iter().zip(query).map(|(d, q)| i32::from(*d) * i32::from(*q)).sum()
+                };
+                let expected: Vec<[i32; TILE_ROWS]> = queries.iter().map(|q| std::array::from_fn(|r| sum(q, r))).collect();
+                for kernel in IntegerKernel::available() {
+                    let mut got = vec![[0; TILE_ROWS]; n_queries];
+                    kernel.tile(&digits, &queries, &mut got);
+                    assert_eq!(got, expected, "{kernel:?}, {n_queries} queries of {dims}");
                 }
             }
         }
