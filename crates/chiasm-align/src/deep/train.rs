@@ -262,13 +262,14 @@ fn how_long<O: Objective>(
         of.sum()
     };
     let mut trainers = fresh()?;
-    let mut best = match saved.and_then(|saved| taken_up(&mut trainers, saved)) {
+    let taken_up = saved.and_then(|saved| taken_up(&mut trainers, saved));
+    if saved.is_some() && taken_up.is_none() {
+        // What a draft that fits in part has changed is made anew.
+        trainers = fresh()?;
+    }
+    let mut best = match taken_up {
         Some(best) => best,
-        None => {
-            // What a draft that fits in part has changed is made anew.
-            trainers = fresh()?;
-            (figure(&trainers)?, 0)
-        }
+        None => (figure(&trainers)?, 0),
     };
     // Only the last epoch can be one that is not done with all of them.
     let n_done = trainers.iter().map(|trainer| trainer.n_epochs).min().unwrap_or(0);
