@@ -56,13 +56,18 @@ impl Draft for Stopping {
     }
 }
 
-/// Fits until it is done, stopped after 1, 2, 3 ... parts were written; says how often it was stopped.
+/// Fits until it is done, stopped again and again after so few writes that a fit which did not go on would never end; says how often.
 fn in_pieces<T>(fit: impl Fn(&Run<'_>) -> Result<T, FitError>) -> (T, usize) {
+    in_pieces_of(2, fit)
+}
+
+/// The same with a number of writes of one's own.
+fn in_pieces_of<T>(writes: usize, fit: impl Fn(&Run<'_>) -> Result<T, FitError>) -> (T, usize) {
     let mut parts = HashMap::new();
-    for stop in 1..500 {
-        let draft = Stopping { parts: Mutex::new(parts), left: AtomicUsize::new(stop), cancel: Cancel::default() };
+    for n_stops in 0..1_000 {
+        let draft = Stopping { parts: Mutex::new(parts), left: AtomicUsize::new(writes), cancel: Cancel::default() };
         match fit(&Run { seed: 3, progress: &NoProgress, cancel: &draft.cancel, draft: Some(&draft) }) {
-            Ok(done) => return (done, stop - 1),
+            Ok(done) => return (done, n_stops),
             Err(FitError::Cancelled(_)) => parts = draft.parts.into_inner().unwrap(),
             Err(e) => panic!("{e}"),
         }
@@ -135,7 +140,7 @@ fn towers_go_on_at_the_step_at_which_they_were() {
 fn a_search_does_not_try_again_what_it_knows() {
     let world = World::new();
     let pairs = Pairs { labels: None, ..world.pairs() };
-    // Of the learned one each fold's training is cut into pieces, too.
+    // Of the learned one each fold's training is cut into pieces, too; every fold writes once more of what is done before the next step.
     let mut small =
         MethodConfig::InfoNce(InfoNceConfig { towers: towers(InfoNceConfig::default().towers), ..Default::default() });
     if let MethodConfig::InfoNce(config) = &mut small {
@@ -143,10 +148,10 @@ fn a_search_does_not_try_again_what_it_knows() {
     }
     let run = Run { seed: 3, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
     let through = small.clone().auto_from(&pairs, 3, &run).unwrap();
-    let (pieced, n_stops) = in_pieces(|run| small.clone().auto_from(&pairs, 3, run));
+    let (pieced, n_stops) = in_pieces_of(12, |run| small.clone().auto_from(&pairs, 3, run));
     assert_eq!(through, pieced);
     assert!(n_stops > 8, "{n_stops} stops are none");
-    for name in ["cca", "ridge", "scm-seq"] {
+    for name in ["cca", "pls", "scm-seq"] {
         let pairs = Pairs { labels: (name == "scm-seq").then_some(&world.labels), ..pairs.clone() };
         let run = Run { seed: 3, progress: &NoProgress, cancel: &Cancel::default(), draft: None };
         let through = MethodConfig::auto(name, &pairs, 4, &run).unwrap();

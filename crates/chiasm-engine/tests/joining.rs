@@ -73,7 +73,9 @@ fn a_fit_that_is_stopped_goes_on_and_embeds_nothing_twice() {
     let through = fit_space(&request, &models(), &NoProgress, &Cancel::default(), None).unwrap();
     let (mut parts, mut stop) = (HashMap::new(), 1);
     let pieced = loop {
-        let draft = Stopping { parts: Mutex::new(parts), left: AtomicUsize::new(stop), cancel: Cancel::default() };
+        // So few writes before a stop that a fit which did not go on would never end.
+        assert!(stop < 200, "it never ends");
+        let draft = Stopping { parts: Mutex::new(parts), left: AtomicUsize::new(4), cancel: Cancel::default() };
         match fit_space(&request, &models(), &NoProgress, &draft.cancel, Some(&draft)) {
             Ok(outcome) => break outcome,
             Err(EngineError::Cancelled(_)) => parts = draft.parts.into_inner().unwrap(),
