@@ -56,7 +56,15 @@ class Faiss:
         self.faiss.omp_set_num_threads(n)
 
     def bytes(self):
-        return len(self.faiss.serialize_index(self.index))
+        # Counted as it is written: memory may not hold it twice.
+        total = 0
+
+        def count(block):
+            nonlocal total
+            total += len(block)
+
+        self.faiss.write_index(self.index, self.faiss.PyCallbackIOWriter(count))
+        return total
 
     def search(self, queries):
         return self.index.search(queries, K)[1]

@@ -197,7 +197,8 @@ pub struct Build {
     pub ladders: Vec<Vec<Setting>>,
 }
 
-/// Runs the plan. `told` is given all sections so far after each set of vectors, so that a stop loses at most the one under way.
+/// Runs the plan. `told` is given all sections so far after each set of vectors, and after each contestant where they are apart, so that a stop
+/// loses at most what is under way.
 ///
 /// # Errors
 /// [`BenchError`] when vectors cannot be read or made, or a stop was asked for; a contestant that fails is told in its line.
@@ -220,8 +221,12 @@ pub fn run(
                 (data::open(&place, world::DIM, progress, cancel)?, Some(place))
             }
         };
-        sections.extend(measure(plan, &bed, &script, folder, progress, cancel)?);
-        told(&sections);
+        let known = sections.len();
+        measure(plan, &bed, &script, folder, progress, cancel, &mut |under_way| {
+            sections.truncate(known);
+            sections.extend_from_slice(under_way);
+            told(&sections);
+        })?;
         if let Some(place) = made {
             // It lies in a folder that goes away as well.
             let _ = std::fs::remove_dir_all(place);
@@ -308,7 +313,7 @@ fn unless_stopped<T>(result: Result<T, BenchError>) -> Result<Result<T, String>,
     }
 }
 
-/// All contestants on one set of vectors.
+/// All contestants on one set of vectors. `told` is given its sections as often as they grow.
 fn measure(
     plan: &Plan,
     bed: &Bed,
@@ -316,7 +321,8 @@ fn measure(
     folder: &Path,
     progress: &dyn Progress,
     cancel: &Cancel,
-) -> Result<Vec<Section>, BenchError> {
+    told: &mut dyn FnMut(&[Section]),
+) -> Result<(), BenchError> {
     let peers = plan.peers.iter().filter(|_| plan.python.is_some());
     let ours = plan.ours.iter();
     let names: Vec<(&'static str, bool)> = ours.map(|ours| (*ours, true)).chain(peers.map(|peer| (*peer, false))).collect();
@@ -336,9 +342,10 @@ fn measure(
     let mut sections: Vec<Section> = plan.threads.iter().map(|threads| section(*threads)).collect();
     for group in groups {
         together(plan, bed, script, folder, &group, &mut sections, progress, cancel)?;
+        check_truth(bed, &sections)?;
+        told(&sections);
     }
-    check_truth(bed, &sections)?;
-    Ok(sections)
+    Ok(())
 }
 
 /// Builds some contestants and lets them take turns; their rows are added to the sections, one for each number of threads.
@@ -596,7 +603,10 @@ mod tests {
         }
         // One after the other, the first once more at the end.
         let plan = Plan { threads: vec![1], turns: 1, ours: vec!["chiasm-cells", "chiasm-exact"], apart: true, ..plan };
-        let apart = run(&plan, &folder, &NoProgress, &Cancel::default(), &mut |_| ()).unwrap();
+        let mut rows_told = Vec::new();
+        let tell = &mut |so_far: &[Section]| rows_told.push(so_far[0].rows.len());
+        let apart = run(&plan, &folder, &NoProgress, &Cancel::default(), tell).unwrap();
+        assert_eq!(rows_told, [1, 2, 3], "a stop loses one contestant, not all");
         let names: Vec<&str> = apart[0].rows.iter().map(|row| row.contestant.as_str()).collect();
         assert_eq!(names, ["chiasm-cells", "chiasm-exact", "chiasm-cells"]);
         let bandwidth = sections[0].bandwidth.as_ref().unwrap();
