@@ -414,7 +414,8 @@ fn ann_plan(args: &AnnArgs) -> anyhow::Result<chiasm_bench::ann::Plan> {
     use chiasm_bench::ann::{PEERS, Plan, Source, data::DEPTH, ours::OURS};
 
     let library = |peer: &'static str| peer.split('-').next().unwrap_or(peer);
-    let wanted = |word: &str, peer: &'static str| word == peer || word == library(peer);
+    // A word that is both, as `scann` is, means the peer.
+    let wanted = |word: &str, peer: &'static str| word == peer || !PEERS.contains(&word) && word == library(peer);
     if let Some(unknown) = args.rivals.iter().find(|word| !PEERS.iter().any(|peer| wanted(word, peer))) {
         return Err(usage(format!("`{unknown}` is no peer: expected a library or some of {}", PEERS.join(", "))));
     }
