@@ -249,7 +249,7 @@ impl<'q> Scorer<'q> {
 /// itself. The rows that come next mostly lie behind these, so they are asked for as they lie, at the rate at which lines are used. Into the
 /// second cache: the first has few places for what is on its way. How near that comes to what memory gives is said by `chiasm bench ann`.
 #[inline(always)]
-fn prefetch<T>(at: *const T) {
+pub(crate) fn prefetch<T>(at: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: a prefetch is a hint, never a fault, whatever the address; SSE is part of x86-64.
     unsafe {

@@ -16,6 +16,7 @@ pub(crate) trait Number: Copy {}
 impl Number for f16 {}
 impl Number for bf16 {}
 impl Number for u8 {}
+impl Number for i8 {}
 impl Number for f32 {}
 impl Number for u32 {}
 impl Number for u64 {}

@@ -23,6 +23,7 @@ use rayon::prelude::*;
 
 use crate::cells::{DigitQuery, IntegerKernel, TILE_ROWS, offset, round_to_bytes, rounded};
 use crate::exact::ExactIndex;
+use crate::pages::Pages;
 
 /// Rows that one task scans.
 const TASK_ROWS: usize = 8192;
@@ -38,8 +39,8 @@ pub struct RefinedIndex {
     exact: ExactIndex,
     kernel: IntegerKernel,
     mean: Vec<f32>,
-    /// `width` bytes per row.
-    bytes: Vec<i8>,
+    /// `width` bytes per row, on large pages: a scan waits for nothing but them.
+    bytes: Pages<i8>,
     width: usize,
     rows: Vec<Row>,
 }
@@ -66,7 +67,7 @@ impl RefinedIndex {
             sums.iter_mut().zip(exact.vector(row)).for_each(|(sum, v)| *sum += f64::from(*v));
         }
         let mean: Vec<f32> = sums.iter().map(|sum| (sum / n.max(1) as f64) as f32).collect();
-        let mut bytes = vec![0i8; n * width];
+        let mut bytes = Pages::zeros(n * width);
         let mut rows = vec![Row::default(); n];
         bytes.par_chunks_exact_mut(width).zip(&mut rows).enumerate().for_each(|(r, (bytes, row))| {
             let x = exact.vector(r);
@@ -150,13 +151,11 @@ fn up(v: f64) -> f32 {
 /// A query as bytes meet it.
 struct Asked {
     query: DigitQuery,
-    /// `|q|` and `|e|`.
-    length: f64,
-    rounded_away: f64,
-    /// The bound of what sums in single precision may be off, per unit of `|q| |x|`.
-    sums: f64,
-    /// `|mean|`.
-    mean: f64,
+    /// How far a row's score by bytes may be from its score: this whatever the row, and so much for each unit of `|r|`, of `|scale c|` and of its offset.
+    always: f64,
+    of_left: f64,
+    of_length: f64,
+    of_offset: f64,
 }
 
 impl Asked {
@@ -172,20 +171,24 @@ impl Asked {
         let norm = |v: &[f32]| v.iter().map(|v| f64::from(*v) * f64::from(*v)).sum::<f64>().sqrt();
         let mut asked = DigitQuery::default();
         asked.set(query, mean);
-        let rounded_away = asked.error(query);
-        let sums = (query.len() as f64 + 8.0) * ROUNDING;
-        Self { query: asked, length: norm(query), rounded_away, sums, mean: norm(mean) }
+        let (length, rounded_away) = (norm(query), asked.error(query));
+        // What sums in single precision may be off per unit of `|q| |x|`, on both sides, `|x|` being at most `|mean| + |scale c| + |r|`.
+        let sums = 2.0 * (query.len() as f64 + 8.0) * ROUNDING;
+        Self {
+            query: asked,
+            always: sums * length * (norm(mean) + length),
+            of_left: length * (1.0 + sums),
+            of_length: rounded_away + sums * length,
+            of_offset: sums,
+        }
     }
 
     /// The score by bytes, of which `sum` is that of their products, and how far from it the score may be.
     #[inline]
     fn score(&self, row: &Row, sum: i32) -> (f64, f64) {
-        let score = self.query.of_sum(sum, row.scale, row.offset);
-        let (left, length) = (f64::from(row.left), f64::from(row.length));
-        let exact = self.length * left + self.rounded_away * length;
-        let sums =
-            self.sums * (self.length * (self.mean + length + left) + f64::from(row.offset).abs() + self.length * self.length);
-        (score, exact + 2.0 * sums)
+        let of_row = self.of_left * f64::from(row.left) + self.of_length * f64::from(row.length);
+        let bound = self.always + of_row + self.of_offset * f64::from(row.offset).abs();
+        (self.query.of_sum(sum, row.scale, row.offset), bound)
     }
 }
 
