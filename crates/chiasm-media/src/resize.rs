@@ -2,6 +2,8 @@
 
 use chiasm_core::Image;
 use fast_image_resize as fir;
+use fir::images::{TypedImage, TypedImageRef};
+use fir::pixels::{InnerPixel as _, U8x3};
 
 /// How pixels are weighed when a picture changes its size.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,12 +57,14 @@ pub fn resize_with(image: &Image, width: u32, height: u32, filter: Filter) -> Im
 }
 
 fn convolved(image: &Image, width: u32, height: u32, algorithm: fir::ResizeAlg) -> Image {
-    let source = fir::images::ImageRef::new(image.width, image.height, &image.rgb, fir::PixelType::U8x3)
+    // The one kind of pixel by name: asked for any kind, the crate is compiled for all of them.
+    let source = TypedImageRef::<U8x3>::from_buffer(image.width, image.height, &image.rgb)
         .expect("an `Image` holds height * width * 3 bytes");
-    let mut target = fir::images::Image::new(width, height, fir::PixelType::U8x3);
+    let mut rgb = vec![0; width as usize * height as usize * U8x3::size()];
+    let mut target = TypedImage::<U8x3>::from_buffer(width, height, &mut rgb).expect("as many bytes as pixels");
     let options = fir::ResizeOptions::new().resize_alg(algorithm);
-    fir::Resizer::new().resize(&source, &mut target, &options).expect("source and target have one pixel type and no crop");
-    Image { width, height, rgb: target.into_vec() }
+    fir::Resizer::new().resize_typed(&source, &mut target, &options).expect("nothing is cropped");
+    Image { width, height, rgb }
 }
 
 /// The image with its longer side at most `side` pixels, in the same proportions; as it is where it is small enough.

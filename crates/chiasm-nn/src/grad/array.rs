@@ -170,7 +170,7 @@ impl<T: Real> Array<T> {
 
     /// The same shape with a function of every number.
     pub fn mapped(&self, f: impl Fn(T) -> T + Sync) -> Self {
-        self.copied(CHUNK, |_, part| widest(Each { part, f: &f }))
+        self.copied(CHUNK, &|_, part| widest(Each { part, f: &f }))
     }
 
     /// The same shape with a function of every number and of that in its place in `other`.
@@ -179,28 +179,28 @@ impl<T: Real> Array<T> {
     /// If `other` has another shape.
     pub fn mapped_with(&self, other: &Self, f: impl Fn(T, T) -> T + Sync) -> Self {
         assert_eq!(self.shape(), other.shape(), "shapes of two matrices taken number by number");
-        self.copied(CHUNK, |first, part| widest(EachWith { with: &other.data[first..first + part.len()], part, f: &f }))
+        self.copied(CHUNK, &|first, part| widest(EachWith { with: &other.data[first..first + part.len()], part, f: &f }))
     }
 
     /// A copy that `f` has changed part by part; it is told where a part begins. Parts are cut by the size alone.
     pub fn mapped_parts(&self, f: impl Fn(usize, &mut [T]) + Sync) -> Self {
-        self.copied(CHUNK, f)
+        self.copied(CHUNK, &f)
     }
 
     /// Likewise in place: the parts are the same.
     pub fn change_parts(&mut self, f: impl Fn(usize, &mut [T]) + Sync) {
-        self.data.par_chunks_mut(CHUNK).enumerate().for_each(|(nth, part)| f(nth * CHUNK, part));
+        for_parts(&mut self.data, CHUNK, &f);
     }
 
     /// A copy on each row of which `f` has run, with the row's number.
     pub(super) fn mapped_rows(&self, f: impl Fn(usize, &mut [T]) + Sync) -> Self {
         let cols = self.n_cols.max(1);
-        self.copied(rows_of_task(cols) * cols, |first, part| widest(EachRow { first: first / cols, cols, part, f: &f }))
+        self.copied(rows_of_task(cols) * cols, &|first, part| widest(EachRow { first: first / cols, cols, part, f: &f }))
     }
 
     /// A copy, made and changed part by part, so that each is still in the cache when it is changed. `change` is told where a part begins.
     #[expect(unsafe_code, reason = "a copy of zeros would pass over all of it once more")]
-    fn copied(&self, numbers: usize, change: impl Fn(usize, &mut [T]) + Sync) -> Self {
+    fn copied(&self, numbers: usize, change: &(dyn Fn(usize, &mut [T]) + Sync)) -> Self {
         let mut data = Vec::with_capacity(self.data.len());
         let room = &mut data.spare_capacity_mut()[..self.data.len()];
         let parts = room.par_chunks_mut(numbers).zip(self.data.par_chunks(numbers));
@@ -212,7 +212,7 @@ impl<T: Real> Array<T> {
 
     /// Replaces every number by a function of it.
     pub fn change(&mut self, f: impl Fn(T) -> T + Sync) {
-        self.data.par_chunks_mut(CHUNK).for_each(|part| widest(Each { part, f: &f }));
+        for_parts(&mut self.data, CHUNK, &|_, part| widest(Each { part, f: &f }));
     }
 
     /// Replaces every number by a function of it and of the number in its place in `other`.
@@ -221,8 +221,9 @@ impl<T: Real> Array<T> {
     /// If `other` has another shape.
     pub fn change_with(&mut self, other: &Self, f: impl Fn(T, T) -> T + Sync) {
         assert_eq!(self.shape(), other.shape(), "shapes of two matrices taken number by number");
-        let parts = self.data.par_chunks_mut(CHUNK).zip(other.data.par_chunks(CHUNK));
-        parts.for_each(|(part, with)| widest(EachWith { part, with, f: &f }));
+        for_parts(&mut self.data, CHUNK, &|first, part| {
+            widest(EachWith { with: &other.data[first..first + part.len()], part, f: &f });
+        });
     }
 
     /// Replaces the numbers in each place of three matrices by a function of them and of that of a fourth.
@@ -239,8 +240,10 @@ impl<T: Real> Array<T> {
     /// Replaces every number by a function of it and of the numbers in its place in two others.
     pub(super) fn change_with_both(&mut self, a: &Self, b: &Self, f: impl Fn(T, T, T) -> T + Sync) {
         assert_eq!([self.shape(); 2], [a.shape(), b.shape()], "shapes of three matrices taken number by number");
-        let parts = self.data.par_chunks_mut(CHUNK).zip(a.data.par_chunks(CHUNK)).zip(b.data.par_chunks(CHUNK));
-        parts.for_each(|((part, a), b)| widest(EachWithBoth { part, a, b, f: &f }));
+        for_parts(&mut self.data, CHUNK, &|first, part| {
+            let range = first..first + part.len();
+            widest(EachWithBoth { part, a: &a.data[range.clone()], b: &b.data[range], f: &f });
+        });
     }
 
     /// Runs `f` on each row, with the row's number.
@@ -249,11 +252,14 @@ impl<T: Real> Array<T> {
             return;
         }
         let (cols, rows) = (self.n_cols, rows_of_task(self.n_cols));
-        self.data
-            .par_chunks_mut(rows * cols)
-            .enumerate()
-            .for_each(|(t, part)| widest(EachRow { first: t * rows, cols, part, f: &f }));
+        for_parts(&mut self.data, rows * cols, &|first, part| widest(EachRow { first: first / cols, cols, part, f: &f }));
     }
+}
+
+/// Runs `f` on parts of so many numbers, on all threads; it is told where a part begins. Whatever calls this with a closure of its own shares this one loop:
+/// threads are written out once for each kind of number, not for each operation in every crate that learns.
+fn for_parts<T: Real>(data: &mut [T], numbers: usize, f: &(dyn Fn(usize, &mut [T]) + Sync)) {
+    data.par_chunks_mut(numbers).enumerate().for_each(|(nth, part)| f(nth * numbers, part));
 }
 
 /// Rows of so many columns that one task takes.

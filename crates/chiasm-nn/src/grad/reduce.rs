@@ -32,6 +32,10 @@ impl<T: Real> Array<T> {
 
     /// `add` adds the rows of a part, which begins at a number, to a sum.
     fn sum_of_parts(&self, add: impl Fn(usize, &[T], &mut [T]) + Sync) -> Array<T> {
+        self.sum_on_all_threads(&|first, rows, sum| widest(Part { first, rows, sum, add: &add }))
+    }
+
+    fn sum_on_all_threads(&self, add: &(dyn Fn(usize, &[T], &mut [T]) + Sync)) -> Array<T> {
         let (n, m) = (self.n_rows(), self.n_cols());
         if m == 0 || n == 0 {
             return Array::zeros(1, m);
@@ -39,7 +43,7 @@ impl<T: Real> Array<T> {
         let numbers = (CHUNK / m).max(16) * m;
         let sum_of = |(nth, rows): (usize, &[T])| {
             let mut sum = vec![T::default(); m];
-            widest(Part { first: nth * numbers, rows, sum: &mut sum, add: &add });
+            add(nth * numbers, rows, &mut sum);
             sum
         };
         let parts: Vec<Vec<T>> = self.data().par_chunks(numbers).enumerate().map(sum_of).collect();
