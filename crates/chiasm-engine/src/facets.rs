@@ -2,7 +2,7 @@
 //!
 //! One pass over `items` counts all that stands in a row; folders and tags take one pass over their tables each. That is less work
 //! than a GROUP BY for each count, above all where a filter looks into texts, and it is one state, within one transaction. 100,000 items
-//! take about 0.1 s (`cargo test -p chiasm-engine --test browse a_large_library -- --nocapture` prints it).
+//! take about 0.1 s (`cargo test -p chiasm-engine --test engine a_large_library -- --nocapture` prints it).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 

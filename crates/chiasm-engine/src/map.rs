@@ -17,7 +17,7 @@
 //! # How true it is
 //! 300 photos and as many captions of Flickr8k, MobileNetV2 and MiniLM joined by CCA: of an item's 10 nearest of its own kind in the space
 //! 78 % are among the 30 nearest on the map, of its 10 nearest of the other kind 81 %; on the first two principal axes 49 % and 48 %. Of
-//! all captions 4 % lie nearer to a photo than its own, on the axes 10 %. `CHIASM_TEST_DATA=... cargo test -p chiasm-engine --test real --
+//! all captions 4 % lie nearer to a photo than its own, on the axes 10 %. `CHIASM_TEST_DATA=... cargo test -p chiasm-engine --test engine real:: --
 //! --nocapture` prints these.
 //! # Cost
 //! `n^2 dim` multiplications for the neighbours, on all threads; then one thread for at most 500 rounds of about `7 n` edges with ten pushes

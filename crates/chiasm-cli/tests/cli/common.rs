@@ -1,7 +1,5 @@
 //! What every test of the real binary needs: a way to run it, and a small world with a space fitted on it.
 
-#![allow(dead_code)] // Each test binary uses its own part.
-
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -26,6 +26,38 @@ fn fit_blocks(dir: &Path, line: &[&str], method: &str) -> crate::common::Reply {
 }
 
 #[test]
+fn a_training_keeps_a_log_and_draws_its_curves() {
+    let dir = tempfile::tempdir().unwrap();
+    let dir = dir.path();
+    write_rows(dir, "train", 0);
+    let fit = |method: &str, log: &str| {
+        let line = ["space", "fit", "--view", "a=train-a.csv", "--view", "b=train-b.csv", "--no-search"];
+        chiasm(dir, &[&line[..], &["--method", method, "-o", "out.space", "--log", log]].concat())
+    };
+    fit("infonce", "told").code(0);
+    let log = fs::read_to_string(dir.join("told/log.jsonl")).unwrap();
+    let lines: Vec<serde_json::Value> = log.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for (at, line) in lines.iter().enumerate() {
+        // Forty rows are too few to set some aside: there is one stage.
+        assert_eq!((&line["stage"], &line["done"]), (&"training".into(), &(at + 1).into()), "{line}");
+        assert!(line["figures"]["loss"].is_f64() && line["figures"]["rate"].is_f64(), "{line}");
+    }
+    assert_eq!(lines.last().map(|line| &line["done"]), lines.last().map(|line| &line["of"]), "the last epoch is told");
+    let page = fs::read_to_string(dir.join("told/curves.html")).unwrap();
+    assert!(page.contains("<h2>training: loss</h2><svg") && page.contains("<polyline"), "{page}");
+    // What has no steps to tell of says so.
+    fit("cca", "none").code(0);
+    assert!(fs::read_to_string(dir.join("none/curves.html")).unwrap().contains("no steps to tell of"));
+    // The log of something else is not overwritten, and nothing is fitted.
+    fs::create_dir(dir.join("other")).unwrap();
+    fs::write(dir.join("other/log.jsonl"), "{}\n").unwrap();
+    fs::remove_file(dir.join("out.space")).unwrap();
+    let refused = fit("infonce", "other").code(1);
+    assert!(refused.err.contains("log.jsonl") && refused.err.contains("name another folder"), "{}", refused.err);
+    assert!(!dir.join("out.space").exists());
+}
+
+#[test]
 fn a_space_of_feature_files_is_fitted_told_and_tried() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();

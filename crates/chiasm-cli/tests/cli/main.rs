@@ -10,5 +10,6 @@ mod evaluation;
 mod feature_files;
 mod lanes;
 mod models;
+mod real_data;
 mod rerank;
 mod train;
