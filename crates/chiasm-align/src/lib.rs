@@ -18,6 +18,7 @@ pub mod cluster_cca;
 pub mod cmfh;
 pub mod cmssh;
 pub mod conse;
+mod course;
 mod cv;
 pub mod cvh;
 pub mod dch;

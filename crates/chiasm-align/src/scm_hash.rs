@@ -4,7 +4,7 @@
 //! # Reference
 //! D. Zhang, W.-J. Li, Large-Scale Supervised Multimodal Hashing with Semantic Correlation Maximization, AAAI 2014, algorithm 1. Checked
 //! against numpy and scipy (`reference/align_hashing_goldens.py`) and, `scm-seq`, against all eight figures published for it on the Wikipedia
-//! articles (`tests/wikipedia.rs`). Differs from the paper in: rows without a class take no part; the ridge is relative.
+//! articles (`tests/align/wikipedia.rs`). Differs from the paper in: rows without a class take no part; the ridge is relative.
 //!
 //! # Model
 //! sum_k sign(X w_k) sign(Y v_k)' should be r S, S = 2 L~ L~' - 11'.

@@ -11,7 +11,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::ModelsArg;
-use crate::draft::kept;
+use crate::draft::{LogArg, kept_and_logged};
 use crate::features::{self, RowArgs};
 use crate::ui::{Paint, Ui, duration, escape, shown, usage};
 
@@ -75,6 +75,8 @@ pub(crate) struct BindArgs {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
+    log: LogArg,
+    #[command(flatten)]
     models: ModelsArg,
 }
 
@@ -136,6 +138,8 @@ pub(crate) struct FitArgs {
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
     #[command(flatten)]
+    log: LogArg,
+    #[command(flatten)]
     models: ModelsArg,
 }
 
@@ -167,8 +171,14 @@ pub(crate) struct InfoArgs {
 /// `chiasm space ...`
 pub(crate) fn run(command: &SpaceCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
-        SpaceCommand::Fit(args) => kept(&args.output, ui, |draft| fit(args, draft, ui)),
-        SpaceCommand::Bind(args) => kept(&args.output, ui, |draft| bind(args, draft, ui)),
+        SpaceCommand::Fit(args) => {
+            let what = format!("{} to {}, seed {}", args.method, args.output.display(), args.seed);
+            kept_and_logged(&args.output, &args.log, &what, ui, |draft| fit(args, draft, ui))
+        }
+        SpaceCommand::Bind(args) => {
+            let what = format!("binding by {} to {}, seed {}", args.method, args.output.display(), args.seed);
+            kept_and_logged(&args.output, &args.log, &what, ui, |draft| bind(args, draft, ui))
+        }
         SpaceCommand::OfModel(args) => of_model(args, ui),
         SpaceCommand::Info(args) => info(args, ui),
     }

@@ -12,7 +12,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use anyhow::Context as _;
 use chiasm_core::{Cancel, Cancelled, Progress};
+use chiasm_train::FitLog;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Everything asked for was done.
@@ -54,6 +56,8 @@ pub(crate) struct Ui {
     bars: bool,
     progress: ProgressMode,
     stage: Mutex<Option<Stage>>,
+    /// Takes what is told of a fit, where that is asked for.
+    log: Mutex<Option<FitLog>>,
     /// Lines that [`Progress::note`] said while work went on.
     noted: Mutex<BTreeSet<String>>,
 }
@@ -69,7 +73,7 @@ struct Stage {
     spoke: Instant,
     bar: Option<ProgressBar>,
     /// How it goes, as [`Progress::tell`] said last.
-    told: String,
+    told: Vec<(&'static str, f64)>,
 }
 
 /// Tells progress whose steps are bytes.
@@ -109,6 +113,7 @@ impl Ui {
             // What is asked for by name is given, with `--quiet` too.
             progress: if quiet && progress == ProgressMode::Auto { ProgressMode::Never } else { progress },
             stage: Mutex::new(None),
+            log: Mutex::new(None),
             noted: Mutex::default(),
         }
     }
@@ -194,6 +199,16 @@ impl Ui {
         InBytes(self)
     }
 
+    /// Does work while a log takes what it tells. That the log could not be written fails it when the work is done.
+    pub(crate) fn logged<T>(&self, log: FitLog, work: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
+        *self.log() = Some(log);
+        let done = work();
+        let written = self.log().take().map_or(Ok(()), |log| log.close(done.is_ok()));
+        let done = done?;
+        written.context("the fit is done, its log is not")?;
+        Ok(done)
+    }
+
     fn begin(&self, stage: &str, n_steps: Option<u64>, in_bytes: bool) {
         self.finish();
         let bar = self.bars.then(|| {
@@ -204,8 +219,7 @@ impl Ui {
             bar
         });
         let now = Instant::now();
-        let stage =
-            Stage { name: stage.to_owned(), n_steps, in_bytes, done: 0, began: now, spoke: now, bar, told: String::new() };
+        let stage = Stage { name: stage.to_owned(), n_steps, in_bytes, done: 0, began: now, spoke: now, bar, told: Vec::new() };
         self.event(&stage, false);
         *self.stage() = Some(stage);
     }
@@ -218,8 +232,10 @@ impl Ui {
     fn event(&self, stage: &Stage, finished: bool) {
         if self.progress == ProgressMode::Json {
             let seconds = stage.began.elapsed().as_secs_f64();
+            let told: serde_json::Map<_, _> =
+                stage.told.iter().map(|(name, value)| ((*name).to_owned(), (*value).into())).collect();
             let event = serde_json::json!({
-                "stage": stage.name, "told": stage.told, "done": stage.done, "of": stage.n_steps, "seconds": seconds, "finished": finished,
+                "stage": stage.name, "told": told, "done": stage.done, "of": stage.n_steps, "seconds": seconds, "finished": finished,
             });
             let _ = writeln!(io::stderr(), "{event}");
         }
@@ -228,6 +244,10 @@ impl Ui {
     fn stage(&self) -> MutexGuard<'_, Option<Stage>> {
         // A panic elsewhere while a bar was drawn does not spoil the bar.
         self.stage.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn log(&self) -> MutexGuard<'_, Option<FitLog>> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn clear(&self) {
@@ -270,11 +290,14 @@ impl Progress for Ui {
         }
     }
 
-    fn tell(&self, words: &str) {
+    fn tell(&self, figures: &[(&'static str, f64)]) {
         if let Some(stage) = self.stage().as_mut() {
-            stage.told = escape(words);
+            stage.told = figures.to_vec();
+            if let Some(log) = self.log().as_mut() {
+                log.add(&stage.name, stage.done + 1, stage.n_steps, stage.began.elapsed().as_secs_f64(), figures);
+            }
             if let Some(bar) = &stage.bar {
-                bar.set_message(format!("{} · {}", escape(&stage.name), stage.told));
+                bar.set_message(format!("{} · {}", escape(&stage.name), stage.told()));
             }
         }
     }
@@ -299,12 +322,17 @@ impl Progress for Ui {
 }
 
 impl Stage {
+    /// `loss 0.412, rate 9.8e-4`
+    fn told(&self) -> String {
+        self.told.iter().map(|(name, value)| format!("{name} {}", figure(*value))).collect::<Vec<_>>().join(", ")
+    }
+
     /// `reading files: 1200 of 5000, 85/s, 45 s left`
     fn line(&self) -> String {
         let took = self.began.elapsed().as_secs_f64().max(1e-3);
         let rate = self.done as f64 / took;
         let amount = |n: u64| if self.in_bytes { size(n) } else { n.to_string() };
-        let told = if self.told.is_empty() { String::new() } else { format!(" · {}", self.told) };
+        let told = if self.told.is_empty() { String::new() } else { format!(" · {}", self.told()) };
         let mut line = format!("{}{told}: {}", escape(&self.name), amount(self.done));
         if let Some(n) = self.n_steps {
             let _ = write!(line, " of {}", amount(n));
@@ -397,6 +425,17 @@ pub(crate) fn duration(seconds: f64) -> String {
         0..60 => format!("{whole} s"),
         60..3600 => format!("{} min {} s", whole / 60, whole % 60),
         _ => format!("{} h {} min", whole / 3600, whole % 3600 / 60),
+    }
+}
+
+/// A figure for people: `1.2e-5`, `0.412`, `37.5`, `1204`.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        0.0 => "0".to_owned(),
+        v if v < 0.01 => format!("{value:.1e}"),
+        v if v < 10.0 => format!("{value:.3}"),
+        v if v < 1000.0 => format!("{value:.1}"),
+        _ => format!("{value:.0}"),
     }
 }
 

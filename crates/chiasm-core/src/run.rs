@@ -11,8 +11,9 @@ pub trait Progress: Send + Sync {
     /// Steps done since the last call.
     fn advance(&self, n_steps: u64);
 
-    /// How the stage goes, in a few words that the next ones replace: a loss, a rate. Told beside the steps where there is room for it.
-    fn tell(&self, _words: &str) {}
+    /// How the stage goes: figures by name (a loss, a rate), in the order to be shown, that the next ones replace. Told before the step that they are of
+    /// is counted.
+    fn tell(&self, _figures: &[(&'static str, f64)]) {}
 
     /// A line the user should see while work goes on (a refused file, a warning).
     fn note(&self, line: &str);

@@ -1,4 +1,4 @@
-//! A page with the curves of a run: one HTML file, with nothing from elsewhere.
+//! Pages with the curves of a training: one HTML file, with nothing from elsewhere.
 
 use std::fmt::Write as _;
 
@@ -11,14 +11,16 @@ const MARGIN: f64 = 44.0;
 const POINTS: usize = 600;
 const COLOURS: [&str; 8] = ["#1f77b4", "#d62728", "#2ca02c", "#9467bd", "#ff7f0e", "#17becf", "#8c564b", "#e377c2"];
 
-/// One curve: its name, and its points.
-struct Curve {
-    name: String,
-    points: Vec<[f64; 2]>,
+/// One curve.
+pub(crate) struct Curve {
+    /// What it is of.
+    pub(crate) name: String,
+    /// Across, in rising order, and up. A point that is no number is left out.
+    pub(crate) points: Vec<[f64; 2]>,
 }
 
-/// The page.
-pub(crate) fn page(title: &str, lines: &[Line]) -> String {
+/// The page of a run of [`crate::train`].
+pub(crate) fn page_of_run(title: &str, lines: &[Line]) -> String {
     let of_steps = |value: &dyn Fn(&Line) -> Option<f64>| {
         let points = lines.iter().filter_map(|line| match line {
             Line::Step { step, .. } => Some([*step as f64, value(line)?]),
@@ -58,23 +60,29 @@ pub(crate) fn page(title: &str, lines: &[Line]) -> String {
     let loss = of_steps(&|line| if let Line::Step { loss, .. } = line { Some(*loss) } else { None });
     let rate = of_steps(&|line| if let Line::Step { rate, .. } = line { Some(*rate) } else { None });
     let speed = of_steps(&|line| if let Line::Step { items_per_s, .. } = line { Some(*items_per_s) } else { None });
-    let mut body = String::new();
-    for (title, curves) in [
+    let plots = [
         ("Loss", single("loss", loss)),
         ("R@1 of what was set aside", directions),
         ("Right text before one that is wrong by an exchange (.5 is chance)", swaps),
         ("Learning rate", single("rate", rate)),
         ("Things per second", single("things/s", speed)),
-    ] {
+    ];
+    page(title, &last, &plots.map(|(title, curves)| (title.to_owned(), curves)))
+}
+
+/// A page of plots, each a title and its curves; plots without a point are left out. `head` is HTML that stands before them.
+pub(crate) fn page(title: &str, head: &str, plots: &[(String, Vec<Curve>)]) -> String {
+    let mut body = String::new();
+    for (title, curves) in plots {
         if curves.iter().any(|curve| !curve.points.is_empty()) {
-            let _ = write!(body, "<h2>{title}</h2>{}", plot(&curves));
+            let _ = write!(body, "<h2>{}</h2>{}", escaped(title), plot(curves));
         }
     }
     format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><meta name=\"viewport\" content=\"width=device-width\"><title>{title}</title>\
          <style>body{{font:15px system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}}h2{{font-size:1rem;margin:1.6rem 0 .3rem}}\
          svg{{width:100%;height:auto}}table{{border-collapse:collapse}}td,th{{padding:.15rem .7rem .15rem 0;text-align:left}}\
-         @media(prefers-color-scheme:dark){{body{{color:#ddd;background:#181818}}text{{fill:#ccc}}}}</style><h1>{title}</h1>{last}{body}</html>\n",
+         @media(prefers-color-scheme:dark){{body{{color:#ddd;background:#181818}}text{{fill:#ccc}}}}</style><h1>{title}</h1>{head}{body}</html>\n",
         title = escaped(title)
     )
 }
@@ -158,6 +166,6 @@ fn short(value: f64) -> String {
     }
 }
 
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }

@@ -19,6 +19,7 @@ mod data;
 mod distill;
 mod error;
 mod files;
+mod fit_log;
 mod log;
 mod loss;
 mod matching;
@@ -34,6 +35,7 @@ pub use config::{
     Audio, Config, Distill, Image, Learns, Lora, Matching, Model, Objective, Series, Source, Start, Text, Train, Tune,
 };
 pub use error::{Result, TrainError};
+pub use fit_log::{FitLine, FitLog};
 pub use log::{Direction, Line, Swapped};
 pub use probe::{ClipProbe, Probe, Probed};
 pub use run::{Begin, Outcome, train};

@@ -245,7 +245,7 @@ impl<'a> Run<'a> {
 
     /// Writes the page of curves.
     fn draw(&self) -> Result<()> {
-        files::replace(&self.set.folder.join(PAGE), curves::page("A training", &self.log.lines).as_bytes())
+        files::replace(&self.set.folder.join(PAGE), curves::page_of_run("A training", &self.log.lines).as_bytes())
     }
 
     /// Whether the last epochs brought nothing better.
@@ -254,22 +254,22 @@ impl<'a> Run<'a> {
         patience > 0 && self.state.best.is_some_and(|(best, _)| epoch >= best + patience)
     }
 
-    /// The last step, and the last validation, in a few words.
-    fn told(&self) -> String {
+    /// The last step, and the last validation, in a few figures.
+    fn told(&self) -> Vec<(&'static str, f64)> {
         let step = self.log.lines.iter().rev().find_map(|line| match line {
             Line::Step { loss, rate, items_per_s, .. } => {
-                Some(format!("loss {loss:.3}, rate {rate:.1e}, {items_per_s:.0} things/s"))
+                Some(vec![("loss", *loss), ("rate", *rate), ("things/s", *items_per_s)])
             }
             Line::Validation { .. } => None,
         });
         let found = self.log.lines.iter().rev().find_map(|line| match line {
             Line::Validation { directions, .. } => {
                 let mean = directions.iter().map(|d| d.recall[0]).sum::<f64>() / directions.len().max(1) as f64;
-                Some(format!(", R@1 {mean:.3}"))
+                Some(("R@1", mean))
             }
             Line::Step { .. } => None,
         });
-        step.unwrap_or_default() + &found.unwrap_or_default()
+        step.into_iter().flatten().chain(found).collect()
     }
 
     /// The things of an epoch in their order.

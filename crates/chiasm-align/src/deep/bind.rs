@@ -136,7 +136,7 @@ struct Held<'a, O> {
     rows: Mat,
 }
 
-impl<O: Objective> Linear for Held<'_, O> {
+impl<O: Objective + Clone> Linear for Held<'_, O> {
     fn name(&self) -> &'static str {
         "bind"
     }

@@ -189,12 +189,15 @@ pub(crate) struct Loss {
     pub(crate) own: Vec<Mat>,
 }
 
-/// A loss, with its hyper-parameters.
-pub(crate) trait Objective: Clone + PartialEq + std::fmt::Debug + Sync {
+/// A loss, with its hyper-parameters. The loop knows it as `dyn Objective`: there are many, and one loop.
+pub(crate) trait Objective: std::fmt::Debug + Sync {
     /// Name of the method.
     fn name(&self) -> &'static str;
     /// The towers it does best with.
-    fn towers() -> TowerConfig {
+    fn towers() -> TowerConfig
+    where
+        Self: Sized,
+    {
         TowerConfig::default()
     }
     /// Whether it learns from classes.
@@ -260,11 +263,16 @@ pub(crate) trait Objective: Clone + PartialEq + std::fmt::Debug + Sync {
     /// Hyper-parameters by name, for reports.
     fn parameters(&self) -> Vec<(String, String)>;
     /// Others to try beside this one, a list for each hyper-parameter.
-    fn neighbours(&self) -> Vec<Vec<Self>> {
+    fn neighbours(&self) -> Vec<Vec<Self>>
+    where
+        Self: Sized,
+    {
         Vec::new()
     }
     /// The method of these towers and this objective.
-    fn method(config: DeepConfig<Self>) -> MethodConfig;
+    fn method(config: DeepConfig<Self>) -> MethodConfig
+    where
+        Self: Sized;
 }
 
 /// Two towers and what they learn by.
@@ -282,7 +290,7 @@ impl<O: Objective + Default> Default for DeepConfig<O> {
     }
 }
 
-impl<O: Objective> Linear for DeepConfig<O> {
+impl<O: Objective + Clone> Linear for DeepConfig<O> {
     fn name(&self) -> &'static str {
         self.objective.name()
     }

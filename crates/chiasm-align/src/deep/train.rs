@@ -1,5 +1,4 @@
-//! The loop: batches, epochs, how long, and what the towers are as a space. Where the run keeps a draft, a training that was stopped goes on at the step at
-//! which it was.
+//! Two towers on the course ([`crate::course`]): their batches, what is set aside to see how long, and what they are as a space.
 
 use std::collections::BTreeMap;
 
@@ -13,6 +12,7 @@ use super::memory::{self, Context, Memory};
 use super::tower::{self, Dropout, Tower};
 use super::unit::UnitRows;
 use super::{Batch, Judge, Objective, TowerConfig};
+use crate::course::{Course, Learner};
 use crate::draft::{Part, Saved};
 use crate::fit::{FitError, Run};
 use crate::linalg::{self, Mat, product};
@@ -29,8 +29,8 @@ const LOOKED_FOR: usize = 100;
 const MOST_LOOKED_FOR: usize = 1_000;
 /// Rows with classes in a part without which those that have none are looked for as well, each by its partner.
 const ENOUGH_KNOWN: usize = 20;
-/// Epochs without a better one after which it is known how long.
-const PATIENCE: usize = 8;
+/// The training itself, once it is known how long.
+const STAGE: &str = "training";
 /// Length of all gradients together at most.
 const MAX_NORM: f64 = 2.0;
 
@@ -84,9 +84,9 @@ pub(super) struct Learned {
 }
 
 /// Trains the towers for `n_epochs`, or for as long as rows set aside are found better.
-pub(super) fn learn<O: Objective>(
+pub(super) fn learn(
     config: &TowerConfig,
-    objective: &O,
+    objective: &dyn Objective,
     reduced: &Reduced,
     views: &[ViewConfig],
     n_epochs: Option<usize>,
@@ -132,9 +132,9 @@ fn root_mean_square(rows: &Mat) -> f64 {
 }
 
 /// Trains a tower for the only view of `reduced`, towards rows `held [n, k]` that stay as they are.
-pub(super) fn solve_held<O: Objective>(
+pub(super) fn solve_held(
     config: &TowerConfig,
-    objective: &O,
+    objective: &dyn Objective,
     reduced: &Reduced,
     held: &Mat,
     run: &Run<'_>,
@@ -157,14 +157,14 @@ pub(super) fn solve_held<O: Objective>(
 }
 
 /// Towers trained on all rows for so many epochs, or for as many as parts set aside say.
-fn trained<'a, O: Objective>(
+fn trained<'a>(
     config: &'a TowerConfig,
-    objective: &'a O,
+    objective: &'a dyn Objective,
     set: &'a Set<'a>,
     all: &[usize],
     n_epochs: Option<usize>,
     run: &Run<'_>,
-) -> Result<Trainer<'a, O>, FitError> {
+) -> Result<Trainer<'a>, FitError> {
     let mut part = Part::new(run, "training", |key| {
         key.words(&format!("{} {config:?} {objective:?} {n_epochs:?} {}", objective.name(), set.held));
         set.rows.iter().for_each(|rows| key.mat(rows));
@@ -173,45 +173,15 @@ fn trained<'a, O: Objective>(
         key.labels(set.labels);
     });
     let saved = part.read().and_then(|bytes| Saved::from_bytes(&bytes));
-    let n_epochs = match (n_epochs, saved.as_ref().and_then(|saved| saved.get("n_epochs"))) {
-        (Some(n_epochs), _) | (None, Some(n_epochs)) => n_epochs,
+    let reached = saved.as_ref().and_then(Course::reached).filter(|(stage, _)| stage == STAGE);
+    let max_epochs = match (n_epochs, reached) {
+        (Some(n_epochs), _) | (None, Some((_, n_epochs))) => n_epochs,
         (None, None) => how_long(config, objective, set, saved.as_ref(), &mut part, run)?,
     };
-    run.progress.start("training", Some(n_epochs as u64));
-    let mut trainers = [Trainer::new(config, objective, set, all, run.seed)?];
-    let saved = saved.filter(|saved| saved.get::<usize>("n_epochs").is_some());
-    saved.and_then(|saved| trainers[0].restore(&saved, "all"));
-    run.progress.advance(trainers[0].n_epochs as u64);
-    let state = |trainers: &[Trainer<'_, O>]| {
-        let mut saved = Saved::default();
-        saved.set("n_epochs", n_epochs);
-        trainers[0].save(&mut saved, "all");
-        saved.to_bytes()
-    };
-    for epoch in trainers[0].n_epochs + 1..=n_epochs {
-        until(&mut trainers, epoch, &state, &mut part)?;
-        run.progress.tell(&trainers[0].told());
-        run.progress.advance(1);
-    }
-    part.finish(|| state(&trainers))?;
-    let [trainer] = trainers;
-    Ok(trainer)
-}
-
-/// Steps of each until so many epochs lie behind it; before each step is a point at which all can be stopped.
-fn until<'t, O: Objective>(
-    trainers: &mut [Trainer<'t, O>],
-    n_epochs: usize,
-    state: &dyn Fn(&[Trainer<'t, O>]) -> Vec<u8>,
-    part: &mut Part<'_>,
-) -> Result<(), FitError> {
-    for at in 0..trainers.len() {
-        while trainers[at].n_epochs < n_epochs {
-            part.pause(|| state(trainers))?;
-            trainers[at].step()?;
-        }
-    }
-    Ok(())
+    let begin = || Ok(vec![Trainer::new(config, objective, set, all, run.seed)?]);
+    let course = Course { stage: STAGE, max_epochs, part: &mut part, saved: saved.as_ref(), run };
+    let (mut trainers, _) = course.go(&begin, None)?;
+    Ok(trainers.remove(0))
 }
 
 /// Rows to learn from, and others to see by how long.
@@ -242,72 +212,29 @@ fn set_aside(set: &Set<'_>, seed: u64) -> Vec<Aside> {
 }
 
 /// Epochs after which rows set aside are found best, 0 for the start; all there may be where there are too few rows to ask.
-fn how_long<O: Objective>(
+fn how_long<'r>(
     config: &TowerConfig,
-    objective: &O,
+    objective: &dyn Objective,
     set: &Set<'_>,
     saved: Option<&Saved>,
-    draft: &mut Part<'_>,
-    run: &Run<'_>,
+    part: &mut Part<'r>,
+    run: &Run<'r>,
 ) -> Result<usize, FitError> {
     let asides = set_aside(set, run.seed);
     if asides.is_empty() {
         return Ok(config.max_epochs);
     }
-    run.progress.start("training, to see how long", Some(config.max_epochs as u64));
     let begin = |aside: &Aside| Trainer::new(config, objective, set, &aside.learn, run.seed);
-    let fresh = || asides.iter().map(begin).collect::<Result<Vec<_>, FitError>>();
-    let figure = |trainers: &[Trainer<'_, O>]| -> Result<f64, FitError> {
-        let of = trainers.iter().zip(&asides).map(|(trainer, aside)| trainer.figure(&aside.aside));
-        of.sum()
-    };
-    let mut trainers = fresh()?;
-    let taken_up = saved.and_then(|saved| taken_up(&mut trainers, saved));
-    if saved.is_some() && taken_up.is_none() {
-        // What a draft that fits in part has changed is made anew.
-        trainers = fresh()?;
-    }
-    let mut best = match taken_up {
-        Some(best) => best,
-        None => (figure(&trainers)?, 0),
-    };
-    // Only the last epoch can be one that is not done with all of them.
-    let n_done = trainers.iter().map(|trainer| trainer.n_epochs).min().unwrap_or(0);
-    run.progress.advance(n_done as u64);
-    for epoch in n_done + 1..=config.max_epochs {
-        let state = |trainers: &[Trainer<'_, O>]| {
-            let mut saved = Saved::default();
-            saved.set_number("best", best.0);
-            saved.set("best_epoch", best.1);
-            trainers.iter().enumerate().for_each(|(at, trainer)| trainer.save(&mut saved, &at.to_string()));
-            saved.to_bytes()
-        };
-        until(&mut trainers, epoch, &state, draft)?;
-        let figure = figure(&trainers)?;
-        run.progress.tell(&format!("{}, found {:.3}", trainers[0].told(), figure / trainers.len() as f64));
-        run.progress.advance(1);
-        if figure > best.0 {
-            best = (figure, epoch);
-        }
-        if epoch - best.1 >= PATIENCE {
-            break;
-        }
-    }
-    Ok(best.1)
-}
-
-/// Trainers where a draft left them, with the best figure until then and its epoch; none where it is of others.
-fn taken_up<O: Objective>(trainers: &mut [Trainer<'_, O>], saved: &Saved) -> Option<(f64, usize)> {
-    for (at, trainer) in trainers.iter_mut().enumerate() {
-        trainer.restore(saved, &at.to_string())?;
-    }
-    Some((saved.number("best")?, saved.get("best_epoch")?))
+    let begin = || asides.iter().map(begin).collect();
+    let course = Course { stage: "training, to see how long", max_epochs: config.max_epochs, part, saved, run };
+    let (_, best) = course.go(&begin, Some(&|at, trainer: &Trainer<'_>| trainer.figure(&asides[at].aside)))?;
+    Ok(best.epoch)
 }
 
 /// Towers on their way.
-struct Trainer<'a, O> {
+struct Trainer<'a> {
     config: &'a TowerConfig,
-    objective: &'a O,
+    objective: &'a dyn Objective,
     set: &'a Set<'a>,
     /// Those learned from, in order.
     rows: Vec<usize>,
@@ -329,8 +256,69 @@ struct Trainer<'a, O> {
     rng_seed: u64,
 }
 
-impl<'a, O: Objective> Trainer<'a, O> {
-    fn new(config: &'a TowerConfig, objective: &'a O, set: &'a Set<'a>, rows: &[usize], seed: u64) -> Result<Self, FitError> {
+impl Learner for Trainer<'_> {
+    fn step(&mut self) -> Result<(), FitError> {
+        if self.at == 0 {
+            self.drawn_at = self.rng.get_word_pos();
+            self.order = self.draw();
+        }
+        if let Some(rows) = self.order.get(self.at).cloned() {
+            self.learn_from(&rows)?;
+            self.at += 1;
+        }
+        if self.at >= self.order.len() {
+            self.n_epochs += 1;
+            self.at = 0;
+        }
+        Ok(())
+    }
+
+    fn n_epochs(&self) -> usize {
+        self.n_epochs
+    }
+
+    fn told(&self) -> [f64; 2] {
+        [self.loss, self.descent.rate()]
+    }
+
+    fn save(&self, saved: &mut Saved, name: &str) {
+        self.descent.save(saved, name);
+        for (what, number) in [("n_epochs", self.n_epochs), ("at", self.at)] {
+            saved.set(format!("{name}.{what}"), number);
+        }
+        saved.set(format!("{name}.drawn_at"), self.drawn_at);
+        saved.set(format!("{name}.chances"), self.rng.get_word_pos());
+        saved.set(format!("{name}.rng_seed"), self.rng_seed);
+        saved.set_number(format!("{name}.loss"), self.loss);
+        saved.set_mats(&format!("{name}.memory"), &self.memory.to_mats());
+    }
+
+    fn restore(&mut self, saved: &Saved, name: &str) -> Option<()> {
+        let word = |what: &str| format!("{name}.{what}");
+        let (drawn_at, chances): (u128, u128) = (saved.get(&word("drawn_at"))?, saved.get(&word("chances"))?);
+        let (n_epochs, at) = (saved.get(&word("n_epochs"))?, saved.get(&word("at"))?);
+        let (rng_seed, loss) = (saved.get(&word("rng_seed"))?, saved.number(&word("loss"))?);
+        self.descent.restore(saved, name)?;
+        (self.n_epochs, self.at, self.rng_seed, self.loss) = (n_epochs, at, rng_seed, loss);
+        self.memory = Memory::of(saved.mats(&word("memory")));
+        if self.at > 0 {
+            self.rng.set_word_pos(drawn_at);
+            self.order = self.draw();
+        }
+        self.rng.set_word_pos(chances);
+        self.drawn_at = drawn_at;
+        Some(())
+    }
+}
+
+impl<'a> Trainer<'a> {
+    fn new(
+        config: &'a TowerConfig,
+        objective: &'a dyn Objective,
+        set: &'a Set<'a>,
+        rows: &[usize],
+        seed: u64,
+    ) -> Result<Self, FitError> {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);
         let inputs = [0, 1].map(|v| set.inputs(v, rows));
         let dim = if set.held { inputs[0].ncols() } else { n_outputs(config, objective, &inputs) };
@@ -392,58 +380,6 @@ impl<'a, O: Objective> Trainer<'a, O> {
     /// The towers as their running means.
     fn towers(&self) -> [Tower; 2] {
         towers(&self.descent.mean)
-    }
-
-    /// All that steps change, for a draft.
-    fn save(&self, saved: &mut Saved, name: &str) {
-        self.descent.save(saved, name);
-        for (what, number) in [("n_epochs", self.n_epochs), ("at", self.at)] {
-            saved.set(format!("{name}.{what}"), number);
-        }
-        saved.set(format!("{name}.drawn_at"), self.drawn_at);
-        saved.set(format!("{name}.chances"), self.rng.get_word_pos());
-        saved.set(format!("{name}.rng_seed"), self.rng_seed);
-        saved.set_mats(&format!("{name}.memory"), &self.memory.to_mats());
-    }
-
-    /// Goes on where [`Trainer::save`] was; none where the draft is of another.
-    fn restore(&mut self, saved: &Saved, name: &str) -> Option<()> {
-        let word = |what: &str| format!("{name}.{what}");
-        let (drawn_at, chances): (u128, u128) = (saved.get(&word("drawn_at"))?, saved.get(&word("chances"))?);
-        let (n_epochs, at) = (saved.get(&word("n_epochs"))?, saved.get(&word("at"))?);
-        let rng_seed = saved.get(&word("rng_seed"))?;
-        self.descent.restore(saved, name)?;
-        (self.n_epochs, self.at, self.rng_seed) = (n_epochs, at, rng_seed);
-        self.memory = Memory::of(saved.mats(&word("memory")));
-        if self.at > 0 {
-            self.rng.set_word_pos(drawn_at);
-            self.order = self.draw();
-        }
-        self.rng.set_word_pos(chances);
-        self.drawn_at = drawn_at;
-        Some(())
-    }
-
-    /// The last step in a few words.
-    fn told(&self) -> String {
-        format!("loss {:.4}, rate {:.1e}", self.loss, self.descent.rate())
-    }
-
-    /// One step; the first of an epoch draws the batches, the last ends it.
-    fn step(&mut self) -> Result<(), FitError> {
-        if self.at == 0 {
-            self.drawn_at = self.rng.get_word_pos();
-            self.order = self.draw();
-        }
-        if let Some(rows) = self.order.get(self.at).cloned() {
-            self.learn_from(&rows)?;
-            self.at += 1;
-        }
-        if self.at >= self.order.len() {
-            self.n_epochs += 1;
-            self.at = 0;
-        }
-        Ok(())
     }
 
     /// One step against the gradients of a batch.
@@ -587,7 +523,7 @@ fn towers(parameters: &[Mat]) -> [Tower; 2] {
 }
 
 /// Outputs of a tower: bits as many as are asked for, coordinates no more than twice what a linear map could give.
-fn n_outputs<O: Objective>(config: &TowerConfig, objective: &O, x: &[Mat; 2]) -> usize {
+fn n_outputs(config: &TowerConfig, objective: &dyn Objective, x: &[Mat; 2]) -> usize {
     if objective.is_binary() { config.dim } else { config.dim.min(2 * x[0].ncols().min(x[1].ncols())) }
 }
 

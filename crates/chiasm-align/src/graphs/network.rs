@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 
 use crate::deep::descent::{Descent, Pace};
 use crate::deep::tower::normal;
+use crate::draft::Saved;
 use crate::linalg::Mat;
 
 /// Which nodes a step asks for. Items come first, tags after them.
@@ -18,6 +19,7 @@ pub(crate) struct Asked<'a> {
 }
 
 /// A matrix that is learned.
+#[derive(Clone)]
 pub(crate) struct Parameter {
     pub(crate) value: Array<f64>,
     /// Whether it is held small.
@@ -68,6 +70,21 @@ impl Learning {
         self.descent.step(&gradients);
     }
 
+    /// The rate of the next step.
+    pub(crate) fn rate(&self) -> f64 {
+        self.descent.rate()
+    }
+
+    /// Puts all that steps change into a draft.
+    pub(crate) fn save(&self, saved: &mut Saved, name: &str) {
+        self.descent.save(saved, name);
+    }
+
+    /// Goes on where [`Learning::save`] was; none where the draft is of other parameters.
+    pub(crate) fn restore(&mut self, saved: &Saved, name: &str) -> Option<()> {
+        self.descent.restore(saved, name)
+    }
+
     /// The running means of the parameters.
     pub(crate) fn means(&self) -> Vec<Array<f64>> {
         self.descent.mean.iter().map(array).collect()
@@ -75,7 +92,7 @@ impl Learning {
 }
 
 /// Rows of the one kind of matrix are columns of the other, so that numbers keep their order in memory.
-fn turned(array: &Array<f64>) -> Mat {
+pub(crate) fn turned(array: &Array<f64>) -> Mat {
     Mat::from_fn(array.n_cols(), array.n_rows(), |j, i| array.at(i, j))
 }
 

@@ -11,12 +11,15 @@ use rand_chacha::ChaCha8Rng;
 use super::edges::best;
 use super::gcn::Gcn;
 use super::lightgcn::{LightGcn, bpr};
-use super::network::{Asked, Learning, Network, Parameter};
+use super::network::{Asked, Learning, Network, Parameter, turned};
 use super::sage::{self, Sage};
 use super::{GraphError, ItemTagGraph, Scaling, TrainingEdges};
+use crate::course::{Course, Learner};
 use crate::deep::descent::Pace;
+use crate::draft::{Part, Saved};
 use crate::fit::{FitError, Run};
 use crate::hashing::above_zero;
+use crate::linalg::Mat;
 use crate::reduced::{at_least_one, at_least_zero};
 
 /// Length of all gradients together at most.
@@ -169,7 +172,7 @@ pub struct Recommender {
 }
 
 impl Recommender {
-    /// Learns from a graph.
+    /// Learns from a graph. Where the run keeps a draft, what was stopped goes on at its step.
     ///
     /// # Errors
     /// [`GraphError::TooSmall`], [`GraphError::NoFeatures`]; [`FitError::Config`], [`FitError::Numeric`] and [`FitError::Cancelled`] as [`GraphError::Fit`].
@@ -189,7 +192,7 @@ impl Recommender {
                 Box::new(Sage::new(graph, [config.dim, config.n_layers, config.n_neighbours], config.isolated))
             }
         };
-        let (parameters, rows) = network.train(config, graph.edges(), run)?;
+        let (parameters, rows) = network.train(config, graph, run)?;
         Ok(Self { config: config.clone(), edges: graph.edges().clone(), scaling: graph.scaling.clone(), parameters, rows })
     }
 
@@ -274,13 +277,14 @@ type Learned = (Vec<Array<f64>>, Array<f64>);
 
 /// A network that can be trained.
 trait Trained {
-    fn train(&self, config: &RecommenderConfig, edges: &TrainingEdges, run: &Run<'_>) -> Result<Learned, GraphError>;
+    fn train(&self, config: &RecommenderConfig, graph: &ItemTagGraph, run: &Run<'_>) -> Result<Learned, GraphError>;
 }
 
 impl<N: Network> Trained for N {
-    fn train(&self, config: &RecommenderConfig, edges: &TrainingEdges, run: &Run<'_>) -> Result<Learned, GraphError> {
+    fn train(&self, config: &RecommenderConfig, graph: &ItemTagGraph, run: &Run<'_>) -> Result<Learned, GraphError> {
         let mut rng = ChaCha8Rng::seed_from_u64(run.seed);
-        let mut all = edges.all();
+        let edges = graph.edges();
+        let all = edges.all();
         let mut parameters = self.start(&mut rng);
         if self.is_unit() {
             parameters.push(Parameter { value: Array::scalar(SCALE.ln()), decays: false });
@@ -291,17 +295,21 @@ impl<N: Network> Trained for N {
             max_norm: MAX_NORM,
             of_steps: config.n_epochs * all.len().div_ceil(config.batch),
         };
-        let mut learning = Learning::new(parameters, pace);
-        run.progress.start("learning along edges", Some(config.n_epochs as u64));
-        for _ in 0..config.n_epochs {
-            all.shuffle(&mut rng);
-            for batch in all.chunks(config.batch) {
-                run.cancel.check().map_err(FitError::from)?;
-                step(self, &mut learning, edges, batch, &mut rng)?;
-            }
-            run.progress.advance(1);
-        }
-        let parameters = learning.means();
+        let mut part = Part::new(run, "edges", |key| {
+            key.words(&format!("{config:?} {} {}", edges.n_items(), edges.n_tags()));
+            key.numbers(&all.iter().flat_map(|(item, tag)| [*item, *tag]).collect::<Vec<_>>());
+            key.mat(&turned(graph.features()));
+        });
+        let saved = part.read().and_then(|bytes| Saved::from_bytes(&bytes));
+        let course =
+            Course { stage: "learning along edges", max_epochs: config.n_epochs, part: &mut part, saved: saved.as_ref(), run };
+        let begin = || {
+            let learning = Learning::new(parameters.clone(), pace);
+            let (order, rng) = (all.clone(), rng.clone());
+            Ok(vec![Way { network: self, edges, batch: config.batch, learning, order, n_steps: 0, loss: f64::NAN, rng }])
+        };
+        let (learned, _) = course.go(&begin, None)?;
+        let parameters = learned[0].learning.means();
         let tape = Tape::new();
         let leaves: Vec<_> = parameters.iter().map(|parameter| tape.constant(parameter.clone())).collect();
         let nodes: Vec<usize> = (0..edges.n_items() + edges.n_tags()).collect();
@@ -313,14 +321,74 @@ impl<N: Network> Trained for N {
     }
 }
 
-/// One step: right edges told from wrong ones at both ends.
+/// A network on its way.
+struct Way<'a, N: ?Sized> {
+    network: &'a N,
+    edges: &'a TrainingEdges,
+    /// Edges of a step.
+    batch: usize,
+    learning: Learning,
+    /// The edges in the order of this epoch.
+    order: Vec<(u32, u32)>,
+    n_steps: usize,
+    /// Of the last step.
+    loss: f64,
+    rng: ChaCha8Rng,
+}
+
+impl<N: ?Sized> Way<'_, N> {
+    fn n_batches(&self) -> usize {
+        self.order.len().div_ceil(self.batch)
+    }
+}
+
+impl<N: Network + ?Sized> Learner for Way<'_, N> {
+    fn step(&mut self) -> Result<(), FitError> {
+        let at = self.n_steps % self.n_batches();
+        if at == 0 {
+            self.order.shuffle(&mut self.rng);
+        }
+        let batch = self.order.chunks(self.batch).nth(at).expect("as many batches as were counted");
+        self.loss = step(self.network, &mut self.learning, self.edges, batch, &mut self.rng)?;
+        self.n_steps += 1;
+        Ok(())
+    }
+
+    fn n_epochs(&self) -> usize {
+        self.n_steps / self.n_batches()
+    }
+
+    fn told(&self) -> [f64; 2] {
+        [self.loss, self.learning.rate()]
+    }
+
+    fn save(&self, saved: &mut Saved, name: &str) {
+        self.learning.save(saved, name);
+        saved.set(format!("{name}.done"), self.n_steps);
+        saved.set(format!("{name}.chances"), self.rng.get_word_pos());
+        let end = |(item, tag): (u32, u32), end: usize| f64::from([item, tag][end]);
+        saved.set_mats(&format!("{name}.order"), &[Mat::from_fn(self.order.len(), 2, |i, j| end(self.order[i], j))]);
+    }
+
+    fn restore(&mut self, saved: &Saved, name: &str) -> Option<()> {
+        let order = saved.mats(&format!("{name}.order")).pop().filter(|order| order.shape() == (self.order.len(), 2))?;
+        let (n_steps, chances) = (saved.get(&format!("{name}.done"))?, saved.get(&format!("{name}.chances"))?);
+        self.learning.restore(saved, name)?;
+        self.order = (0..order.nrows()).map(|i| (order[(i, 0)] as u32, order[(i, 1)] as u32)).collect();
+        self.n_steps = n_steps;
+        self.rng.set_word_pos(chances);
+        Some(())
+    }
+}
+
+/// One step: right edges told from wrong ones at both ends. Gives the loss.
 fn step<N: Network + ?Sized>(
     network: &N,
     learning: &mut Learning,
     edges: &TrainingEdges,
     batch: &[(u32, u32)],
     rng: &mut ChaCha8Rng,
-) -> Result<(), GraphError> {
+) -> Result<f64, FitError> {
     let n_items = edges.n_items();
     let (mut right, mut wrong_tag, mut wrong_item) = (Vec::new(), Vec::new(), Vec::new());
     for (item, tag) in batch {
@@ -352,12 +420,11 @@ fn step<N: Network + ?Sized>(
         loss = loss + penalty;
     }
     if !loss.value().is_finite() {
-        return Err(
-            FitError::Numeric { what: "learning along edges (the loss is no number; a lower learning rate may help)" }.into()
-        );
+        return Err(FitError::Numeric { what: "learning along edges (the loss is no number; a lower learning rate may help)" });
     }
+    let value = loss.value().only();
     learning.step(tape.backward(loss), &leaves);
-    Ok(())
+    Ok(value)
 }
 
 /// One of `n` that is not right; where nearly all are, any.

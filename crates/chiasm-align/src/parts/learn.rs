@@ -1,11 +1,12 @@
 //! What the models of this folder learn by: AdamW ([`chiasm_nn::learn`]), batches, and a part set aside that says when to stop.
 
-use chiasm_nn::grad::{Array, Real, Tape, Var};
+use chiasm_nn::grad::{Array, Tape, Var};
 use chiasm_nn::learn::{Decay, Optimiser, Parameter, Rule, Schedule, clip};
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
+use crate::course::{self, Learner};
 use crate::draft::{Key, Part, Saved};
 use crate::fit::{FitError, Run};
 use crate::linalg::Mat;
@@ -21,8 +22,6 @@ const MIN_GROUPS: usize = 50;
 const SET_ASIDE: usize = 7;
 /// Groups set aside at most: each is compared with all others after every epoch.
 const MOST_SET_ASIDE: usize = 500;
-/// Epochs without a better one after which it is known how long.
-const PATIENCE: usize = 8;
 
 /// How fast, and how long.
 #[derive(Clone, Copy, Debug)]
@@ -77,11 +76,11 @@ pub(super) trait Lesson {
 ///
 /// # Errors
 /// [`FitError::TooFewRows`], [`FitError::Numeric`], [`FitError::Cancelled`].
-pub(super) fn learn(
+pub(super) fn learn<L: Lesson>(
     start: Vec<Array<f32>>,
     course: &Course,
     groups: &[u32],
-    lesson: &impl Lesson,
+    lesson: &L,
     run: &Run<'_>,
 ) -> Result<Vec<Array<f32>>, FitError> {
     if groups.len() < 2 {
@@ -89,68 +88,26 @@ pub(super) fn learn(
     }
     let mut rng = ChaCha8Rng::seed_from_u64(run.seed);
     let is_aside = set_aside(groups, &mut rng);
-    let (aside, items): (Vec<usize>, Vec<usize>) = (0..groups.len()).partition(|i| is_aside[*i]);
-    let batch = course.batch.min(items.len());
-    // A last batch of a few would be a step of much noise; the shuffle gives its items their turn in other epochs.
-    let n_batches = items.len() / batch;
-    let of_steps = course.max_epochs * n_batches;
-    let warm_up = ((of_steps as f64 * WARM_UP).ceil() as usize).max(1);
-    let schedule = Schedule { rate: course.rate, warm_up, n_steps: of_steps, decay: Decay::Cosine };
-    // Rows by themselves (biases, gains) do not decay.
-    let parameter =
-        |(at, value): (usize, Array<f32>)| Parameter { name: at.to_string(), decays: value.n_rows() > 1, value: value.into() };
+    let aside: Vec<usize> = (0..groups.len()).filter(|i| is_aside[*i]).collect();
     let mut part = Part::new(run, "parts", |key| {
         key.words(&format!("{course:?}"));
         key.numbers(groups);
         start.iter().for_each(|value| key.array(value));
         lesson.tell(key);
     });
-    let best = start.clone();
-    let now: Vec<Parameter> = start.into_iter().enumerate().map(parameter).collect();
-    let optimiser = Optimiser::new(RULE, course.decay, &now);
-    let mut way = Way { now, optimiser, best, best_figure: (f64::NEG_INFINITY, 0), items, epoch: 0, at: 0, rng };
-    if let Some(saved) = part.read().and_then(|bytes| Saved::from_bytes(&bytes)) {
-        way.restore(&saved);
-    }
-    run.progress.start("training", Some(course.max_epochs as u64));
-    run.progress.advance(way.epoch as u64);
-    while way.epoch < course.max_epochs {
-        part.pause(|| way.to_bytes())?;
-        if way.at == 0 {
-            way.items.shuffle(&mut way.rng);
-        }
-        let items = &way.items[way.at * batch..(way.at + 1) * batch];
-        let tape = Tape::new();
-        let leaves: Vec<Var<'_, f32>> = way.now.iter().map(|p| tape.leaf(p.value.clone())).collect();
-        let loss = lesson.loss(&tape, &leaves, &Batch { items, epoch: way.epoch, aside: &is_aside }, &mut way.rng);
-        if !loss.value().only().is_a_number() {
-            return Err(FitError::Numeric { what: "the loss of a batch" });
-        }
-        let mut gradients = tape.backward(loss);
-        let mut gradients: Vec<Array<f32>> = leaves.iter().map(|leaf| gradients.take(*leaf)).collect();
-        drop(tape);
-        clip(&mut gradients, MAX_NORM);
-        way.optimiser.step(&mut way.now, &gradients, schedule.at(way.epoch * n_batches + way.at));
-        way.at += 1;
-        if way.at < n_batches {
-            continue;
-        }
-        let epoch = way.epoch;
-        (way.epoch, way.at) = (epoch + 1, 0);
-        run.progress.advance(1);
-        if aside.is_empty() {
-            continue;
-        }
-        let learned = values(&way.now);
-        let figure = lesson.figure(&learned, &aside);
-        if figure > way.best_figure.0 {
-            way.best_figure = (figure, epoch);
-            way.best = learned;
-        } else if epoch - way.best_figure.1 >= PATIENCE {
-            break;
-        }
-    }
-    let learned = if aside.is_empty() { values(&way.now) } else { way.best };
+    let saved = part.read().and_then(|bytes| Saved::from_bytes(&bytes));
+    let stretch =
+        course::Course { stage: "training", max_epochs: course.max_epochs, part: &mut part, saved: saved.as_ref(), run };
+    let begin = || Ok(vec![Learning::new(&start, course, lesson, &is_aside, rng.clone())]);
+    let judge = |_: usize, learning: &Learning<'_, L>| {
+        // What was drawn at the start is nothing to come back to.
+        let has_begun = learning.n_epochs > 0;
+        Ok(if has_begun { lesson.figure(&values(&learning.now), &aside) } else { f64::NEG_INFINITY })
+    };
+    let judge: course::Judge<'_, Learning<'_, L>> = if aside.is_empty() { None } else { Some(&judge) };
+    let (mut learned, _) = stretch.go(&begin, judge)?;
+    let learning = learned.remove(0);
+    let learned = if aside.is_empty() { values(&learning.now) } else { learning.best };
     if learned.iter().all(Array::is_finite) { Ok(learned) } else { Err(FitError::Numeric { what: "training" }) }
 }
 
@@ -158,51 +115,127 @@ fn values(of: &[Parameter]) -> Vec<Array<f32>> {
     of.iter().map(|p| Array::clone(&p.value)).collect()
 }
 
-/// All that steps change; what a draft keeps.
-struct Way {
+/// Parameters on their way.
+struct Learning<'a, L> {
+    lesson: &'a L,
+    is_aside: &'a [bool],
+    batch: usize,
+    schedule: Schedule,
     now: Vec<Parameter>,
     optimiser: Optimiser,
-    /// Parameters of the epoch that did best, with its figure.
+    /// Parameters of the epoch that did best.
     best: Vec<Array<f32>>,
-    best_figure: (f64, usize),
-    /// In the order of this epoch.
+    /// Those learned from, in the order of this epoch.
     items: Vec<usize>,
     /// Epochs, and batches of this one, that lie behind.
-    epoch: usize,
+    n_epochs: usize,
     at: usize,
+    /// Loss and rate of the last step.
+    told: [f64; 2],
     rng: ChaCha8Rng,
 }
 
-impl Way {
-    fn to_bytes(&self) -> Vec<u8> {
-        let mut saved = Saved::default();
-        let (n_steps, moments) = self.optimiser.state();
-        saved.set("n_steps", n_steps);
-        saved.set_arrays("now", self.now.iter().map(|p| &*p.value));
-        saved.set_arrays("moments", moments.iter().flatten());
-        saved.set_arrays("best", &self.best);
-        saved.set_number("best_figure", self.best_figure.0);
-        for (name, number) in [("best_epoch", self.best_figure.1), ("epoch", self.epoch), ("at", self.at)] {
-            saved.set(name, number);
+impl<'a, L: Lesson> Learning<'a, L> {
+    fn new(start: &[Array<f32>], course: &Course, lesson: &'a L, is_aside: &'a [bool], rng: ChaCha8Rng) -> Self {
+        let items: Vec<usize> = (0..is_aside.len()).filter(|i| !is_aside[*i]).collect();
+        let batch = course.batch.min(items.len());
+        let n_steps = course.max_epochs * (items.len() / batch);
+        let warm_up = ((n_steps as f64 * WARM_UP).ceil() as usize).max(1);
+        // Rows by themselves (biases, gains) do not decay.
+        let parameter = |(at, value): (usize, &Array<f32>)| Parameter {
+            name: at.to_string(),
+            decays: value.n_rows() > 1,
+            value: value.clone().into(),
+        };
+        let now: Vec<Parameter> = start.iter().enumerate().map(parameter).collect();
+        Self {
+            lesson,
+            is_aside,
+            batch,
+            schedule: Schedule { rate: course.rate, warm_up, n_steps, decay: Decay::Cosine },
+            optimiser: Optimiser::new(RULE, course.decay, &now),
+            now,
+            best: start.to_vec(),
+            items,
+            n_epochs: 0,
+            at: 0,
+            told: [f64::NAN, 0.0],
+            rng,
         }
-        saved.set_mats("items", &[Mat::from_fn(self.items.len(), 1, |i, _| self.items[i] as f64)]);
-        saved.set("chances", self.rng.get_word_pos());
-        saved.to_bytes()
     }
 
-    /// Goes on where [`Way::to_bytes`] was; stays where it is if the draft is of something else.
-    fn restore(&mut self, saved: &Saved) -> Option<()> {
-        let now = saved.arrays_like("now", &self.best)?;
+    /// A last batch of a few would be a step of much noise; the shuffle gives its items their turn in other epochs.
+    fn n_batches(&self) -> usize {
+        self.items.len() / self.batch
+    }
+}
+
+impl<L: Lesson> Learner for Learning<'_, L> {
+    fn step(&mut self) -> Result<(), FitError> {
+        if self.at == 0 {
+            self.items.shuffle(&mut self.rng);
+        }
+        let items = &self.items[self.at * self.batch..(self.at + 1) * self.batch];
+        let tape = Tape::new();
+        let leaves: Vec<Var<'_, f32>> = self.now.iter().map(|p| tape.leaf(p.value.clone())).collect();
+        let batch = Batch { items, epoch: self.n_epochs, aside: self.is_aside };
+        let loss = self.lesson.loss(&tape, &leaves, &batch, &mut self.rng);
+        let value = f64::from(loss.value().only());
+        if !value.is_finite() {
+            return Err(FitError::Numeric { what: "the loss of a batch" });
+        }
+        let mut gradients = tape.backward(loss);
+        let mut gradients: Vec<Array<f32>> = leaves.iter().map(|leaf| gradients.take(*leaf)).collect();
+        drop(tape);
+        clip(&mut gradients, MAX_NORM);
+        let rate = self.schedule.at(self.n_epochs * self.n_batches() + self.at);
+        self.optimiser.step(&mut self.now, &gradients, rate);
+        self.told = [value, rate];
+        self.at += 1;
+        if self.at == self.n_batches() {
+            (self.n_epochs, self.at) = (self.n_epochs + 1, 0);
+        }
+        Ok(())
+    }
+
+    fn n_epochs(&self) -> usize {
+        self.n_epochs
+    }
+
+    fn told(&self) -> [f64; 2] {
+        self.told
+    }
+
+    fn keep_best(&mut self) {
+        self.best = values(&self.now);
+    }
+
+    fn save(&self, saved: &mut Saved, name: &str) {
+        let word = |what: &str| format!("{name}.{what}");
+        let (n_steps, moments) = self.optimiser.state();
+        saved.set(word("n_steps"), n_steps);
+        saved.set(word("n_epochs"), self.n_epochs);
+        saved.set(word("at"), self.at);
+        saved.set_arrays(&word("now"), self.now.iter().map(|p| &*p.value));
+        saved.set_arrays(&word("moments"), moments.iter().flatten());
+        saved.set_arrays(&word("best"), &self.best);
+        saved.set_mats(&word("items"), &[Mat::from_fn(self.items.len(), 1, |i, _| self.items[i] as f64)]);
+        saved.set(word("chances"), self.rng.get_word_pos());
+    }
+
+    fn restore(&mut self, saved: &Saved, name: &str) -> Option<()> {
+        let word = |what: &str| format!("{name}.{what}");
+        let now = saved.arrays_like(&word("now"), &self.best)?;
         let moments: Vec<Array<f32>> = self.optimiser.state().1.iter().flatten().cloned().collect();
-        let moments = saved.arrays_like("moments", &moments)?;
+        let moments = saved.arrays_like(&word("moments"), &moments)?;
         let moments = moments.chunks_exact(2).map(|pair| [pair[0].clone(), pair[1].clone()]).collect();
-        let best = saved.arrays_like("best", &self.best)?;
-        let best_figure = (saved.number("best_figure")?, saved.get("best_epoch")?);
-        let (epoch, at, chances) = (saved.get("epoch")?, saved.get("at")?, saved.get("chances")?);
-        let items = saved.mats("items").pop().filter(|items| items.nrows() == self.items.len())?;
-        self.optimiser = self.optimiser.clone().with_state(saved.get("n_steps")?, moments)?;
+        let best = saved.arrays_like(&word("best"), &self.best)?;
+        let [n_epochs, at] = [saved.get(&word("n_epochs"))?, saved.get(&word("at"))?];
+        let chances = saved.get(&word("chances"))?;
+        let items = saved.mats(&word("items")).pop().filter(|items| items.nrows() == self.items.len())?;
+        self.optimiser = self.optimiser.clone().with_state(saved.get(&word("n_steps"))?, moments)?;
         self.now.iter_mut().zip(now).for_each(|(p, value)| p.value = value.into());
-        (self.best, self.best_figure, self.epoch, self.at) = (best, best_figure, epoch, at);
+        (self.best, self.n_epochs, self.at) = (best, n_epochs, at);
         self.items = (0..items.nrows()).map(|i| items[(i, 0)] as usize).collect();
         self.rng.set_word_pos(chances);
         Some(())

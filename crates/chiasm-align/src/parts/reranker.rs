@@ -23,7 +23,7 @@
 //! # Start
 //! Some thousand pairs are few to learn from that like vectors belong together. So words and regions come in by the maps of a fitted [`Scan`], turned at random to the
 //! width of the network, which makes cosines of words with their regions great, and in each block keys begin as queries, so that like attends to like.
-//! What differs within a matched pair is left to be learned; the alignment by transport is what starts that (`crates/chiasm-align/tests/parts.rs` prints both).
+//! What differs within a matched pair is left to be learned; the alignment by transport is what starts that (`crates/chiasm-align/tests/align/parts.rs` prints both).
 //!
 //! # Cost
 //! One pass for each pair, O(n_layers (m dim (dim + hidden) + m^2 dim)) for m parts of both sides: for the first 20 or 100 of a cheaper model.

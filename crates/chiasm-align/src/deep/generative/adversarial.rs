@@ -177,6 +177,7 @@ impl Adversarial {
             let mut rng = ChaCha8Rng::seed_from_u64(seed);
             let map = self.adversarial(&sides, seed == run.seed, &mut rng, run)?;
             let (criterion, map) = self.refined(&sides, map, run)?;
+            run.progress.tell(&[("csls", criterion)]);
             run.progress.advance(1);
             Ok((criterion, vec![map]))
         };

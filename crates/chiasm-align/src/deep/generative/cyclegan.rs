@@ -17,7 +17,7 @@
 //! That a row comes back is true of any map that can be undone, so nothing here says *which* row of the other view belongs to this one: single partners are found about as
 //! often as by chance. Classes are found only where training ends with the right exchange of clouds; many starts end with a wrong one, and of some views all do. The energy distance of the start
 //! that was kept stands in [`crate::About::parameters`]: where it is a few hundredths at most (rows have a mean square of 1), classes were found in what was tried; at .2 they were found
-//! hardly better than by a map drawn at random. `tests/unpaired.rs` measures this beside [`super::adversarial`], which is to be preferred wherever the views may be turns of one another.
+//! hardly better than by a map drawn at random. `tests/align/unpaired.rs` measures this beside [`super::adversarial`], which is to be preferred wherever the views may be turns of one another.
 //!
 //! | paper | code | shape | unit, range |
 //! | --- | --- | --- | --- |
@@ -250,29 +250,30 @@ impl CycleGan {
         let mut histories = [0, 1].map(|_| History { rows: Vec::new(), most: self.history * batch });
         let per_epoch = sides[0].rows.nrows().max(sides[1].rows.nrows()).div_ceil(batch);
         for epoch in 0..self.epochs {
+            let mut losses = [0.0; 2];
             let left = 2.0 * (self.epochs - epoch) as f64 / self.epochs as f64;
             let rate = self.learning_rate * left.min(1.0);
             for _ in 0..per_epoch {
                 run.cancel.check()?;
                 let rows = [0, 1].map(|v| decks[v].deal(batch, &mut rng));
-                let made = self.step_translators(&mut translators, &judges.now, &rows, rate)?;
-                let [of_x, of_y] = made;
+                let (of_translators, [of_x, of_y]) = self.step_translators(&mut translators, &judges.now, &rows, rate)?;
                 let made = [histories[0].exchange(of_x, &mut rng), histories[1].exchange(of_y, &mut rng)];
-                step_judges(&mut judges, rows, made, rate);
+                losses = [of_translators, step_judges(&mut judges, rows, made, rate)];
             }
+            run.progress.tell(&[("translators' loss", losses[0]), ("judges' loss", losses[1]), ("rate", rate)]);
             run.progress.advance(1);
         }
         Ok([0, N_PARAMETERS].map(|at| Tower { parameters: translators.now[at..at + N_PARAMETERS].to_vec() }))
     }
 
-    /// One step of G and F; gives what they made of the rows: F(y), of the first view, then G(x).
+    /// One step of G and F; gives their loss, and what they made of the rows: F(y), of the first view, then G(x).
     fn step_translators(
         &self,
         translators: &mut Descent,
         judges: &[Mat],
         rows: &[Array<f64>; 2],
         rate: f64,
-    ) -> Result<[Array<f64>; 2], FitError> {
+    ) -> Result<(f64, [Array<f64>; 2]), FitError> {
         let tape = Tape::new();
         let leaves: Vec<Var<'_, f64>> = translators.now.iter().map(|p| tape.leaf(array(p))).collect();
         let judges: Vec<Var<'_, f64>> = judges.iter().map(|p| tape.constant(array(p))).collect();
@@ -283,10 +284,11 @@ impl CycleGan {
         if !loss.value().is_finite() {
             return Err(FitError::Numeric { what: "training (the loss is no number; a lower learning rate may help)" });
         }
+        let value = loss.value().only();
         let mut gradients = tape.backward(loss);
         let gradients: Vec<Mat> = leaves.into_iter().map(|leaf| matrix(&gradients.take(leaf))).collect();
         translators.step_at(rate, &gradients);
-        Ok(made)
+        Ok((value, made))
     }
 }
 
@@ -307,14 +309,16 @@ fn energy_distance(a: &Mat, b: &Mat) -> f64 {
     2.0 * mean(a, b) - mean(a, a) - mean(b, b)
 }
 
-/// One step of both judges.
-fn step_judges(judges: &mut Descent, rows: [Array<f64>; 2], made: [Array<f64>; 2], rate: f64) {
+/// One step of both judges; gives their loss.
+fn step_judges(judges: &mut Descent, rows: [Array<f64>; 2], made: [Array<f64>; 2], rate: f64) -> f64 {
     let tape = Tape::new();
     let leaves: Vec<Var<'_, f64>> = judges.now.iter().map(|p| tape.leaf(array(p))).collect();
     let [x, y] = rows.map(|rows| tape.constant(rows));
     let [made_x, made_y] = made.map(|made| tape.constant(made));
     let loss = judge_loss(&leaves[..4], x, made_x) + judge_loss(&leaves[4..], y, made_y);
+    let value = loss.value().only();
     let mut gradients = tape.backward(loss);
     let gradients: Vec<Mat> = leaves.into_iter().map(|leaf| matrix(&gradients.take(leaf))).collect();
     judges.step_at(rate, &gradients);
+    value
 }
