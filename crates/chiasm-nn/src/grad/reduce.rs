@@ -35,7 +35,7 @@ impl<T: Real> Array<T> {
         self.sum_on_all_threads(&|first, rows, sum| widest(Part { first, rows, sum, add: &add }))
     }
 
-    fn sum_on_all_threads(&self, add: &(dyn Fn(usize, &[T], &mut [T]) + Sync)) -> Array<T> {
+    fn sum_on_all_threads(&self, add: &Adding<'_, T>) -> Array<T> {
         let (n, m) = (self.n_rows(), self.n_cols());
         if m == 0 || n == 0 {
             return Array::zeros(1, m);
@@ -57,6 +57,9 @@ impl<T: Real> Array<T> {
         Array::from_fn(self.n_rows(), 1, |i, _| simd::sum(self.row(i)))
     }
 }
+
+/// Adds the rows of a part, which begins at a number, to a sum.
+type Adding<'a, T> = dyn Fn(usize, &[T], &mut [T]) + Sync + 'a;
 
 /// Some rows of a sum.
 struct Part<'a, T, F> {
