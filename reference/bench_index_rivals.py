@@ -2,7 +2,9 @@
 
 Pinned: Python 3.11, torch 2.15.0, open_clip_torch 3.3.0, onnx 1.23.2, onnxruntime 1.32.0, pillow 13.0.0, rclip 3.3.0, clip-retrieval 2.45.0 with all_clip 1.3.0,
 sentence-transformers 6.2.0, wandb 0.31.0, fire 0.5.0, pandas 2.3.3 (with python-dateutil, pytz), pyarrow 26.0.1, webdataset 1.0.2, pi-heif 1.4.0, rawpy 0.28.0, torchvision 0.29.2 (installed with --no-deps: the
-bounds that rclip and clip-retrieval state would bring an older numpy and open_clip). `chiasm bench index --python PYTHON` calls it in these ways:
+bounds that rclip and clip-retrieval state would bring an older numpy and open_clip). clip-retrieval also imports at its start: clip-anytorch 2.6.0 (which wants setuptools below 81), flask 3.1.3,
+flask_restful 0.3.10, flask_cors 6.0.5, prometheus-client 0.26.0, termcolor 3.3.0, h5py 3.16.0, braceexpand 0.1.7, platformdirs 4.14.9, xxhash 4.1.0, opentelemetry-exporter-otlp-proto-http 1.45.2.
+`chiasm bench index --python PYTHON` calls it in these ways:
 
     python bench_index_rivals.py files PHOTOS N SIDE NOISE DIR   N different JPEGs from those in PHOTOS; longer edge enlarged to SIDE unless it is 0
     python bench_index_rivals.py make DIR                        the model, as each contestant reads it
