@@ -126,7 +126,7 @@ impl FitLog {
     }
 
     fn draw(&self) -> Result<()> {
-        let page = curves::page("A fit", &head(&self.lines), &plots(&self.lines));
+        let page = curves::page(&self.fit, &head(&self.lines), &plots(&self.lines));
         files::replace(&self.folder.join(PAGE), page.as_bytes())
     }
 }
