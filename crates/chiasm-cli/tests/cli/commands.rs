@@ -171,3 +171,17 @@ fn models_are_listed() {
     let info = chiasm(dir.path(), &["model", "info", "colour-layout", "--json"]).code(0).json();
     assert!(info["kind"] == "image" && info["dim"].as_u64().unwrap() > 0 && info["fingerprint"].is_string());
 }
+
+#[test]
+fn a_peer_is_named_before_a_library() {
+    let dir = tempfile::tempdir().unwrap();
+    let named = |word: &str| {
+        // Nobody answers: who would have been measured is told all the same.
+        let line = ["bench", "ann", "--rows", "300", "--ours", "chiasm-exact", "--python", "/nowhere/python", "--turns", "1"];
+        let told = chiasm(dir.path(), &[&line[..], &["--threads", "1", "--json", "--rivals", word]].concat()).code(0).json();
+        let rows = told[0]["rows"].as_array().unwrap().iter().skip(1);
+        rows.map(|row| row["contestant"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(named("scann"), ["scann"]);
+    assert_eq!(named("hnswlib"), ["hnswlib-16", "hnswlib-32"]);
+}
