@@ -6,12 +6,13 @@ use chiasm_core::{Cancel, MatrixView, Metric, Progress, Vectors};
 use rayon::prelude::*;
 
 use super::cell::{Entry, Writer};
+use super::coarse::Coarse;
 use super::draft::{Draft, Learned, Subject};
 use super::image::{Image, Shape};
 use super::kernel::{BLOCK_SLOTS, CODE_DIMS_MAX};
 use super::kmeans::Centres;
 use super::map::{self, Fitted};
-use super::{CellBuildError, CellConfig, Coarse, codes};
+use super::{CellBuildError, CellConfig, codes};
 use crate::exact::{BuildError, check_order};
 use crate::pages::Pages;
 

@@ -109,20 +109,8 @@ impl IntegerKernel {
         );
         let mut sums = [0i32; BLOCK_SLOTS];
         for (b, block) in blocks.chunks_exact(stride).take(n.div_ceil(BLOCK_SLOTS)).enumerate() {
-            let block = &block[..len];
-            // SAFETY: a `Path` is made only by `available`, after the machine was seen to have the instructions; the block is as long
-            // as the query asks.
-            let mut above = unsafe {
-                match self.0 {
-                    #[cfg(target_arch = "x86_64")]
-                    Path::Avx512 => avx512::block(block, query, floor, &mut sums),
-                    #[cfg(target_arch = "x86_64")]
-                    Path::Avx2 => avx2::block(block, query, floor, &mut sums),
-                    #[cfg(target_arch = "aarch64")]
-                    Path::Neon => neon::block(block, query, floor, &mut sums),
-                    Path::Scalar => scalar_block(block, query, floor, &mut sums),
-                }
-            };
+            // SAFETY: the block is as long as the query asks.
+            let mut above = unsafe { self.block(&block[..len], query, floor, &mut sums) };
             let left = n - b * BLOCK_SLOTS;
             if left < BLOCK_SLOTS {
                 above &= (1 << left) - 1;
@@ -131,6 +119,40 @@ impl IntegerKernel {
                 let slot = above.trailing_zeros() as usize;
                 found(b * BLOCK_SLOTS + slot, sums[slot]);
                 above &= above - 1;
+            }
+        }
+    }
+
+    /// The sums of all slots of whole blocks, those that hold nothing among them; `out` has room for so many. From one block to the next there are as many bytes as
+    /// the query asks for.
+    ///
+    /// # Panics
+    /// As [`IntegerKernel::scan`].
+    pub(crate) fn sums(self, blocks: &[u8], query: &[i8], out: &mut [i32]) {
+        let stride = block_len(query.len());
+        assert!(query.len().is_multiple_of(CODE_STEP) && query.len() <= CODE_DIMS_MAX, "whole steps");
+        for (block, out) in blocks.chunks_exact(stride).zip(out.as_chunks_mut().0) {
+            // SAFETY: the block is as long as the query asks. Every sum is above this floor, and so is stored.
+            unsafe { self.block(block, query, i32::MIN, out) };
+        }
+    }
+
+    /// The sums of a block, stored if any is above the floor, and a bit for each that is.
+    ///
+    /// # Safety
+    /// `block` is one block of `query.len()` dimensions, a multiple of [`CODE_STEP`] and at most [`CODE_DIMS_MAX`].
+    #[inline]
+    unsafe fn block(self, block: &[u8], query: &[i8], floor: i32, sums: &mut [i32; BLOCK_SLOTS]) -> u32 {
+        // SAFETY: a `Path` is made only by `available`, after the machine was seen to have the instructions; the rest is the caller's.
+        unsafe {
+            match self.0 {
+                #[cfg(target_arch = "x86_64")]
+                Path::Avx512 => avx512::block(block, query, floor, sums),
+                #[cfg(target_arch = "x86_64")]
+                Path::Avx2 => avx2::block(block, query, floor, sums),
+                #[cfg(target_arch = "aarch64")]
+                Path::Neon => neon::block(block, query, floor, sums),
+                Path::Scalar => scalar_block(block, query, floor, sums),
             }
         }
     }
@@ -280,30 +302,67 @@ mod avx512 {
     use super::{BLOCK_SLOTS, CODE_STEP, DIGIT_STEP, TILE_ROWS};
     use crate::kernels::prefetch;
 
+    /// Sums of some steps of a block: of low halves, and of high ones.
+    #[derive(Clone, Copy)]
+    struct Steps {
+        once: [__m512i; 2],
+        sixteenfold: [__m512i; 2],
+    }
+
+    impl Steps {
+        #[target_feature(enable = "avx512f")]
+        fn zero() -> Self {
+            Self { once: [_mm512_setzero_si512(); 2], sixteenfold: [_mm512_setzero_si512(); 2] }
+        }
+
+        /// # Safety
+        /// 128 bytes of a block, and eight numbers of the query.
+        #[inline]
+        #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+        unsafe fn add(&mut self, at: *const u8, q: *const i8) {
+            let low = _mm512_set1_epi8(15);
+            // SAFETY: as the caller says.
+            unsafe {
+                let first = _mm512_set1_epi32(q.cast::<i32>().read_unaligned());
+                let second = _mm512_set1_epi32(q.add(4).cast::<i32>().read_unaligned());
+                for h in 0..2 {
+                    let both = _mm512_loadu_si512(at.add(64 * h).cast());
+                    self.once[h] = _mm512_dpbusd_epi32(self.once[h], _mm512_and_si512(both, low), first);
+                    self.sixteenfold[h] = _mm512_dpbusd_epi32(self.sixteenfold[h], _mm512_andnot_si512(low, both), second);
+                }
+            }
+        }
+    }
+
     /// # Safety
     /// AVX-512 with BW and VNNI; `block` is one block of `query.len()` dimensions, a multiple of eight and at most
     /// [`super::CODE_DIMS_MAX`].
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
     pub(super) unsafe fn block(block: &[u8], query: &[i8], floor: i32, sums: &mut [i32; BLOCK_SLOTS]) -> u32 {
-        let low = _mm512_set1_epi8(15);
-        // A high half stays where it is and counts sixteenfold until the end: a shift less for each register.
-        let (mut once, mut sixteenfold) = ([_mm512_setzero_si512(); 2], [_mm512_setzero_si512(); 2]);
+        // A high half stays where it is and counts sixteenfold until the end: a shift less for each register. Even and odd steps have sums of their own, or each
+        // step would wait for the one before it.
+        let mut sums_of_steps = [Steps::zero(); 2];
         let (mut at, mut q) = (block.as_ptr(), query.as_ptr());
-        for _ in 0..query.len() / CODE_STEP {
-            // SAFETY: each step reads eight numbers of the query and 128 bytes of the block, which has them for each step.
-            unsafe {
-                let first = _mm512_set1_epi32(q.cast::<i32>().read_unaligned());
-                let second = _mm512_set1_epi32(q.add(4).cast::<i32>().read_unaligned());
-                for (h, (once, sixteenfold)) in once.iter_mut().zip(&mut sixteenfold).enumerate() {
-                    let both = _mm512_loadu_si512(at.add(64 * h).cast());
-                    *once = _mm512_dpbusd_epi32(*once, _mm512_and_si512(both, low), first);
-                    *sixteenfold = _mm512_dpbusd_epi32(*sixteenfold, _mm512_andnot_si512(low, both), second);
+        let n_steps = query.len() / CODE_STEP;
+        for _ in 0..n_steps / 2 {
+            for sums in &mut sums_of_steps {
+                // SAFETY: each step reads eight numbers of the query and 128 bytes of the block, which has them for each step.
+                unsafe {
+                    sums.add(at, q);
+                    at = at.add(128);
+                    q = q.add(CODE_STEP);
                 }
-                at = at.add(128);
-                q = q.add(CODE_STEP);
             }
         }
-        let wide = [0, 1].map(|h| _mm512_add_epi32(once[h], _mm512_srai_epi32::<4>(sixteenfold[h])));
+        if !n_steps.is_multiple_of(2) {
+            // SAFETY: the last step's.
+            unsafe { sums_of_steps[0].add(at, q) };
+        }
+        let [even, odd] = sums_of_steps;
+        let wide = [0, 1].map(|h| {
+            let once = _mm512_add_epi32(even.once[h], odd.once[h]);
+            _mm512_add_epi32(once, _mm512_srai_epi32::<4>(_mm512_add_epi32(even.sixteenfold[h], odd.sixteenfold[h])))
+        });
         let floor = _mm512_set1_epi32(floor);
         let above = wide.map(|wide| u32::from(_mm512_cmpgt_epi32_mask(wide, floor)));
         let above = above[0] | above[1] << 16;

@@ -33,6 +33,7 @@
 
 mod build;
 mod cell;
+mod coarse;
 mod codes;
 mod digits;
 mod draft;
@@ -45,7 +46,7 @@ mod tune;
 mod update;
 
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use chiasm_core::{Cancel, Cancelled, Hit, Metric, Progress, SearchError, SearchOptions, VectorIndex, Vectors};
 
@@ -54,12 +55,11 @@ use crate::file::FileError;
 pub use build::Building;
 use build::Material;
 use cell::{Cell, CellRef};
+use coarse::Coarse;
 pub(crate) use digits::{DigitQuery, offset, padded as rounded, round_to_bytes};
 pub use image::Stamps;
-use image::{Image, Shape, Tuned};
-use kernel::{BLOCK_SLOTS, put_code};
+use image::{Image, Tuned};
 pub(crate) use kernel::{IntegerKernel, TILE_ROWS};
-use kmeans::TwoLevels;
 use map::ScoreMap;
 pub use tune::Tuning;
 pub use update::SharedCells;
@@ -141,52 +141,6 @@ pub struct CellIndex {
     changes: Changes,
     tuned: Tuned,
     kernel: IntegerKernel,
-}
-
-/// The centres as they are scanned.
-struct Coarse {
-    n: usize,
-    codes: Vec<u8>,
-    /// Each centre's code, one number a byte.
-    plain: Vec<u8>,
-    /// Half the squared length of each centre, as its code stands for it.
-    squares: Vec<f32>,
-    /// To find the nearest to a vector; made when one is inserted.
-    levels: OnceLock<TwoLevels>,
-}
-
-impl Coarse {
-    fn new(shape: &Shape, centres: &[f32], steps: &[f32]) -> Self {
-        let (n, dims) = (centres.len() / shape.dims, shape.dims);
-        let mut codes = vec![0; n.div_ceil(BLOCK_SLOTS) * shape.codes_len()];
-        let mut plain = vec![0; n * shape.code_width()];
-        for (c, (centre, code)) in centres.chunks_exact(dims).zip(plain.chunks_exact_mut(shape.code_width())).enumerate() {
-            codes::encode(centre, steps, &mut code[..dims]);
-            put_code(&mut codes, shape.codes_len(), c, code);
-        }
-        let mut coarse = Self { n, codes, plain, squares: Vec::with_capacity(n), levels: OnceLock::new() };
-        let mut decoded = vec![0.0; dims];
-        for cell in 0..n {
-            coarse.decode(cell, steps, &mut decoded);
-            coarse.squares.push(decoded.iter().map(|v| v * v).sum::<f32>() / 2.0);
-        }
-        coarse
-    }
-
-    /// What the code of a centre stands for.
-    fn decode(&self, cell: usize, steps: &[f32], out: &mut [f32]) {
-        let width = self.plain.len() / self.n;
-        codes::decode(&self.plain[cell * width..][..out.len()], steps, out);
-    }
-
-    /// The centres as their codes stand for them, in groups.
-    fn levels(&self, dims: usize, steps: &[f32]) -> &TwoLevels {
-        self.levels.get_or_init(|| {
-            let mut centres = vec![0.0; self.n * dims];
-            centres.chunks_exact_mut(dims).enumerate().for_each(|(cell, centre)| self.decode(cell, steps, centre));
-            TwoLevels::new(&centres, dims)
-        })
-    }
 }
 
 impl CellIndex {
@@ -295,8 +249,7 @@ impl CellIndex {
 
     /// Bytes that the index takes, in memory or in the page cache.
     pub fn memory_bytes(&self) -> usize {
-        let coarse = self.coarse.codes.len() + self.coarse.plain.len() + 4 * self.coarse.squares.len();
-        self.image.len() + coarse + self.changes.memory_bytes()
+        self.image.len() + self.coarse.memory_bytes() + self.changes.memory_bytes()
     }
 
     /// How many cells there are: the most that [`Effort::probes`] means.

@@ -8,8 +8,10 @@
 use chiasm_core::{Hit, Metric, RowSet, Score, SearchError, SearchOptions, VectorIndex, Vectors};
 use rayon::prelude::*;
 
+use super::coarse;
 use super::codes::CodeQuery;
 use super::digits::DigitQuery;
+use super::image::RECORD_HEAD;
 use super::{CellIndex, Effort};
 
 /// Queries of one task: at most so many, whose codes and candidates stay in the second and third cache, and no fewer than these.
@@ -23,14 +25,14 @@ const VISITORS: usize = 2;
 /// passed over in all others.
 const SEEN_BEFORE: usize = 4;
 
-/// Blocks of centres that are scanned before the best are taken stock of.
-const COARSE_BLOCKS: usize = 16;
-
 /// Of the hits of a list, so many more are compared by all digits as there are hits wanted, at least.
 const SPARE_MIN: usize = 4;
 
 /// Records that are asked for ahead of the one that is compared.
-const RECORDS_AHEAD: usize = 2;
+const RECORDS_AHEAD: usize = 4;
+
+/// Queries whose weights are asked for ahead of the one that looks into a cell.
+const QUERIES_AHEAD: usize = 4;
 
 /// Comparing a row by itself costs as much as so many codes in a scan.
 const ROW_COST: usize = 16;
@@ -55,21 +57,44 @@ struct Plan<'a> {
 struct Room {
     mapped: Vec<f32>,
     centres: CodeQuery,
+    coarse: coarse::Room,
     digits: DigitQuery,
     cells: Vec<(i32, u32)>,
-    asked: Vec<Asked>,
+    codes: CodeQuery,
+    asked: Asked,
     visits: Visits,
     scored: Vec<Scored>,
 }
 
-/// A query on its way through the cells.
+/// Queries on their way through the cells: what a cell needs of each stands side by side, for those that look into a cell are anywhere among them.
 #[derive(Default)]
 struct Asked {
-    codes: CodeQuery,
+    /// Numbers of a code.
+    width: usize,
+    /// Those of the first query, then of the next.
+    weights: Vec<i8>,
     /// What is below was passed over.
-    floor: i32,
-    /// Sum of the codes, cell and slot.
-    found: Vec<(i32, u32, u32)>,
+    floors: Vec<i32>,
+    found: Vec<Vec<Found>>,
+}
+
+/// Sum of the codes, cell and slot.
+type Found = (i32, u32, u32);
+
+impl Asked {
+    /// Room for `n` queries that have found nothing yet.
+    fn begin(&mut self, n: usize, width: usize) {
+        self.width = width;
+        self.weights.clear();
+        self.floors.clear();
+        self.floors.resize(n, i32::MIN);
+        self.found.resize_with(n.max(self.found.len()), Vec::new);
+        self.found.iter_mut().for_each(Vec::clear);
+    }
+
+    fn weights(&self, query: usize) -> &[i8] {
+        &self.weights[query * self.width..(query + 1) * self.width]
+    }
 }
 
 /// Which queries look into which cells.
@@ -182,12 +207,12 @@ impl CellIndex {
         mapped.resize(queries.len() / shape.dim * shape.dims, 0.0);
         self.map().map_queries(queries, &mut mapped);
         self.find_in_cells(&mapped, plan, room);
-        let answers = queries.chunks_exact(shape.dim).zip(&room.asked).map(|(query, asked)| {
+        let answers = queries.chunks_exact(shape.dim).zip(&room.asked.found).map(|(query, found)| {
             room.digits.set(query, &self.image.mean()[..shape.dim]);
             room.scored.clear();
-            for (i, (_, cell, slot)) in asked.found.iter().enumerate() {
-                if let Some((_, cell, slot)) = asked.found.get(i + RECORDS_AHEAD) {
-                    prefetch(self.cell(*cell as usize).record_bytes(shape, *slot as usize), shape.digits());
+            for (i, (_, cell, slot)) in found.iter().enumerate() {
+                if let Some((_, cell, slot)) = found.get(i + RECORDS_AHEAD) {
+                    prefetch(self.cell(*cell as usize).record_bytes(shape, *slot as usize), RECORD_HEAD + shape.digits());
                 }
                 let record = self.cell(*cell as usize).record(shape, *slot as usize);
                 room.scored.push((room.digits.first(self.kernel, record.bytes, record.scale), *cell, *slot));
@@ -258,16 +283,15 @@ impl CellIndex {
         let by_cell = n * plan.probes >= VISITORS * n_cells;
         let of_cell = (self.n_rows() / n_cells).max(1);
         let alone = if by_cell { (SEEN_BEFORE * plan.rerank).div_ceil(of_cell) } else { plan.probes };
-        let Room { centres, cells, asked, visits, .. } = room;
-        asked.resize_with(n, Asked::default);
-        for (query, (mapped, asked)) in mapped.chunks_exact(shape.dims).zip(&mut *asked).enumerate() {
+        let Room { centres, coarse, cells, codes, asked, visits, .. } = room;
+        asked.begin(n, shape.code_width());
+        for (query, mapped) in mapped.chunks_exact(shape.dims).enumerate() {
             centres.set(mapped, centre_steps, shape.code_width());
-            self.choose_cells(plan.probes, centres, cells);
-            asked.codes.set(mapped, steps, shape.code_width());
-            asked.found.clear();
-            asked.floor = i32::MIN;
+            self.coarse.choose(self.kernel, [plan.probes, alone], centres, coarse, cells);
+            codes.set(mapped, steps, shape.code_width());
+            asked.weights.extend_from_slice(&codes.weights);
             for (i, (sum, cell)) in cells.iter().enumerate() {
-                let base = asked.codes.units(centres.score(*sum));
+                let base = codes.units(centres.score(*sum));
                 if i >= alone {
                     visits.all.push((*cell, query as u32, base));
                     continue;
@@ -275,20 +299,24 @@ impl CellIndex {
                 if let Some((_, next)) = cells.get(i + 1) {
                     self.ask_for(*next as usize);
                 }
-                self.look_into(*cell, base, plan, asked);
+                self.look_into(*cell, base, plan, query, asked);
             }
         }
         if by_cell {
             visits.sort(n_cells);
             for cell in 0..n_cells {
                 self.ask_for((cell + 1) % n_cells);
-                for (query, base) in visits.of_cell(cell) {
-                    self.look_into(cell as u32, *base, plan, &mut asked[*query as usize]);
+                let visits = visits.of_cell(cell);
+                for (i, (query, base)) in visits.iter().enumerate() {
+                    if let Some((next, _)) = visits.get(i + QUERIES_AHEAD) {
+                        prefetch(asked.weights(*next as usize), asked.width);
+                    }
+                    self.look_into(cell as u32, *base, plan, *query as usize, asked);
                 }
             }
         }
-        for asked in asked.iter_mut().filter(|asked| asked.found.len() > plan.rerank) {
-            keep_best(&mut asked.found, plan.rerank);
+        for found in asked.found.iter_mut().filter(|found| found.len() > plan.rerank) {
+            keep_best(found, plan.rerank);
         }
     }
 
@@ -299,14 +327,16 @@ impl CellIndex {
     }
 
     /// Adds what is good enough in a cell to what a query has found.
-    fn look_into(&self, cell: u32, base: i32, plan: &Plan<'_>, asked: &mut Asked) {
+    fn look_into(&self, cell: u32, base: i32, plan: &Plan<'_>, query: usize, asked: &mut Asked) {
         let shape = &self.image.shape;
-        let Asked { codes, floor, found } = asked;
+        let floor = asked.floors[query];
         // What is level with the worst is let in, or the order of cells would decide between them.
         let floor_here = floor.saturating_sub(base).saturating_sub(1);
+        let weights = &asked.weights[query * asked.width..(query + 1) * asked.width];
+        let found = &mut asked.found[query];
         let mut first = 0;
         for part in self.cell(cell as usize).parts {
-            self.kernel.scan(part.blocks, shape.block_len(), &codes.weights, part.n, floor_here, |slot, sum| {
+            self.kernel.scan(part.blocks, shape.block_len(), weights, part.n, floor_here, |slot, sum| {
                 if !plan.narrowed || self.is_asked_for(plan, part.row(shape, slot)) {
                     found.push((sum + base, cell, (first + slot) as u32));
                 }
@@ -314,37 +344,17 @@ impl CellIndex {
             first += part.n;
         }
         if found.len() >= 2 * plan.rerank + 32 {
-            *floor = keep_best(found, plan.rerank).0;
+            asked.floors[query] = keep_best(found, plan.rerank).0;
         }
     }
 
     fn is_asked_for(&self, plan: &Plan<'_>, row: u32) -> bool {
         plan.allow.is_none_or(|allow| allow.contains(row as usize)) && !self.changes.is_dead(row)
     }
-
-    /// The cells whose centres score best, best first.
-    fn choose_cells(&self, probes: usize, query: &CodeQuery, cells: &mut Vec<(i32, u32)>) {
-        let (n, stride) = (self.coarse.n, self.image.shape.codes_len());
-        let probes = probes.clamp(1, n);
-        cells.clear();
-        let mut floor = i32::MIN;
-        for (part, blocks) in self.coarse.codes.chunks(COARSE_BLOCKS * stride).enumerate() {
-            let first = part * COARSE_BLOCKS * super::BLOCK_SLOTS;
-            let n = (n - first).min(COARSE_BLOCKS * super::BLOCK_SLOTS);
-            self.kernel.scan(blocks, stride, &query.weights, n, floor, |cell, sum| cells.push((sum, (first + cell) as u32)));
-            if cells.len() >= 2 * probes {
-                floor = keep_best(cells, probes).0;
-            }
-        }
-        if cells.len() > probes {
-            keep_best(cells, probes);
-        }
-        cells.sort_unstable_by(|a, b| b.cmp(a));
-    }
 }
 
 /// Keeps the best `most` of more than that, and gives the worst of them.
-fn keep_best<T: Ord + Copy>(found: &mut Vec<T>, most: usize) -> T {
+pub(super) fn keep_best<T: Ord + Copy>(found: &mut Vec<T>, most: usize) -> T {
     let (_, worst, _) = found.select_nth_unstable_by(most - 1, |a, b| b.cmp(a));
     let worst = *worst;
     found.truncate(most);
@@ -353,7 +363,7 @@ fn keep_best<T: Ord + Copy>(found: &mut Vec<T>, most: usize) -> T {
 
 /// Asks for the first `len` bytes, or those there are: they will be read after the next ones.
 #[inline]
-fn prefetch(bytes: &[u8], len: usize) {
+fn prefetch<T>(bytes: &[T], len: usize) {
     #[cfg(target_arch = "x86_64")]
     for line in bytes[..len.min(bytes.len())].chunks(64) {
         // SAFETY: a prefetch is a hint, never a fault; SSE is part of x86-64.

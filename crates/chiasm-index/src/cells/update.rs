@@ -11,7 +11,7 @@
 //! [`CellIndex::compact`] writes what is there into a new image without asking for the original vectors: codes and digits are copied as they
 //! are. Each row gets a new number, in the order of ids.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use chiasm_core::{Cancel, Metric, VectorIndex as _, Vectors};
@@ -20,7 +20,7 @@ use super::cell::{CellRef, Entry, Writer, put_row};
 use super::image::{Image, Shape};
 use super::kernel::BLOCK_SLOTS;
 use super::kmeans::Centres;
-use super::{CellBuildError, CellIndex, Coarse, cell_of, digits};
+use super::{CellBuildError, CellIndex, cell_of, digits};
 
 /// A cell is parted when it has so many times the vectors of an average one.
 const TOO_FULL: usize = 4;
@@ -41,8 +41,8 @@ pub(crate) struct Changes {
     /// A bit for each row that was removed.
     dead: Vec<u64>,
     n_dead: usize,
-    /// Centres of cells that were parted or added, behind and over those of the image.
-    centres: Option<Arc<Vec<f32>>>,
+    /// Centres of cells that were parted or added, in place of or behind those of the image.
+    centres: BTreeMap<u32, Arc<[f32]>>,
 }
 
 /// A cell, or what came to it, in memory of its own.
@@ -213,13 +213,9 @@ impl CellIndex {
         self.changes.place(row).or_else(|| self.image.places().get(row as usize).copied())
     }
 
-    fn centres(&self) -> &[f32] {
-        self.changes.centres.as_ref().map_or(self.image.centres(), |centres| centres)
-    }
-
     /// The cell whose centre, as its code stands for it, is nearest, or nearly so.
     fn nearest_cell(&self, mapped: &[f32]) -> usize {
-        self.coarse.levels(self.image.shape.dims, self.image.steps().1).nearest(mapped) as usize
+        self.coarse.levels(self.image.steps().1).nearest(mapped) as usize
     }
 
     /// What is of a cell and not in the image, to be changed.
@@ -290,20 +286,9 @@ impl CellIndex {
             return;
         }
         let new = self.coarse.n;
-        let mut centres = self.centres().to_vec();
-        centres[cell * shape.dims..(cell + 1) * shape.dims].copy_from_slice(&halves.rows[..shape.dims]);
-        centres.extend_from_slice(&halves.rows[shape.dims..]);
-        let steps = self.image.steps().1;
-        let coarse = Coarse::new(&shape, &centres, steps);
-        // The other cells are grouped as they were.
-        let mut levels = self.coarse.levels(shape.dims, steps).clone();
-        let mut centre = vec![0.0; shape.dims];
-        for changed in [cell, new] {
-            coarse.decode(changed, steps, &mut centre);
-            levels.set(changed as u32, &centre);
-        }
-        self.coarse = Arc::new(Coarse { levels: levels.into(), ..coarse });
-        self.changes.centres = Some(Arc::new(centres));
+        let (left, right) = halves.rows.split_at(shape.dims);
+        self.coarse = Arc::new(self.coarse.with(&shape, &[(cell, left), (new, right)], self.image.steps().1));
+        self.changes.centres.extend([(cell as u32, left.into()), (new as u32, right.into())]);
         *self.own(cell) = OwnCell::new();
         self.changes.cells[new] = Some(Arc::new(OwnCell::new()));
         for (i, (slot, row)) in rows.into_iter().enumerate() {
@@ -348,7 +333,10 @@ impl CellIndex {
         let (steps, centre_steps) = self.image.steps();
         s.steps[..steps.len()].copy_from_slice(steps);
         s.steps[steps.len()..].copy_from_slice(centre_steps);
-        s.centres.copy_from_slice(self.centres());
+        s.centres[..self.image.centres().len()].copy_from_slice(self.image.centres());
+        for (cell, centre) in &self.changes.centres {
+            s.centres[*cell as usize * shape.dims..][..shape.dims].copy_from_slice(centre);
+        }
         s.ids.iter_mut().zip(&ids).for_each(|(to, (id, _))| *to = *id);
         let (slots, blocks) = s.starts.split_at_mut(n_cells + 1);
         for c in 0..n_cells {
