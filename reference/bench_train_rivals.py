@@ -4,7 +4,7 @@ Pinned: Python 3.11, numpy 2.4.6, torch 2.15.0. `chiasm bench train --python PYT
 
     python bench_train_rivals.py THREADS        a request a line on stdin, an answer a line on stdout
 
-Request: {"probe": "mlp" or "vit-tiny", "batch", "steps"}. Answer: {"wall", "cpu", "values"}: seconds for all steps, of all threads together for `cpu`; the
+Request: {"probe": "mlp" or "vit-tiny", "batch", "steps", "precision": "f32" or "bf16"}; bf16 is `torch.autocast` of both towers. Answer: {"wall", "cpu", "values"}: seconds for all steps, of all threads together for `cpu`; the
 last loss. Towers are those of `crates/chiasm-train/src/probe.rs`: dense layers of 512, 1024 and 256 numbers; a pre-norm vision transformer of 12 blocks of 192
 numbers over 196 patches and one of the same size over 32 words, states averaged, both projected to 256. Attention is
 `scaled_dot_product_attention`, symmetric InfoNCE with a learned temperature, AdamW in its fused form.
@@ -61,6 +61,7 @@ made = {}
 for line in sys.stdin:
     request = json.loads(line)
     key = (request["probe"], request["batch"])
+    mixed = request["precision"] == "bf16"
     if key not in made:
         nets, inputs = towers(*key)
         scale = nn.Parameter(torch.tensor(10.0).log())
@@ -70,7 +71,9 @@ for line in sys.stdin:
     right = torch.arange(request["batch"])
     wall, cpu = time.perf_counter(), time.process_time()
     for _ in range(request["steps"]):
-        u, v = (F.normalize(net(x), dim=1) for net, x in zip(nets, inputs))
+        with torch.autocast("cpu", torch.bfloat16, enabled=mixed):
+            u, v = [net(x) for net, x in zip(nets, inputs)]
+        u, v = (F.normalize(x.float(), dim=1) for x in (u, v))
         scores = u @ v.T * scale.exp()
         loss = (F.cross_entropy(scores, right) + F.cross_entropy(scores.T, right)) / 2
         optimiser.zero_grad(set_to_none=True)

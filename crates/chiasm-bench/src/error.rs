@@ -1,6 +1,7 @@
 use std::path::PathBuf;
 
 use chiasm_align::FitError;
+use chiasm_align::parts::SetError;
 use chiasm_core::{Cancelled, EncodeError, ProjectError, ShapeError};
 use chiasm_encode::OpenError;
 use chiasm_eval::features::FeatureError;
@@ -80,6 +81,9 @@ pub enum BenchError {
     /// A space that refused its own data.
     #[error(transparent)]
     Project(#[from] ProjectError),
+    /// Parts that are no sets.
+    #[error(transparent)]
+    Sets(#[from] SetError),
     /// Numbers that are no vectors.
     #[error(transparent)]
     Shape(#[from] ShapeError),

@@ -3,7 +3,7 @@
 //! A [`Task`] is a set with its split; [`plan`](plan::plan) says which methods run on it; [`run`](protocol::run) fits one method
 //! on the training part and judges it on the rest; [`markdown`] and [`plot`] show the outcome. `align` times fits beside
 //! reference implementations, [`encode`] encoders beside other runtimes, [`index`] whole folders beside other programs, [`train`]
-//! trainings beside PyTorch.
+//! trainings beside PyTorch; [`parts`] compares models that look at parts with bridges of single vectors.
 //!
 //! # Protocol
 //! Hyper-parameters are either those a paper states, and then named, or chosen by cross-validation on the training part. The test
@@ -20,6 +20,7 @@ mod error;
 pub mod index;
 pub mod markdown;
 pub mod measure;
+pub mod parts;
 pub mod plan;
 pub mod plot;
 pub mod protocol;

@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Instant;
 
 use chiasm_core::{Cancel, Progress};
+use chiasm_nn::Precision;
 use chiasm_train::{Probe, Probed};
 use serde::Serialize;
 use serde_json::json;
@@ -16,6 +17,8 @@ use crate::rivals::Rivals;
 
 const SCRIPT: &str = include_str!("../../../reference/bench_train_rivals.py");
 
+/// What dense layers multiply in.
+const PRECISIONS: [Precision; 2] = [Precision::F32, Precision::Bf16];
 /// Towers, their name, pairs of a batch, and steps of a turn.
 const PROBES: [(Probed, &str, usize, usize); 2] = [(Probed::Mlp, "mlp", 256, 40), (Probed::VitTiny, "vit-tiny", 16, 2)];
 
@@ -36,6 +39,8 @@ pub struct Timing {
     pub probe: &'static str,
     /// Threads it may use.
     pub threads: usize,
+    /// What dense layers multiply in: `f32`, or `bf16` with sums in single precision.
+    pub precision: &'static str,
     /// Who.
     pub contestant: &'static str,
     /// Pairs per second, of the best turn.
@@ -61,9 +66,10 @@ pub fn run(plan: &Plan, folder: &Path, progress: &dyn Progress, cancel: &Cancel)
             }
             None => None,
         };
-        for (probed, name, batch, steps) in PROBES {
-            progress.start(&format!("{name}, {threads} threads"), Some(plan.turns as u64 + 1));
-            let mut probe = Probe::new(probed, batch);
+        let rows = PRECISIONS.into_iter().flat_map(|precision| PROBES.map(|probe| (precision, probe)));
+        for (precision, (probed, name, batch, steps)) in rows {
+            progress.start(&format!("{name} in {}, {threads} threads", precision.as_str()), Some(plan.turns as u64 + 1));
+            let mut probe = Probe::new(probed, batch, precision);
             // Seconds on the clock and of all threads, least of all turns; the first turn of each warms up.
             let mut least = [[f64::INFINITY; 2]; 2];
             for turn in 0..=plan.turns {
@@ -78,7 +84,8 @@ pub fn run(plan: &Plan, folder: &Path, progress: &dyn Progress, cancel: &Cancel)
                     [began.elapsed().as_secs_f64(), before.zip(cpu_s()).map_or(f64::NAN, |(before, after)| after - before)];
                 let theirs = match &mut rival {
                     Some(rival) => {
-                        let answer = rival.ask(&json!({ "probe": name, "batch": batch, "steps": steps }))?;
+                        let answer = rival
+                            .ask(&json!({ "probe": name, "batch": batch, "steps": steps, "precision": precision.as_str() }))?;
                         Some([answer.wall, answer.cpu])
                     }
                     None => None,
@@ -97,6 +104,7 @@ pub fn run(plan: &Plan, folder: &Path, progress: &dyn Progress, cancel: &Cancel)
                 timings.push(Timing {
                     probe: name,
                     threads: *threads,
+                    precision: precision.as_str(),
                     contestant,
                     pairs_per_s: n_pairs / wall,
                     cpu_ms: 1e3 * cpu / n_pairs,
@@ -112,20 +120,23 @@ pub fn document(timings: &[Timing], plan: &Plan, command: &str) -> String {
     let (name, cores) = processor();
     let mut out = format!(
         "# Training beside PyTorch\n\n*Written by `{command}`; not edited by hand.*\n\n\
-         {name}, {cores} cores, single precision. Both train the same towers on the same batch by AdamW and take turns; shown is the best of {} turns. \
+         {name}, {cores} cores. Both train the same towers on the same batch by AdamW and take turns; shown is the best of {} turns. \
+         Dense layers multiply in single precision, or in bfloat16 with sums in single precision: PyTorch by `autocast`, which has attention multiply so too, ours without it. \
          `mlp`: two towers of dense layers, 512, 1024 and 256 numbers, 256 pairs a step. `vit-tiny`: ViT-Ti/16 at 224 pixels and a text transformer of its \
          size over 32 words, 16 pairs a step. Ratios are PyTorch's times over ours: above 1, ours is faster.\n\n\
-         | towers | threads | pairs/s, chiasm | pairs/s, PyTorch | ratio of times | CPU ms a pair, chiasm | PyTorch | ratio of CPU times |\n\
-         | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
+         | towers | dense layers | threads | pairs/s, chiasm | pairs/s, PyTorch | ratio of times | CPU ms a pair, chiasm | PyTorch | ratio of CPU times |\n\
+         | --- | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |\n",
         plan.turns
     );
     for ours in timings.iter().filter(|t| t.contestant == "chiasm") {
-        let theirs = timings.iter().find(|t| t.contestant != "chiasm" && (t.probe, t.threads) == (ours.probe, ours.threads));
+        let same = |t: &&Timing| (t.probe, t.precision, t.threads) == (ours.probe, ours.precision, ours.threads);
+        let theirs = timings.iter().find(|t| t.contestant != "chiasm" && same(t));
         let cell = |value: Option<f64>, digits: usize| value.map_or_else(|| "-".to_owned(), |v| format!("{v:.digits$}"));
         let _ = writeln!(
             out,
-            "| {} | {} | {:.0} | {} | {} | {:.2} | {} | {} |",
+            "| {} | {} | {} | {:.0} | {} | {} | {:.2} | {} | {} |",
             ours.probe,
+            ours.precision,
             ours.threads,
             ours.pairs_per_s,
             cell(theirs.map(|t| t.pairs_per_s), 0),

@@ -32,6 +32,8 @@ pub(crate) enum BenchCommand {
     Index(IndexArgs),
     /// How fast nearest neighbours are found at which recall, beside faiss, hnswlib, usearch, ScaNN and SVS
     Ann(AnnArgs),
+    /// Models that look at the parts of photos and captions, and queries of two captions, beside bridges of single vectors
+    Parts(PartsArgs),
     /// How fast towers are trained beside PyTorch
     Train(TrainArgs),
     /// What a served library costs above the search itself, under a crowd, while it is filled, and when it is killed
@@ -252,6 +254,28 @@ impl TablesArgs {
     }
 }
 
+/// Arguments of `chiasm bench parts`.
+#[derive(Args)]
+pub(crate) struct PartsArgs {
+    /// Folder that holds the set `flickr8k`
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Decides every random choice
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    seed: u64,
+    /// Fit with so many seeds, this one and those that follow; means and deviations are told
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=20))]
+    seeds: u8,
+    /// Leave the test part alone: learn from five sixths of the training part and try the rest
+    #[arg(long)]
+    train_only: bool,
+    /// File for the document [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    #[command(flatten)]
+    models: ModelsArg,
+}
+
 /// `chiasm bench ...`
 pub(crate) fn run(command: &BenchCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
     match command {
@@ -261,6 +285,7 @@ pub(crate) fn run(command: &BenchCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
         BenchCommand::Index(args) => index(args, ui),
         BenchCommand::Ann(args) => ann(args, ui),
         BenchCommand::Train(args) => train(args, ui),
+        BenchCommand::Parts(args) => parts(args, ui),
         BenchCommand::Serve(args) => crate::bench_serve::run(args, ui),
         BenchCommand::AnnWorker(args) => {
             use chiasm_bench::ann::Files;
@@ -569,6 +594,32 @@ fn tables_from(args: &TablesArgs, draft: Option<&FolderDraft>, ui: &Ui) -> anyho
     if args.output.is_none() && !ui.json {
         ui.print(markdown::document(&sections, &args.command()))?;
     }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn parts(args: &PartsArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    match &args.output {
+        // Fits of a run that was stopped go on where they were.
+        Some(output) => kept(output, ui, |draft| parts_from(args, Some(draft), ui)),
+        None => parts_from(args, None, ui),
+    }
+}
+
+fn parts_from(args: &PartsArgs, draft: Option<&FolderDraft>, ui: &Ui) -> anyhow::Result<ExitCode> {
+    use chiasm_bench::parts::{Plan, document, run};
+
+    let plan = Plan { seed: args.seed, seeds: args.seeds, train_only: args.train_only };
+    let models = args.models.models.clone().unwrap_or_else(|| args.data.join("small_models"));
+    let models = chiasm_encode::ModelDirs::from_env(Some(&models));
+    let place = Place { dir: &args.data, models, progress: ui, cancel: &ui.cancel };
+    let rows = run(&plan, &place, draft.map(|draft| draft as &dyn Draft))?;
+    if ui.json {
+        ui.print_json(&rows)?;
+    }
+    let seed = if args.seed == 0 { String::new() } else { format!(" --seed {}", args.seed) };
+    let train_only = if args.train_only { " --train-only" } else { "" };
+    let command = format!("chiasm bench parts --data DIR{seed} --seeds {}{train_only} --output FILE", args.seeds);
+    give(document(&rows, &plan, &command), args.output.as_deref(), ui)?;
     Ok(ExitCode::SUCCESS)
 }
 

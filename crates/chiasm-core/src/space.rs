@@ -44,6 +44,14 @@ pub enum EncodeError {
         /// What went wrong there, and what may help.
         reason: String,
     },
+    /// An encoder that sees media as wholes, or does not say what it sees of their parts.
+    #[error(
+        "{encoder} does not tell the parts of what it takes: name a network of patches, words or a map, such as mobilenet_v2 or a BERT"
+    )]
+    NoParts {
+        /// Name of the encoder.
+        encoder: String,
+    },
 }
 
 /// Media of one modality to embeddings.
@@ -66,6 +74,15 @@ pub trait Encoder: Send + Sync {
     /// # Errors
     /// [`EncodeError`], naming the item of the batch at fault.
     fn encode(&self, batch: &[Media]) -> Result<Vectors, EncodeError>;
+
+    /// What it sees in the parts of each medium, at least one `[n_parts, width]` for each: states of the last layer over the places of a picture, the patches of a
+    /// picture or a spectrum, the tokens of a text, those among them that stand for the whole. All have the same width, which need not be [`Encoder::dim`].
+    ///
+    /// # Errors
+    /// As [`Encoder::encode`]; [`EncodeError::NoParts`].
+    fn parts(&self, _batch: &[Media]) -> Result<Vec<Vectors>, EncodeError> {
+        Err(EncodeError::NoParts { encoder: self.name().to_owned() })
+    }
 
     /// All that it looks at of a medium, where that is less than the medium: it has the same embedding, to the last bit. A large
     /// picture is let go this way before its turn to be encoded. `None` where that is not less, or not known.

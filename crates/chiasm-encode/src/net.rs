@@ -29,6 +29,12 @@ pub(crate) trait Net<I>: Send + Sync {
     /// calling thread, but for products within [`chiasm_nn::on_all_threads`].
     fn embed(&self, inputs: &[I], watch: &mut Watch<'_>) -> Vec<Vec<f32>>;
 
+    /// Numbers of a hidden state, of a network whose last hidden states are those of the parts of its input: tokens, patches, places of a map. For
+    /// [`Encoder::parts`].
+    fn width(&self) -> Option<usize> {
+        None
+    }
+
     /// Lets the network compute on a GPU from now on; gives whether its architecture can. Most cannot: they say so by leaving this as it is.
     fn move_to(&mut self, _: &Device) -> Result<bool, DeviceError> {
         Ok(false)
@@ -127,6 +133,48 @@ impl TowerEncoder {
         Self { name: name.to_owned(), fingerprint, tower: opened.tower, finish: opened.finish }
     }
 
+    /// Prepares a batch and asks the network.
+    fn ask<A: Asked>(&self, batch: &[Media], asked: &A) -> Result<A::Answer, EncodeError> {
+        match &self.tower {
+            Tower::Image(processor, net) => {
+                let pixels: Vec<FeatureMap> =
+                    batch::images(self, batch)?.into_par_iter().map(|image| processor.pixels(image)).collect();
+                asked.ask(self, &**net, &pixels)
+            }
+            Tower::Video(processor, net) => {
+                let clips: Vec<Clip> = batch::videos(self, batch)?.into_par_iter().map(|video| processor.clip(video)).collect();
+                asked.ask(self, &**net, &clips)
+            }
+            Tower::Text(tokenizer, net) => {
+                let texts = batch::texts(self, batch)?;
+                let tokens: Vec<Vec<u32>> = texts
+                    .par_iter()
+                    .enumerate()
+                    .map(|(item, text)| tokenizer.ids_of(&self.name, item, text))
+                    .collect::<Result<_, EncodeError>>()?;
+                asked.ask(self, &**net, &tokens)
+            }
+            Tower::Audio(processor, net) => {
+                let sounds = batch::sounds(self, batch)?;
+                let spectra: Vec<FeatureMap> = sounds
+                    .par_iter()
+                    .enumerate()
+                    .map(|(item, wave)| processor.spectrum(wave).map_err(|reason| batch::unencodable(self, item, &reason)))
+                    .collect::<Result<_, EncodeError>>()?;
+                asked.ask(self, &**net, &spectra)
+            }
+            Tower::Series(processor, net) => {
+                let series = batch::series(self, batch)?;
+                let windows: Vec<FeatureMap> = series
+                    .par_iter()
+                    .enumerate()
+                    .map(|(item, series)| processor.windows(series).map_err(|reason| batch::unencodable(self, item, &reason)))
+                    .collect::<Result<_, EncodeError>>()?;
+                asked.ask(self, &**net, &windows)
+            }
+        }
+    }
+
     fn finished(&self, rows: &mut [Vec<f32>]) {
         for row in rows {
             match self.finish {
@@ -138,6 +186,46 @@ impl TowerEncoder {
                 }
             }
         }
+    }
+}
+
+/// What a network is asked for its prepared inputs.
+trait Asked {
+    /// What it gives for a batch.
+    type Answer;
+
+    fn ask<I: Sync>(&self, encoder: &dyn Encoder, net: &dyn Net<I>, inputs: &[I]) -> Result<Self::Answer, EncodeError>;
+}
+
+/// [`Encoder::encode`], before the rows are finished.
+struct Embeddings;
+
+impl Asked for Embeddings {
+    type Answer = Vec<Vec<f32>>;
+
+    fn ask<I: Sync>(&self, encoder: &dyn Encoder, net: &dyn Net<I>, inputs: &[I]) -> Result<Self::Answer, EncodeError> {
+        net.embed_all(inputs).map_err(|e| EncodeError::Device { encoder: encoder.name().to_owned(), reason: e.to_string() })
+    }
+}
+
+/// [`Encoder::parts`]; on the processor, whatever was moved to a GPU.
+struct Parts;
+
+impl Asked for Parts {
+    type Answer = Vec<Vectors>;
+
+    fn ask<I: Sync>(&self, encoder: &dyn Encoder, net: &dyn Net<I>, inputs: &[I]) -> Result<Self::Answer, EncodeError> {
+        let encoder_name = || encoder.name().to_owned();
+        let width = net.width().ok_or_else(|| EncodeError::NoParts { encoder: encoder_name() })?;
+        let of_one = |input: &I| {
+            let mut last = Vec::new();
+            net.embed(std::slice::from_ref(input), &mut |_, states| {
+                last.clear();
+                last.extend_from_slice(states);
+            });
+            Vectors::new(last, width).map_err(|cause| EncodeError::NotFinite { encoder: encoder_name(), cause })
+        };
+        inputs.par_iter().map(of_one).collect()
     }
 }
 
@@ -169,47 +257,13 @@ impl Encoder for TowerEncoder {
     }
 
     fn encode(&self, batch: &[Media]) -> Result<Vectors, EncodeError> {
-        let mut rows = match &self.tower {
-            Tower::Image(processor, net) => {
-                let pixels: Vec<FeatureMap> =
-                    batch::images(self, batch)?.into_par_iter().map(|image| processor.pixels(image)).collect();
-                net.embed_all(&pixels)
-            }
-            Tower::Video(processor, net) => {
-                let clips: Vec<Clip> = batch::videos(self, batch)?.into_par_iter().map(|video| processor.clip(video)).collect();
-                net.embed_all(&clips)
-            }
-            Tower::Text(tokenizer, net) => {
-                let texts = batch::texts(self, batch)?;
-                let tokens: Vec<Vec<u32>> = texts
-                    .par_iter()
-                    .enumerate()
-                    .map(|(item, text)| tokenizer.ids_of(&self.name, item, text))
-                    .collect::<Result<_, EncodeError>>()?;
-                net.embed_all(&tokens)
-            }
-            Tower::Audio(processor, net) => {
-                let sounds = batch::sounds(self, batch)?;
-                let spectra: Vec<FeatureMap> = sounds
-                    .par_iter()
-                    .enumerate()
-                    .map(|(item, wave)| processor.spectrum(wave).map_err(|reason| batch::unencodable(self, item, &reason)))
-                    .collect::<Result<_, EncodeError>>()?;
-                net.embed_all(&spectra)
-            }
-            Tower::Series(processor, net) => {
-                let series = batch::series(self, batch)?;
-                let windows: Vec<FeatureMap> = series
-                    .par_iter()
-                    .enumerate()
-                    .map(|(item, series)| processor.windows(series).map_err(|reason| batch::unencodable(self, item, &reason)))
-                    .collect::<Result<_, EncodeError>>()?;
-                net.embed_all(&windows)
-            }
-        }
-        .map_err(|e| EncodeError::Device { encoder: self.name.clone(), reason: e.to_string() })?;
+        let mut rows = self.ask(batch, &Embeddings)?;
         self.finished(&mut rows);
         batch::vectors(self, &rows)
+    }
+
+    fn parts(&self, batch: &[Media]) -> Result<Vec<Vectors>, EncodeError> {
+        self.ask(batch, &Parts)
     }
 
     fn reduced(&self, media: &Media) -> Option<Media> {

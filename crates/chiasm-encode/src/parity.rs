@@ -147,7 +147,12 @@ fn run<I>(net: &dyn Net<I>, inputs: &[I], expected: &SafeTensors<'_>) -> f32 {
     assert!(off <= TOLERANCE, "the embedding differs by {off:.1e}");
     // Each input by itself gives the same bits as in the batch.
     for (input, row) in inputs.iter().zip(got.chunks_exact(net.dim())) {
-        let alone = net.embed(std::slice::from_ref(input), &mut |_, _| {});
+        let mut last = 0;
+        let alone = net.embed(std::slice::from_ref(input), &mut |_, states| last = states.len());
+        if let Some(width) = net.width() {
+            // What the parts of media are read from.
+            assert!(last >= width && last.is_multiple_of(width), "{last} numbers of states of {width}");
+        }
         assert!(alone[0] == row, "an item depends on its batch");
     }
     largest.max(off)

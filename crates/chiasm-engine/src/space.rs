@@ -278,7 +278,7 @@ impl Space {
                 match &mut error {
                     EncodeError::Modality { item, .. } | EncodeError::Unencodable { item, .. } => *item = chunk[*item].0,
                     EncodeError::NotFinite { cause: ShapeError::NotFinite { row, .. }, .. } => *row = chunk[*row].0,
-                    EncodeError::NotFinite { .. } | EncodeError::Device { .. } => {}
+                    EncodeError::NotFinite { .. } | EncodeError::Device { .. } | EncodeError::NoParts { .. } => {}
                 }
                 error
             };

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use chiasm_core::{Media, Modality};
 use chiasm_encode::{Inputs, Prepared, Sizes};
+use chiasm_nn::Precision;
 use chiasm_nn::grad::{Array, Tape, Var};
 use chiasm_nn::learn::{Optimiser, Parameter, Rule, keep_freed_memory};
 use rand::RngExt;
@@ -36,6 +37,7 @@ pub struct Probe {
     rows: Vec<Array<f32>>,
     parameters: Vec<Parameter>,
     optimiser: Optimiser,
+    precision: Precision,
     n: usize,
 }
 
@@ -49,8 +51,8 @@ const VOCABULARY: usize = 8192;
 const PROJECTION: usize = 256;
 
 impl Probe {
-    /// Towers that have learned nothing, and a batch of `n` pairs of random numbers.
-    pub fn new(probed: Probed, n: usize) -> Self {
+    /// Towers that have learned nothing, whose dense layers multiply in `precision`, and a batch of `n` pairs of random numbers.
+    pub fn new(probed: Probed, n: usize, precision: Precision) -> Self {
         keep_freed_memory();
         let mut rng = stream(0, "probe", 0);
         let mut row = |m: usize| (0..m).map(|_| rng.random::<f32>() - 0.5).collect::<Vec<f32>>();
@@ -85,7 +87,7 @@ impl Probe {
         }
         parameters.push(Parameter::plain("logit_scale", Array::scalar(10.0_f32.ln())));
         let optimiser = Optimiser::new(Rule::ADAM_W, 0.1, &parameters);
-        Self { probed, shapes, inputs, rows, parameters, optimiser, n }
+        Self { probed, shapes, inputs, rows, parameters, optimiser, precision, n }
     }
 
     /// One step of all towers; gives the loss before it.
@@ -97,7 +99,7 @@ impl Probe {
 
     /// The loss, and its gradients by all parameters.
     fn gradients(&self) -> (f32, Vec<Array<f32>>) {
-        let tape = Tape::new();
+        let tape = Tape::in_precision(self.precision);
         let leaves: Vec<Var<'_, f32>> = self.parameters.iter().map(|p| tape.leaf(p.value.clone())).collect();
         let of = self.parameters.iter().zip(&leaves).map(|(p, leaf)| (p.name.clone(), *leaf)).collect();
         let bound = Bound { tape: &tape, of, scales: Scales::default() };

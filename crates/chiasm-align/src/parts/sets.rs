@@ -1,6 +1,6 @@
 //! Things that are sets of vectors.
 
-use chiasm_core::{MatrixView, ProjectError, Regions, ShapeError};
+use chiasm_core::{MatrixView, ProjectError, Regions, ShapeError, Vectors};
 use chiasm_nn::grad::Array;
 
 use crate::draft::Key;
@@ -43,6 +43,16 @@ pub enum SetError {
         /// Numbers of its regions.
         got: usize,
         /// Numbers of those of picture 0.
+        expected: usize,
+    },
+    /// Parts that two encoders saw.
+    #[error("the parts of set {set} have {got} numbers, those of set 0 have {expected}: take all from one encoder")]
+    Widths {
+        /// The set at odds with the first.
+        set: usize,
+        /// Numbers of its parts.
+        got: usize,
+        /// Numbers of those of set 0.
         expected: usize,
     },
     /// Not one picture for each text.
@@ -154,6 +164,19 @@ impl PartSets {
         }
         let rows = pictures.iter().flat_map(|regions| regions.features().iter().copied()).collect();
         Self::new(rows, expected, pictures.iter().map(Regions::count).collect())
+    }
+
+    /// What an encoder saw in the parts of each thing, as [`chiasm_core::Encoder::parts`] gives it.
+    ///
+    /// # Errors
+    /// [`SetError::Widths`], [`SetError::Empty`]; [`SetError::Shape`] of nothing at all.
+    pub fn of_parts(things: &[Vectors]) -> Result<Self, SetError> {
+        let expected = things.first().map_or(0, Vectors::dim);
+        if let Some(set) = things.iter().position(|parts| parts.dim() != expected) {
+            return Err(SetError::Widths { set, got: things[set].dim(), expected });
+        }
+        let rows = things.iter().flat_map(|parts| parts.data()).copied().collect();
+        Self::new(rows, expected, things.iter().map(Vectors::n).collect())
     }
 
     pub(super) fn of(rows: Array<f32>, lengths: Vec<usize>) -> Self {

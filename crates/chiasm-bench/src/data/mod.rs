@@ -12,7 +12,8 @@ pub mod wikipedia;
 
 use std::path::{Path, PathBuf};
 
-use chiasm_core::{Cancel, Encoder, Labels, Media, Progress, Vectors};
+use chiasm_align::parts::PartSets;
+use chiasm_core::{Cancel, EncodeError, Encoder, Labels, Media, Progress, Vectors};
 use chiasm_encode::ModelDirs;
 use chiasm_eval::features::{self, Source};
 use chiasm_media::Limits;
@@ -93,40 +94,70 @@ impl Place<'_> {
         Ok(chiasm_encode::open(name, &self.models)?)
     }
 
-    /// Embeddings of media that are made one batch at a time, so that not all are in memory at once.
+    /// What an encoder gives for media that are made one batch at a time, so that not all are in memory at once.
+    fn encoded<T: Sync, O>(
+        &self,
+        encoder: &dyn Encoder,
+        items: &[T],
+        media: impl Fn(&T) -> Result<Media, BenchError> + Sync,
+        encode: impl Fn(&[Media]) -> Result<O, EncodeError>,
+    ) -> Result<Vec<O>, BenchError> {
+        const BATCH: usize = 32;
+        self.progress.start(&format!("embed {}", encoder.modality()), Some(items.len() as u64));
+        let mut all = Vec::with_capacity(items.len().div_ceil(BATCH));
+        for batch in items.chunks(BATCH) {
+            self.cancel.check()?;
+            let media: Vec<Media> = batch.par_iter().map(&media).collect::<Result<_, _>>()?;
+            all.push(encode(&media)?);
+            self.progress.advance(batch.len() as u64);
+        }
+        self.progress.finish();
+        Ok(all)
+    }
+
+    /// Embeddings of media.
     fn embed<T: Sync>(
         &self,
         encoder: &dyn Encoder,
         items: &[T],
         media: impl Fn(&T) -> Result<Media, BenchError> + Sync,
     ) -> Result<Vectors, BenchError> {
-        const BATCH: usize = 32;
-        self.progress.start(&format!("embed {}", encoder.modality()), Some(items.len() as u64));
-        let mut data = Vec::with_capacity(items.len() * encoder.dim());
-        for batch in items.chunks(BATCH) {
-            self.cancel.check()?;
-            let media: Vec<Media> = batch.par_iter().map(&media).collect::<Result<_, _>>()?;
-            data.extend(encoder.encode(&media)?.into_data());
-            self.progress.advance(batch.len() as u64);
-        }
-        self.progress.finish();
-        Ok(Vectors::new(data, encoder.dim())?)
+        let batches = self.encoded(encoder, items, media, |media| encoder.encode(media))?;
+        Ok(Vectors::new(batches.into_iter().flat_map(Vectors::into_data).collect(), encoder.dim())?)
+    }
+
+    /// What an encoder sees in the parts of media.
+    fn parts_of<T: Sync>(
+        &self,
+        encoder: &dyn Encoder,
+        items: &[T],
+        media: impl Fn(&T) -> Result<Media, BenchError> + Sync,
+    ) -> Result<PartSets, BenchError> {
+        let sets = self.encoded(encoder, items, media, |media| encoder.parts(media))?.concat();
+        Ok(PartSets::of_parts(&sets)?)
     }
 
     /// Embeddings of files.
     fn embed_files(&self, encoder: &dyn Encoder, files: &[PathBuf]) -> Result<Vectors, BenchError> {
-        let limits = Limits::default();
-        self.embed(encoder, files, |path| {
-            let failed = |source| BenchError::Media { path: path.clone(), source };
-            let bytes = chiasm_media::read(path, &limits).map_err(failed)?;
-            Ok(chiasm_media::decode(path, &bytes, &limits).map_err(failed)?.media)
-        })
+        self.embed(encoder, files, |path| decoded(path))
+    }
+
+    /// What an encoder sees in the parts of files.
+    fn parts_of_files(&self, encoder: &dyn Encoder, files: &[PathBuf]) -> Result<PartSets, BenchError> {
+        self.parts_of(encoder, files, |path| decoded(path))
     }
 
     /// Embeddings of texts.
     fn embed_texts(&self, encoder: &dyn Encoder, texts: &[String]) -> Result<Vectors, BenchError> {
         self.embed(encoder, texts, |text| Ok(Media::Text(text.clone())))
     }
+}
+
+fn decoded(path: &Path) -> Result<Media, BenchError> {
+    let limits = Limits::default();
+    let failed = |source| BenchError::Media { path: path.to_owned(), source };
+    let bytes = chiasm_media::read(path, &limits).map_err(failed)?;
+    Ok(chiasm_media::decode(path, &bytes, &limits).map_err(failed)?.media)
 }
 
 fn vectors(path: &Path, name: &str) -> Result<Vectors, BenchError> {

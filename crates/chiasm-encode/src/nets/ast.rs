@@ -176,6 +176,10 @@ impl Net<FeatureMap> for Ast {
         2 + self.patches.count()
     }
 
+    fn width(&self) -> Option<usize> {
+        Some(self.dim)
+    }
+
     fn embed(&self, spectra: &[FeatureMap], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
         let (dim, n) = (self.dim, 2 + self.patches.count());
         let (mut unfolded, mut patches) = (Vec::new(), Vec::new());

@@ -332,6 +332,10 @@ impl<H: Head> Net<Vec<u32>> for Headed<H> {
         ids.len()
     }
 
+    fn width(&self) -> Option<usize> {
+        Some(self.bert.dim)
+    }
+
     fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
         self.head.embeddings(&self.bert.states(texts, watch), texts, self.bert.dim)
     }

@@ -393,6 +393,10 @@ impl Net<FeatureMap> for Transformer {
         self.positions.len() / self.width
     }
 
+    fn width(&self) -> Option<usize> {
+        Some(self.width)
+    }
+
     fn embed(&self, inputs: &[FeatureMap], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
         let states = self.states_of_patches(inputs, watch);
         self.finish(&states, &vec![self.positions.len() / self.width; inputs.len()])
@@ -406,6 +410,10 @@ impl Net<Vec<u32>> for Transformer {
 
     fn rows(&self, ids: &Vec<u32>) -> usize {
         ids.len()
+    }
+
+    fn width(&self) -> Option<usize> {
+        Some(self.width)
     }
 
     fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {

@@ -103,6 +103,10 @@ impl Net<FeatureMap> for ClassToken {
         1 + self.patches.count(picture)
     }
 
+    fn width(&self) -> Option<usize> {
+        Some(self.dim)
+    }
+
     fn embed(&self, pictures: &[FeatureMap], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
         let dim = self.dim;
         let mut patches = Vec::new();

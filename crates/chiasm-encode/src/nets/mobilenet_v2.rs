@@ -213,8 +213,8 @@ impl MobileNetV2 {
         }
     }
 
-    /// The embedding of the preprocessed picture that `s.x` holds.
-    fn features(&self, s: &mut Scratch) -> Vec<f32> {
+    /// The last map of the preprocessed picture that `s.x` holds.
+    fn map<'s>(&self, s: &'s mut Scratch) -> &'s FeatureMap {
         self.stem.forward(&s.x, &mut s.wide, &mut s.windows);
         std::mem::swap(&mut s.x, &mut s.wide);
         for block in &self.blocks {
@@ -236,7 +236,7 @@ impl MobileNetV2 {
         }
         self.head.forward(&s.x.data, &mut s.wide.data);
         s.wide.reshape(s.x.height, s.x.width, self.head.n_out());
-        s.wide.mean()
+        &s.wide
     }
 
     /// Scores of the classes before the softmax.
@@ -273,7 +273,7 @@ impl Encoder for MobileNetV2 {
             .par_iter()
             .map_init(Scratch::default, |scratch, image| {
                 self.preprocess(image, &mut scratch.x);
-                let features = self.features(scratch);
+                let features = self.map(scratch).mean();
                 match self.output {
                     Output::Embedding => features,
                     Output::Classes => {
@@ -286,5 +286,15 @@ impl Encoder for MobileNetV2 {
             })
             .collect();
         batch::vectors(self, &rows)
+    }
+
+    fn parts(&self, batch: &[Media]) -> Result<Vec<Vectors>, EncodeError> {
+        let images = batch::images(self, batch)?;
+        let of_one = |scratch: &mut Scratch, image: &&Image| {
+            self.preprocess(image, &mut scratch.x);
+            Vectors::new(self.map(scratch).data.clone(), self.head.n_out())
+                .map_err(|cause| EncodeError::NotFinite { encoder: self.name.clone(), cause })
+        };
+        images.par_iter().map_init(Scratch::default, of_one).collect()
     }
 }

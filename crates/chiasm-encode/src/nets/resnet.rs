@@ -204,6 +204,10 @@ impl Net<FeatureMap> for ResNet {
         picture.height.div_ceil(4) * picture.width.div_ceil(4)
     }
 
+    fn width(&self) -> Option<usize> {
+        Some(self.dim)
+    }
+
     fn embed(&self, pictures: &[FeatureMap], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
         let pool = Pool { pooling: Pooling::Max, window: Window::square(3, 2, Padding::even(1)) };
         let mut s = Scratch::default();

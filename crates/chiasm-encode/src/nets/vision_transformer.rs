@@ -66,6 +66,10 @@ impl Net<FeatureMap> for VisionTransformer {
         usize::from(self.class.is_some()) + self.positions.len() / self.dim
     }
 
+    fn width(&self) -> Option<usize> {
+        Some(self.dim)
+    }
+
     fn embed(&self, pictures: &[FeatureMap], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
         let mut patches = Vec::new();
         if self.stem.is_empty() {

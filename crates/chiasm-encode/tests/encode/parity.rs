@@ -196,3 +196,29 @@ fn other_precisions_are_close_to_single() {
         assert!(least >= floor && (now - want).abs() <= 1.0, "{precision}");
     }
 }
+
+/// Embeddings of these encoders are means of what they see in the parts.
+#[test]
+fn parts_are_what_embeddings_are_made_of() {
+    let Some(folder) = small_models() else { return };
+    let path = folder.join("cat.bmp");
+    let cat = chiasm_media::decode(&path, &bytes_of(&path), &chiasm_media::Limits::default()).unwrap().media;
+    let texts = ["A dog runs.", "Two children play football in the snow."].map(|text| Media::Text(text.to_owned()));
+    for (name, batch, counts, dim) in
+        [("mobilenet_v2", vec![cat], vec![49], 1280), ("all-MiniLM-L6-v2", texts.to_vec(), vec![6, 10], 384)]
+    {
+        let encoder = encoder(name, &folder);
+        let (embeddings, parts) = (encoder.encode(&batch).unwrap(), encoder.parts(&batch).unwrap());
+        assert_eq!(
+            parts.iter().map(|parts| (parts.n(), parts.dim())).collect::<Vec<_>>(),
+            counts.iter().map(|n| (*n, dim)).collect::<Vec<_>>()
+        );
+        for ((media, parts), embedding) in batch.iter().zip(&parts).zip(embeddings.rows()) {
+            let mean: Vec<f32> = (0..dim).map(|j| parts.rows().map(|row| row[j]).sum::<f32>() / parts.n() as f32).collect();
+            assert!(cosine(&mean, embedding) > 0.999_999, "{name}: {}", cosine(&mean, embedding));
+            assert_eq!(encoder.parts(std::slice::from_ref(media)).unwrap(), std::slice::from_ref(parts), "{name}");
+        }
+    }
+    let error = encoder("colour-layout", &folder).parts(&[]).unwrap_err().to_string();
+    assert!(error.starts_with("colour-layout does not tell the parts"), "{error}");
+}
