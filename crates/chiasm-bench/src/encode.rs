@@ -84,11 +84,17 @@ pub struct Outcome {
     pub load_ms: Option<f64>,
 }
 
-/// Runs the plan.
+/// Runs the plan; `so_far` hears of all timings after every batch of a model.
 ///
 /// # Errors
 /// [`BenchError`] when models cannot be made; a contestant that fails is told in its line.
-pub fn run(plan: &Plan, folder: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Vec<Timing>, BenchError> {
+pub fn run(
+    plan: &Plan,
+    folder: &Path,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+    so_far: &mut dyn FnMut(&[Timing]),
+) -> Result<Vec<Timing>, BenchError> {
     let script = folder.join("rivals.py");
     std::fs::write(&script, SCRIPT).map_err(|e| BenchError::File { path: script.clone(), reason: e.to_string() })?;
     let mut timings = Vec::new();
@@ -101,6 +107,7 @@ pub fn run(plan: &Plan, folder: &Path, progress: &dyn Progress, cancel: &Cancel)
             for batch in BATCHES {
                 cancel.check()?;
                 timings.extend(turns(plan, model, *threads, batch, &mut contestants, cancel)?);
+                so_far(&timings);
                 progress.advance(1);
             }
         }

@@ -491,15 +491,25 @@ fn encode(args: &EncodeArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
         python: args.python.clone(),
         program: std::env::current_exe().context("cannot find this program's own file")?,
     };
-    let timings = in_scratch(args.scratch.as_deref(), "encode", |folder| run(&plan, folder, ui, &ui.cancel))??;
-    if ui.json {
-        ui.print_json(&timings)?;
-    }
     let models = if args.models.is_empty() { String::new() } else { format!(" --models {}", args.models.join(",")) };
     let threads = args.threads.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
     let turns = args.turns;
     let command = format!("chiasm bench encode --python PYTHON{models} --threads {threads} --turns {turns} --output FILE");
-    give(document(&timings, &command), args.output.as_deref(), ui)?;
+    // After every batch of a model, so that a stop loses at most the one under way.
+    let mut written = Ok(());
+    let mut so_far = |timings: &[chiasm_bench::encode::Timing]| {
+        if let (Some(path), Ok(())) = (&args.output, &written) {
+            written = give(document(timings, &command), Some(path), ui);
+        }
+    };
+    let timings = in_scratch(args.scratch.as_deref(), "encode", |folder| run(&plan, folder, ui, &ui.cancel, &mut so_far))??;
+    written?;
+    if ui.json {
+        ui.print_json(&timings)?;
+    }
+    if args.output.is_none() {
+        give(document(&timings, &command), None, ui)?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
