@@ -608,6 +608,11 @@ fn tables_from(args: &TablesArgs, draft: Option<&FolderDraft>, ui: &Ui) -> anyho
 }
 
 fn parts(args: &PartsArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    // Told before minutes of work, not after them.
+    let folder = args.output.as_deref().and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+    if let Some(folder) = folder.filter(|folder| !folder.is_dir()) {
+        return Err(usage(format!("there is no folder {}: make it, or name another file with --output", folder.display())));
+    }
     match &args.output {
         // Fits of a run that was stopped go on where they were.
         Some(output) => kept(output, ui, |draft| parts_from(args, Some(draft), ui)),

@@ -332,6 +332,7 @@ impl CellIndex {
         let floor = asked.floors[query];
         // What is level with the worst is let in, or the order of cells would decide between them.
         let floor_here = floor.saturating_sub(base).saturating_sub(1);
+        // Not by the method, which would hold what is found as well.
         let weights = &asked.weights[query * asked.width..(query + 1) * asked.width];
         let found = &mut asked.found[query];
         let mut first = 0;
