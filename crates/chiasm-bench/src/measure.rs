@@ -79,6 +79,16 @@ fn times_s(first: usize) -> Option<f64> {
     Some((ticks(first)? + ticks(first + 1)?) / 100.0)
 }
 
+/// The mean over seeds, and the standard deviation of a sample (divided by one less than there are); of numbers that are all alike this number, and no deviation.
+pub(crate) fn mean_and_deviation(all: &[f64]) -> (f64, Option<f64>) {
+    if all.iter().all(|x| *x == all[0]) {
+        return (all[0], None);
+    }
+    let mean = all.iter().sum::<f64>() / all.len() as f64;
+    let squares: f64 = all.iter().map(|x| (x - mean).powi(2)).sum();
+    (mean, Some((squares / (all.len() - 1) as f64).sqrt()))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -4,7 +4,6 @@
 //! stated is [`Plan::train_only`].
 
 use std::fmt::Write as _;
-use std::time::Instant;
 
 use chiasm_align::parts::Captioned;
 use chiasm_align::parts::fusion::{Fusion, FusionConfig, Kind, Queries};
@@ -22,9 +21,10 @@ use serde::Serialize;
 use crate::data::Place;
 use crate::data::photos::{Described, load_described};
 use crate::error::BenchError;
+use crate::measure::{Cost, mean_and_deviation, measured};
 use crate::protocol::FOLDS;
 
-/// Of what the bridge finds, so many are looked at again: a score costs a pass, and a list of 50 of 200 photos holds nearly all that can be put right.
+/// Of what the bridge finds, so many are looked at again.
 const AGAIN: usize = 50;
 /// Of these the cross-encoder, which is slower, looks at the first.
 const READ_AGAIN: usize = 20;
@@ -38,6 +38,17 @@ pub struct Plan {
     pub seeds: u8,
     /// Leaves the test part alone: five sixths of the training part are learned from, the rest is tried.
     pub train_only: bool,
+}
+
+/// What a run gave.
+#[derive(Clone, Debug)]
+pub struct Outcome {
+    /// Photos that were learned from, and those that were tried.
+    pub photos: [usize; 2],
+    /// Captions of the latter.
+    pub captions: usize,
+    /// The models.
+    pub rows: Vec<Row>,
 }
 
 /// What one model gives.
@@ -193,11 +204,8 @@ impl Collected {
 
 fn over_seeds(all: &[[f64; 3]]) -> [Figure; 3] {
     [0, 1, 2].map(|cut| {
-        let of = || all.iter().map(|figures| figures[cut]);
-        let mean = of().sum::<f64>() / all.len() as f64;
-        let squares: f64 = of().map(|x| (x - mean).powi(2)).sum();
-        let deviation = of().any(|x| x != all[0][cut]).then(|| (squares / (all.len() - 1) as f64).sqrt());
-        Figure { mean: if deviation.is_none() { all[0][cut] } else { mean }, deviation }
+        let (mean, deviation) = mean_and_deviation(&all.iter().map(|figures| figures[cut]).collect::<Vec<_>>());
+        Figure { mean, deviation }
     })
 }
 
@@ -205,7 +213,7 @@ fn over_seeds(all: &[[f64; 3]]) -> [Figure; 3] {
 ///
 /// # Errors
 /// Those of the data, and [`BenchError::Fit`].
-pub fn run(plan: &Plan, place: &Place<'_>, draft: Option<&dyn Draft>) -> Result<Vec<Row>, BenchError> {
+pub fn run(plan: &Plan, place: &Place<'_>, draft: Option<&dyn Draft>) -> Result<Outcome, BenchError> {
     let [train, test] = load_described(place)?;
     let [train, test] = if plan.train_only {
         let mut photos: Vec<usize> = (0..train.regions.n()).collect();
@@ -222,16 +230,15 @@ pub fn run(plan: &Plan, place: &Place<'_>, draft: Option<&dyn Draft>) -> Result<
     };
     let first = Run { seed: plan.seed, progress: place.progress, cancel: place.cancel, draft };
     let mut collected = Collected::default();
-    let began = Instant::now();
-    let bridge = bridge(&train, &first).map_err(failed("cca"))?;
-    let fit_s = began.elapsed().as_secs_f64();
+    let (bridge, Cost { wall_s: fit_s, .. }) = measured(|| bridge(&train, &first));
+    let bridge = bridge.map_err(failed("cca"))?;
     let found = Found { train: wholes(&bridge, &train)?, test: wholes(&bridge, &test)? };
     for seed in (0..u64::from(plan.seeds)).map(|further| plan.seed.wrapping_add(further)) {
         let run = Run { seed, ..first };
         by_parts(&mut collected, [&train, &test], &found, fit_s, &run)?;
         by_two_texts(&mut collected, [&train, &test], &bridge, &run)?;
     }
-    Ok(collected.rows())
+    Ok(Outcome { photos: [&train, &test].map(|part| part.regions.n()), captions: test.words.n(), rows: collected.rows() })
 }
 
 fn failed(method: &str) -> impl FnOnce(FitError) -> BenchError {
@@ -264,7 +271,7 @@ fn wholes(bridge: &PipelineSpace, of: &Described) -> Result<Scores, BenchError> 
     Ok(Scores::of_rows(texts.data(), images.data(), images.dim()))
 }
 
-/// How words and regions look at each other: the better settings of the paper's for Flickr30K, in either direction.
+/// How words and regions look at each other: two of the paper's four ways, one in either direction, with its numbers for Flickr30K.
 const ATTENTIONS: [(&str, Attention); 2] = [
     ("words ask", Attention { direction: Direction::TextToImage, sharpness: 9.0, pooling: Pooling::LogSumExp(6.0) }),
     ("places ask", Attention { direction: Direction::ImageToText, sharpness: 4.0, pooling: Pooling::Mean }),
@@ -290,11 +297,10 @@ fn by_parts(
     let mut scans = Vec::new();
     for (words, attention) in ATTENTIONS {
         let config = ScanConfig { attention, ..scan_config() };
-        let began = Instant::now();
-        let scan = Scan::fit(&config, &captioned, run).map_err(failed("scan"))?;
-        let fit_s = began.elapsed().as_secs_f64();
+        let (scan, cost) = measured(|| Scan::fit(&config, &captioned, run));
+        let scan = scan.map_err(failed("scan"))?;
         let scores = scan_scores(&scan, test)?;
-        add(&format!("SCAN, {words}"), both(&scores), Some(fit_s));
+        add(&format!("SCAN, {words}"), both(&scores), Some(cost.wall_s));
         scans.push((scan, scores));
     }
     let of_both = scans[0].1.standard().plus(&scans[1].1.standard());
@@ -310,10 +316,9 @@ fn by_parts(
         let first = |text: usize| ranked(&scores.row(text)).into_iter().take(READ_AGAIN).map(|photo| photo as u32).collect();
         (0..scores.n_texts()).map(first).collect()
     };
-    let began = Instant::now();
-    let reranker = Reranker::fit(&RerankerConfig::default(), &captioned, &lists(&found.train), &scans[0].0, run);
+    let found_close = lists(&found.train);
+    let (reranker, cost) = measured(|| Reranker::fit(&RerankerConfig::default(), &captioned, &found_close, &scans[0].0, run));
     let reranker = reranker.map_err(failed("reranker"))?;
-    let fit_s = began.elapsed().as_secs_f64();
     let reordered = reranker.rerank(&test.regions, &test.words, &lists(&found.test))?;
     let scores = |text: usize| {
         let mut order = ranked(&found.test.row(text));
@@ -321,7 +326,7 @@ fn by_parts(
         in_order(order.into_iter())
     };
     let model = format!("cross-encoder over the first {READ_AGAIN} of `cca`");
-    collected.add(Table::Parts, &model, hits(&test.photo_of, &photos, scores), None, Some(fit_s));
+    collected.add(Table::Parts, &model, hits(&test.photo_of, &photos, scores), None, Some(cost.wall_s));
     Ok(())
 }
 
@@ -391,26 +396,27 @@ fn by_two_texts(
     let gallery = Vectors::new(each, learned.photos.dim())?;
     for (model, kind) in KINDS {
         let config = FusionConfig { kind, ..FusionConfig::default() };
-        let began = Instant::now();
-        let fusion = Fusion::fit(&config, &learned.queries()?, gallery.view(), Some(&learned.photo_of), run);
+        let queries = learned.queries()?;
+        let (fusion, cost) = measured(|| Fusion::fit(&config, &queries, gallery.view(), Some(&learned.photo_of), run));
         let fusion = fusion.map_err(failed("fusion"))?;
-        let fit_s = began.elapsed().as_secs_f64();
         let scores = Scores::of_rows(&fusion.queries(&asked.queries()?)?, &fusion.gallery(asked.photos.view())?, config.dim);
-        add(model, &scores, Some(fit_s));
+        add(model, &scores, Some(cost.wall_s));
     }
     Ok(())
 }
 
-/// The rows as a document; `command` is what makes it again.
-pub fn document(rows: &[Row], plan: &Plan, command: &str) -> String {
-    let tried = if plan.train_only {
-        "100 of the 600 photos to learn from, the other 500 taught: for choosing, and no figure of what was not learned from"
+/// The outcome as a document; `command` is what makes it again.
+pub fn document(outcome: &Outcome, plan: &Plan, command: &str) -> String {
+    let Outcome { photos: [learned, tried], captions, rows } = outcome;
+    let of = if plan.train_only {
+        "all of the part to learn from: for choosing, and no figure of what was not learned from"
     } else {
-        "the 200 photos that nothing was learned from, with their 1,000 captions"
+        "the part for trying, from which nothing was learned"
     };
     let mut out = format!(
         "# Models that look at parts\n\n*Written by `{command}`; not edited by hand.*\n\n\
-         800 photos of Flickr8k with five captions each, split as in [results-photos.md](results-photos.md). Tried: {tried}. Photos are the 49 places of MobileNetV2's last map, \
+         Photos of Flickr8k with their captions, split as in [results-photos.md](results-photos.md). Learned from: {learned} photos. Tried: {tried} others with their {captions} captions, {of}. \
+         Photos are the 49 places of MobileNetV2's last map, \
          captions the tokens' states of MiniLM; wholes are their means as these networks give them. `cca` is chosen by {FOLDS} folds of what is learned from; \
          all else is as stated in `crates/chiasm-bench/src/parts.rs`, and how long to train is found on a seventh of what is learned from. Shares in percent, \
          means of {} seeds, *±* the standard deviation. *Fit*: seconds of one fit, of `cca` with its choice.\n",

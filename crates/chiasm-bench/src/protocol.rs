@@ -16,7 +16,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
 use crate::error::BenchError;
-use crate::measure::{Cost, measured};
+use crate::measure::{Cost, mean_and_deviation, measured};
 use crate::task::{Part, Task};
 
 /// Where hyper-parameters come from.
@@ -122,12 +122,8 @@ pub struct Correlation {
 
 impl Correlation {
     fn over_seeds(all: &[f64]) -> Correlation {
-        let sum = all.iter().sum::<f64>() / all.len() as f64;
-        if all.iter().all(|x| *x == all[0]) {
-            return Correlation { sum: all[0], deviation: None };
-        }
-        let squares: f64 = all.iter().map(|x| (x - sum).powi(2)).sum();
-        Correlation { sum, deviation: Some((squares / (all.len() - 1) as f64).sqrt()) }
+        let (sum, deviation) = mean_and_deviation(all);
+        Correlation { sum, deviation }
     }
 }
 

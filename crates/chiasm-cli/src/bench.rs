@@ -627,14 +627,14 @@ fn parts_from(args: &PartsArgs, draft: Option<&FolderDraft>, ui: &Ui) -> anyhow:
     let models = args.models.models.clone().unwrap_or_else(|| args.data.join("small_models"));
     let models = chiasm_encode::ModelDirs::from_env(Some(&models));
     let place = Place { dir: &args.data, models, progress: ui, cancel: &ui.cancel };
-    let rows = run(&plan, &place, draft.map(|draft| draft as &dyn Draft))?;
+    let outcome = run(&plan, &place, draft.map(|draft| draft as &dyn Draft))?;
     if ui.json {
-        ui.print_json(&rows)?;
+        ui.print_json(&outcome.rows)?;
     }
     let seed = if args.seed == 0 { String::new() } else { format!(" --seed {}", args.seed) };
     let train_only = if args.train_only { " --train-only" } else { "" };
     let command = format!("chiasm bench parts --data DIR{seed} --seeds {}{train_only} --output FILE", args.seeds);
-    give(document(&rows, &plan, &command), args.output.as_deref(), ui)?;
+    give(document(&outcome, &plan, &command), args.output.as_deref(), ui)?;
     Ok(ExitCode::SUCCESS)
 }
 
