@@ -357,6 +357,23 @@ mod avx512 {
 
     use super::{LANES, PANEL_ROWS, Part, REGISTERS, Source, Step, Stored};
 
+    /// Steps of rows that are read together: a register of each row.
+    const TOGETHER: usize = 4;
+
+    /// Four rows of four steps each become four steps of four rows.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn turned([a, b, c, d]: [__m512; TOGETHER]) -> [__m512; TOGETHER] {
+        let (ab, cd) = (_mm512_shuffle_f32x4::<0x44>(a, b), _mm512_shuffle_f32x4::<0x44>(c, d));
+        let (ab_behind, cd_behind) = (_mm512_shuffle_f32x4::<0xEE>(a, b), _mm512_shuffle_f32x4::<0xEE>(c, d));
+        [
+            _mm512_shuffle_f32x4::<0x88>(ab, cd),
+            _mm512_shuffle_f32x4::<0xDD>(ab, cd),
+            _mm512_shuffle_f32x4::<0x88>(ab_behind, cd_behind),
+            _mm512_shuffle_f32x4::<0xDD>(ab_behind, cd_behind),
+        ]
+    }
+
     /// # Safety
     /// The machine has AVX-512F, AVX-512DQ and F16C; see `tiles` of the [`Scorer`](super::Scorer).
     #[target_feature(enable = "avx512f,avx512dq,f16c")]
@@ -368,6 +385,81 @@ mod avx512 {
         out: &mut [[f32; PANEL_ROWS]],
     ) {
         in_tiles!(DISTANCE, source, queries, part, sums, out, 6, [1, 2, 3, 4, 5]);
+    }
+
+    /// A sum and the terms of four dimensions of four rows.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    fn add<const DISTANCE: bool>(sum: __m512, four: __m512, x: __m512) -> __m512 {
+        if DISTANCE {
+            let difference = _mm512_sub_ps(four, x);
+            _mm512_fmadd_ps(difference, difference, sum)
+        } else {
+            _mm512_fmadd_ps(four, x, sum)
+        }
+    }
+
+    /// Four dimensions of a query, for each of four rows.
+    ///
+    /// # Safety
+    /// AVX-512F and DQ; four numbers at `at`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq")]
+    unsafe fn broadcast(at: *const f32) -> __m512 {
+        // SAFETY: the caller promises four numbers.
+        _mm512_broadcast_f32x4(unsafe { _mm_loadu_ps(at) })
+    }
+
+    /// Rows where they lie, `N` registers at a time, each of which is four rows: all sixteen would be more streams than memory gives at its best. Of half floats, of
+    /// which memory gives more, one alone would wait for its own sums.
+    ///
+    /// # Safety
+    /// As of `tile`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512dq,f16c")]
+    unsafe fn of_rows<T: Stored, const DISTANCE: bool, const Q: usize, const N: usize>(
+        rows: &[*const T; PANEL_ROWS],
+        queries: *const f32,
+        part: Part,
+        sums: &mut [[__m512; REGISTERS]; Q],
+    ) {
+        for first in (0..REGISTERS).step_by(N) {
+            for s in (0..part.steps).step_by(TOGETHER) {
+                let steps = TOGETHER.min(part.steps - s);
+                for line in 0..(N * steps * PANEL_ROWS * size_of::<T>()).div_ceil(64) {
+                    let at = (first * part.steps + N * s) * PANEL_ROWS + line * 64 / size_of::<T>();
+                    super::prefetch(rows[0].wrapping_add(part.ahead + at));
+                }
+                let mut x = [[_mm512_setzero_ps(); TOGETHER]; N];
+                for i in 0..N {
+                    let r = first + i;
+                    let lanes = [rows[r], rows[4 + r], rows[8 + r], rows[12 + r]];
+                    if steps == TOGETHER {
+                        for (x, row) in x[i].iter_mut().zip(lanes) {
+                            // SAFETY: so many steps are sixteen numbers, which the caller promises.
+                            *x = unsafe { T::sixteen(row.add(s * LANES)) };
+                        }
+                        x[i] = turned(x[i]);
+                        continue;
+                    }
+                    for nth in 0..steps {
+                        // SAFETY: s + nth < part.steps, and the caller promises as much.
+                        let four = |row: *const T| unsafe { T::four(row.add((s + nth) * LANES)) };
+                        let of_two = _mm512_insertf32x4::<1>(_mm512_castps128_ps512(four(lanes[0])), four(lanes[1]));
+                        x[i][nth] = _mm512_insertf32x4::<3>(_mm512_insertf32x4::<2>(of_two, four(lanes[2])), four(lanes[3]));
+                    }
+                }
+                for nth in 0..steps {
+                    for q in 0..Q {
+                        // SAFETY: q < Q and s + nth < part.steps, and the caller promises as much.
+                        let four = unsafe { broadcast(queries.add(q * part.stride + (s + nth) * LANES)) };
+                        for i in 0..N {
+                            sums[q][first + i] = add::<DISTANCE>(sums[q][first + i], four, x[i][nth]);
+                        }
+                    }
+                }
+            }
+        }
     }
 
     /// # Safety
@@ -390,29 +482,17 @@ mod avx512 {
                 }
             }
         }
-        let add = |sum: __m512, four: __m512, x: __m512| {
-            if DISTANCE {
-                let difference = _mm512_sub_ps(four, x);
-                _mm512_fmadd_ps(difference, difference, sum)
-            } else {
-                _mm512_fmadd_ps(four, x, sum)
-            }
+        let of_query = |q: usize, s: usize| {
+            // SAFETY: q < Q and s < part.steps, and the caller promises as much.
+            unsafe { broadcast(queries.add(q * part.stride + s * LANES)) }
         };
-        // SAFETY: q < Q and s < part.steps, and the caller promises as much.
-        let of_query =
-            |q: usize, s: usize| _mm512_broadcast_f32x4(unsafe { _mm_loadu_ps(queries.add(q * part.stride + s * LANES)) });
         if ROWS {
-            // Register by register, which is four rows at a time: all sixteen would be more streams than memory gives at its best.
-            for i in 0..REGISTERS {
-                for s in 0..part.steps {
-                    super::prefetch(rows[0].wrapping_add(part.ahead + (i * part.steps + s) * PANEL_ROWS));
-                    // SAFETY: i < 4 and s < part.steps, and the caller promises as much.
-                    let four = |r: usize| unsafe { T::four(rows[r].add(s * LANES)) };
-                    let x = _mm512_insertf32x4::<1>(_mm512_castps128_ps512(four(i)), four(4 + i));
-                    let x = _mm512_insertf32x4::<3>(_mm512_insertf32x4::<2>(x, four(8 + i)), four(12 + i));
-                    for q in 0..Q {
-                        sums[q][i] = add(sums[q][i], of_query(q, s), x);
-                    }
+            // SAFETY: the caller promises what this asks for.
+            unsafe {
+                if size_of::<T>() < 4 {
+                    of_rows::<T, DISTANCE, Q, 2>(rows, queries, part, &mut sums);
+                } else {
+                    of_rows::<T, DISTANCE, Q, 1>(rows, queries, part, &mut sums);
                 }
             }
         } else {
@@ -423,7 +503,7 @@ mod avx512 {
                 for q in 0..Q {
                     let four = of_query(q, s);
                     for i in 0..REGISTERS {
-                        sums[q][i] = add(sums[q][i], four, x[i]);
+                        sums[q][i] = add::<DISTANCE>(sums[q][i], four, x[i]);
                     }
                 }
             }

@@ -46,6 +46,14 @@ pub trait Stored: Number + Send + Sync + 'static {
     #[cfg(target_arch = "x86_64")]
     unsafe fn four(at: *const Self) -> __m128;
 
+    /// Sixteen numbers from `at` on.
+    ///
+    /// # Safety
+    /// They can be read, and the machine has AVX-512F.
+    #[doc(hidden)]
+    #[cfg(target_arch = "x86_64")]
+    unsafe fn sixteen(at: *const Self) -> __m512;
+
     /// Four numbers from `at` on.
     ///
     /// # Safety
@@ -85,11 +93,18 @@ impl Stored for f32 {
         // SAFETY: the caller promises four numbers.
         unsafe { _mm_loadu_ps(at) }
     }
+
+    #[cfg(target_arch = "x86_64")]
+    #[inline(always)]
+    unsafe fn sixteen(at: *const Self) -> __m512 {
+        // SAFETY: the caller promises sixteen numbers and the instructions.
+        unsafe { _mm512_loadu_ps(at) }
+    }
 }
 
-/// A half float, whose numbers `$four` makes of the 64 bits of four of them.
+/// A half float, whose numbers `$four` makes of the 64 bits of four of them, and `$sixteen` of the 256 of sixteen.
 macro_rules! half {
-    ($half:ident, $kind:literal, $four:expr) => {
+    ($half:ident, $kind:literal, $four:expr, $sixteen:expr) => {
         impl Stored for $half {
             const NAME: &'static str = stringify!($half);
             const KIND: u32 = $kind;
@@ -114,10 +129,19 @@ macro_rules! half {
                 // SAFETY: the caller promises four numbers and the instructions.
                 unsafe { $four(_mm_loadl_epi64(at.cast())) }
             }
+
+            #[cfg(target_arch = "x86_64")]
+            #[inline(always)]
+            unsafe fn sixteen(at: *const Self) -> __m512 {
+                // SAFETY: the caller promises sixteen numbers and the instructions.
+                unsafe { $sixteen(_mm256_loadu_si256(at.cast())) }
+            }
         }
     };
 }
 
-half!(f16, 3, |four| _mm_cvtph_ps(four));
+half!(f16, 3, |four| _mm_cvtph_ps(four), |sixteen| _mm512_cvtph_ps(sixteen));
 // The upper half of a number in single precision.
-half!(bf16, 4, |four| _mm_castsi128_ps(_mm_slli_epi32::<16>(_mm_cvtepu16_epi32(four))));
+half!(bf16, 4, |four| _mm_castsi128_ps(_mm_slli_epi32::<16>(_mm_cvtepu16_epi32(four))), |sixteen| _mm512_castsi512_ps(
+    _mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(sixteen))
+));
