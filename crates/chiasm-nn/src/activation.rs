@@ -153,6 +153,19 @@ fn polynomial<const FUSED: bool, const N: usize>(c: &[f32; N], x: f32) -> f32 {
 /// `e^x` for `x <= 0`, within 2e-7 relative; 0 below -87, where `f32` has no normal numbers left.
 #[inline(always)]
 pub(crate) fn exp_of_negative<const FUSED: bool>(x: f32) -> f32 {
+    // Taylor to the 7th power: the next term is below 6e-9.
+    exp_by_series::<FUSED, _>(x, &[1.0, 1.0, 1.0 / 2.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0, 1.0 / 5040.0])
+}
+
+/// The same within 5e-5 relative, for what is rounded to bfloat16, which changes a number by up to 4e-3 of it.
+#[inline(always)]
+pub(crate) fn roughly_exp_of_negative<const FUSED: bool>(x: f32) -> f32 {
+    exp_by_series::<FUSED, _>(x, &[1.0, 1.0, 1.0 / 2.0, 1.0 / 6.0, 1.0 / 24.0])
+}
+
+/// `e^x` for `x <= 0` by the series of `e^r` on |r| <= ln(2) / 2.
+#[inline(always)]
+fn exp_by_series<const FUSED: bool, const N: usize>(x: f32, c: &[f32; N]) -> f32 {
     // x = n ln 2 + r with |r| <= ln(2) / 2; ln 2 in two parts, so that the product with n is exact in the first.
     const LN_2_HIGH: f32 = 0.693_145_75;
     const LN_2_LOW: f32 = 1.428_606_8e-6;
@@ -163,9 +176,7 @@ pub(crate) fn exp_of_negative<const FUSED: bool>(x: f32) -> f32 {
     let rounded = times_plus::<FUSED>(clamped, std::f32::consts::LOG2_E, ROUND);
     let n = rounded - ROUND;
     let r = times_plus::<FUSED>(-n, LN_2_LOW, times_plus::<FUSED>(-n, LN_2_HIGH, clamped));
-    // Taylor to the 7th power: the next term is below 6e-9.
-    const C: [f32; 8] = [1.0, 1.0, 1.0 / 2.0, 1.0 / 6.0, 1.0 / 24.0, 1.0 / 120.0, 1.0 / 720.0, 1.0 / 5040.0];
-    let series = polynomial::<FUSED, _>(&C, r);
+    let series = polynomial::<FUSED, _>(c, r);
     // Times 2^n, by adding n to the exponent: where n is -126, the least, the series is above 1, so that no exponent falls below its least.
     let product = f32::from_bits(series.to_bits().wrapping_add(rounded.to_bits() << 23));
     if x < -87.0 { 0.0 } else { product }
@@ -193,6 +204,24 @@ pub(crate) struct Seen {
 impl Seen {
     /// Nothing yet.
     pub(crate) const NOTHING: Self = Self { largest: f32::NEG_INFINITY, sum: 0.0 };
+
+    /// The largest score so far.
+    #[inline(always)]
+    pub(crate) fn largest(&self) -> f32 {
+        self.largest
+    }
+
+    /// A part more, after which this is the largest score; `sum` is that of the part's exponentials, less it. What was computed with the exponentials `before`
+    /// shrinks as the largest grows.
+    #[inline(always)]
+    pub(crate) fn and<const FUSED: bool>(&mut self, largest: f32, mut sum: f32, before: &mut [f32]) {
+        if self.sum != 0.0 {
+            let shrunk = exp_of_negative::<FUSED>(self.largest - largest);
+            sum += self.sum * shrunk;
+            map(before, |v| v * shrunk);
+        }
+        *self = Self { largest, sum };
+    }
 }
 
 /// Turns the first `dim` scores of rows that are `stride` apart into what is in proportion to their probabilities, the exponentials of scores less the largest
@@ -227,13 +256,8 @@ impl Loops for Exponentials<'_> {
                 (0..WIDE).for_each(|i| sums[i] += x[i]);
             }
             map(rest, |v| exp_of_negative::<FUSED>(v - max));
-            let mut total = halved(sums, |a, b| a + b) + sum(rest);
-            if seen.sum != 0.0 {
-                let shrunk = exp_of_negative::<FUSED>(seen.largest - max);
-                total += seen.sum * shrunk;
-                map(&mut self.before[i * self.of_before..][..self.of_before], |v| v * shrunk);
-            }
-            *seen = Seen { largest: max, sum: total };
+            let total = halved(sums, |a, b| a + b) + sum(rest);
+            seen.and::<FUSED>(max, total, &mut self.before[i * self.of_before..][..self.of_before]);
         }
     }
 }

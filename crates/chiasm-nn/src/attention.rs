@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use pulp::NullaryFnOnce;
 
-use crate::activation::{Activation, Seen, exponentials};
-use crate::kernel::{Panels, Precision, Words};
+use crate::activation::{Activation, Seen};
+use crate::kernel::{Panels, Precision, Scores, Words};
 use crate::linear::Linear;
 use crate::norm::LayerNorm;
 use crate::simd::{map_with, widest};
@@ -256,7 +256,7 @@ struct Rows<'a> {
     n_keys: usize,
 }
 
-/// Queries and keys whose scores are in the cache together. Of more keys one part comes after the other, and what was found with those before is brought
+/// Queries, fewer where that makes whole tiles, and keys whose scores are in the cache together. Of more keys one part comes after the other, and what was found with those before is brought
 /// in proportion (Dao et al. 2022, "FlashAttention").
 const QUERIES_AT_A_TIME: usize = 64;
 const KEYS_AT_A_TIME: usize = 512;
@@ -270,8 +270,11 @@ fn attend(rows: Rows<'_>, dim: usize, n_heads: usize, mask: Mask<'_>, sequence: 
     let width = dim / n_heads;
     let Heads { keys, values, queries, scores, weights, seen, mixed, whole } = scratch;
     // A mask of the caller's sees the scores of all queries and keys at once, and nothing between the rows.
-    let (queries_at_a_time, keys_at_a_time) =
-        if matches!(mask, Mask::Added(_)) { (n, m) } else { (n.min(QUERIES_AT_A_TIME), m.min(KEYS_AT_A_TIME)) };
+    let (queries_at_a_time, keys_at_a_time) = if matches!(mask, Mask::Added(_)) {
+        (n, m)
+    } else {
+        (n.min(keys.whole_tiles(QUERIES_AT_A_TIME)), m.min(KEYS_AT_A_TIME))
+    };
     for head in 0..n_heads {
         let at = head * width;
         keys.pack_transposed(&k[at..], m, width, kv_stride);
@@ -311,8 +314,8 @@ fn attend(rows: Rows<'_>, dim: usize, n_heads: usize, mask: Mask<'_>, sequence: 
                 // What fills the panel up weighs nothing, so that rows are whole registers long.
                 let filled = keys.filled_columns(part.len());
                 scores.chunks_exact_mut(stride).for_each(|row| row[part.len()..filled].fill(f32::NEG_INFINITY));
-                exponentials(scores, filled, stride, seen, mixed, mixed_stride);
-                let weights = values.left(scores, stride, part.len(), n, weights);
+                let scores = Scores { numbers: scores, filled, stride };
+                let weights = values.left_of_scores(scores, part.len(), seen, (mixed, mixed_stride), weights);
                 values.multiply_part(&weights, part, first_key > 0, mixed);
             }
             widest(Division { mixed, stride: mixed_stride, seen, out: &mut out[first * dim..], dim, columns: at..at + width });

@@ -9,7 +9,8 @@ use super::{LINE, plain};
 pub(super) enum Word {
     /// One number.
     F32,
-    /// Two, the first in the lower half.
+    /// Two: of the numbers of a line the `i`-th of the first half, in the lower half, and the `i`-th of the second, so that registers of numbers become
+    /// registers of words without any that changes its lane.
     Bf16,
     /// Two 8-bit integers widened to 16 bits, the first in the lower half.
     I16,

@@ -40,7 +40,7 @@ use crate::activation::Activation;
 use crate::norm::LayerNorm;
 use crate::simd::{Loops, widest, widest_fused};
 use isa::Kernel;
-pub(crate) use panels::Panels;
+pub(crate) use panels::{Panels, Scores};
 pub(crate) use product::{Factor, product};
 use quantise::{Columns, Encoding, Place, RowScale, Rows, Spread};
 use tile::{Lay, Left, Right, Strip, Sums};
@@ -210,11 +210,14 @@ impl Packed {
         let (width, words) = (self.kernel.columns, self.words.as_slice());
         let mut stored = vec![0.0; self.n_in * self.n_out];
         stored.par_chunks_mut(self.n_in.max(1)).enumerate().for_each(|(o, row)| {
-            let words = words[o / width * self.steps * width + o % width..].iter().step_by(width);
+            let words = words[o / width * self.steps * width + o % width..].iter().step_by(width).copied();
             if self.kernel.word.elements() == 1 {
-                row.iter_mut().zip(words).for_each(|(to, word)| *to = f32::from_bits(*word));
+                row.iter_mut().zip(words).for_each(|(to, word)| *to = f32::from_bits(word));
             } else {
-                let numbers = words.flat_map(|word| [word << 16, word & 0xffff_0000]);
+                let words: Vec<u32> = words.take(self.steps).collect();
+                let lines = words.as_chunks::<LINE>().0.iter();
+                let numbers =
+                    lines.flat_map(|line| line.map(|word| word << 16).into_iter().chain(line.map(|word| word & 0xffff_0000)));
                 row.iter_mut().zip(numbers).for_each(|(to, bits)| *to = f32::from_bits(bits));
             }
         });

@@ -9,7 +9,8 @@ use super::quantise::{Encoding, Place, bf16};
 use super::tile::{self, Lay, Right, Strip};
 use super::words::{Words, bits_of};
 use super::{LINE, Precision};
-use crate::simd::widest;
+use crate::activation::{Seen, exponentials, roughly_exp_of_negative};
+use crate::simd::{Loops, WIDE, halved, largest, widest, widest_fused};
 
 /// A matrix, and the kernel that multiplies by it: in single precision, or in pairs of bfloat16 where the layers around are not in single precision
 /// either and the processor multiplies such pairs.
@@ -44,6 +45,12 @@ impl Panels {
     /// So many rows of a product, and what fills the last tile up.
     pub(crate) fn filled_rows(&self, rows: usize) -> usize {
         self.kernel.filled(rows)
+    }
+
+    /// At most so many rows, and as many as make whole tiles, of which some kernels take two at a time.
+    pub(crate) fn whole_tiles(&self, rows: usize) -> usize {
+        let two = 2 * self.kernel.rows;
+        (rows / two).max(1) * two
     }
 
     fn width(&self) -> usize {
@@ -106,6 +113,29 @@ impl Panels {
         Left(tile::Left { words: words.as_slice(), lay: Lay::Lines, stride: steps, rows: n, first_step: 0 })
     }
 
+    /// What [`exponentials`] makes of the scores of some queries, `n_keys` of them and what fills them up to `filled`, as this matrix is multiplied by it. Pairs are made
+    /// of them while they are in registers.
+    pub(crate) fn left_of_scores<'a>(
+        &self,
+        scores: Scores<'a>,
+        n_keys: usize,
+        seen: &mut [Seen],
+        before: (&mut [f32], usize),
+        words: &'a mut Words,
+    ) -> Left<'a> {
+        let Scores { numbers, filled, stride } = scores;
+        if !self.in_pairs() {
+            exponentials(numbers, filled, stride, seen, before.0, before.1);
+            return self.left(numbers, stride, n_keys, seen.len(), words);
+        }
+        let (steps, n) = (self.kernel.steps(n_keys), seen.len());
+        assert_eq!(2 * steps, filled, "whole lines of scores");
+        words.resize(self.kernel.filled(n) * steps);
+        let place = Place { steps, rows: self.kernel.rows };
+        widest_fused(ScoresInPairs { scores: numbers, filled, stride, seen, before, place, to: words.as_mut_slice() });
+        Left(tile::Left { words: words.as_slice(), lay: Lay::Lines, stride: steps, rows: n, first_step: 0 })
+    }
+
     /// Rows, all of the matrix's numbers long, times these of its columns, the first of which begins a panel, to `c`, `[filled rows, columns]`, rows
     /// `stride` apart, where columns are filled up to whole panels.
     pub(crate) fn multiply_columns(&self, left: &Left<'_>, columns: Range<usize>, (c, stride): (&mut [f32], usize)) {
@@ -147,6 +177,68 @@ pub(super) fn columns_of(rows: &[u32], stride: usize, n: usize, width: usize, st
 
 /// Rows that [`Panels`] multiply.
 pub(crate) struct Left<'a>(tile::Left<'a>);
+
+/// Scores of queries, one row for each, `stride` apart, the first `filled` of a row.
+pub(crate) struct Scores<'a> {
+    pub(crate) numbers: &'a mut [f32],
+    pub(crate) filled: usize,
+    pub(crate) stride: usize,
+}
+
+/// Scores to tiles of pairs of their exponentials.
+struct ScoresInPairs<'a, 'b> {
+    scores: &'a [f32],
+    filled: usize,
+    stride: usize,
+    seen: &'b mut [Seen],
+    before: (&'b mut [f32], usize),
+    place: Place,
+    to: &'a mut [u32],
+}
+
+impl Loops for ScoresInPairs<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call<const FUSED: bool>(self) {
+        let Self { scores, filled, stride, seen, before: (before, of_before), place, to } = self;
+        for (i, (row, seen)) in scores.chunks_exact(stride.max(1)).zip(seen).enumerate() {
+            let row = &row[..filled];
+            let max = largest(row, seen.largest());
+            let mut sums = [0.0; WIDE];
+            let (wide, rest) = row.as_chunks::<WIDE>();
+            let per_wide = WIDE / (2 * LINE);
+            for (nth, part) in wide.iter().enumerate() {
+                let mut weights = [0.0; WIDE];
+                for i in 0..WIDE {
+                    weights[i] = roughly_exp_of_negative::<FUSED>(part[i] - max);
+                    sums[i] += weights[i];
+                }
+                for (line, weights) in weights.as_chunks().0.iter().enumerate() {
+                    pairs_of_weights(weights, place.line(to, i, nth * per_wide + line));
+                }
+            }
+            for (nth, part) in rest.as_chunks::<{ 2 * LINE }>().0.iter().enumerate() {
+                let mut weights = [0.0; 2 * LINE];
+                for i in 0..2 * LINE {
+                    weights[i] = roughly_exp_of_negative::<FUSED>(part[i] - max);
+                    sums[i] += weights[i];
+                }
+                pairs_of_weights(&weights, place.line(to, i, wide.len() * per_wide + nth));
+            }
+            seen.and::<FUSED>(max, halved(sums, |a, b| a + b), &mut before[i * of_before..][..of_before]);
+        }
+    }
+}
+
+/// The pairs of a line of numbers of 0 to 1, rounded to the nearest: what [`Encoding::line`] does for any numbers, in a quarter of the instructions.
+#[inline(always)]
+fn pairs_of_weights(weights: &[f32; 2 * LINE], to: &mut [u32; LINE]) {
+    for i in 0..LINE {
+        to[i] =
+            weights[i].to_bits().wrapping_add(0x8000) >> 16 | weights[LINE + i].to_bits().wrapping_add(0x8000) & 0xffff_0000;
+    }
+}
 
 /// Rows to tiles of pairs of bfloat16.
 pub(super) struct Pairs<'a> {
@@ -196,19 +288,23 @@ impl NullaryFnOnce for Straight<'_> {
     #[inline(always)]
     fn call(self) {
         let Self { b, n_in, n_columns, stride, steps, width, pairs, words } = self;
-        let rows_of_word = if pairs { 2 } else { 1 };
         for (nth, panel) in words.chunks_exact_mut((steps * width).max(1)).enumerate() {
             let first = nth * width;
             let n = width.min(n_columns - first);
-            for (step, to) in panel.chunks_exact_mut(width).take(n_in.div_ceil(rows_of_word)).enumerate() {
-                let row = |nth: usize| &b[(step * rows_of_word + nth) * stride + first..][..n];
+            let row = |at: usize| &b[at * stride + first..][..n];
+            for (step, to) in panel.chunks_exact_mut(width).enumerate() {
+                // Rows that become one are as far apart as the halves of a line.
+                let at = if pairs { step / LINE * 2 * LINE + step % LINE } else { step };
+                if at >= n_in {
+                    continue;
+                }
                 if !pairs {
-                    to.iter_mut().zip(row(0)).for_each(|(to, v)| *to = v.to_bits());
-                } else if 2 * step + 1 < n_in {
-                    let both = row(0).iter().zip(row(1));
+                    to.iter_mut().zip(row(at)).for_each(|(to, v)| *to = v.to_bits());
+                } else if at + LINE < n_in {
+                    let both = row(at).iter().zip(row(at + LINE));
                     to.iter_mut().zip(both).for_each(|(to, (a, b))| *to = u32::from(bf16(*a)) | u32::from(bf16(*b)) << 16);
                 } else {
-                    to.iter_mut().zip(row(0)).for_each(|(to, a)| *to = u32::from(bf16(*a)));
+                    to.iter_mut().zip(row(at)).for_each(|(to, a)| *to = u32::from(bf16(*a)));
                 }
             }
         }

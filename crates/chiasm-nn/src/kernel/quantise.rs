@@ -65,7 +65,7 @@ impl Encoding {
             Word::Bf16 => {
                 let part: &[f32; 2 * LINE] = &filled(part);
                 for i in 0..LINE {
-                    to[i] = u32::from(bf16(part[2 * i])) | u32::from(bf16(part[2 * i + 1])) << 16;
+                    to[i] = u32::from(bf16(part[i])) | u32::from(bf16(part[LINE + i])) << 16;
                 }
             }
             Word::I16 | Word::I8 => unreachable!("integers have a scale"),
