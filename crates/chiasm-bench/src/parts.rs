@@ -5,10 +5,11 @@
 
 use std::fmt::Write as _;
 
-use chiasm_align::parts::Captioned;
 use chiasm_align::parts::fusion::{Fusion, FusionConfig, Kind, Queries};
 use chiasm_align::parts::reranker::{Reranker, RerankerConfig};
-use chiasm_align::parts::scan::{Attention, Direction, Pooling, Scan, ScanConfig};
+use chiasm_align::parts::scan::{Attention, Direction, Pooling, Scan, ScanConfig, Start};
+use chiasm_align::parts::second_look::{Kind as LookKind, Look, Standing};
+use chiasm_align::parts::{Captioned, PartSets};
 use chiasm_align::{CcaConfig, Draft, FitError, MethodConfig, Pairs, PipelineSpace, Run};
 use chiasm_core::{SharedSpace, Vectors};
 use chiasm_eval::EvalConfig;
@@ -28,6 +29,8 @@ use crate::protocol::FOLDS;
 const AGAIN: usize = 50;
 /// Of these the cross-encoder, which is slower, looks at the first.
 const READ_AGAIN: usize = 20;
+/// How much a second look counts beside the bridge: what `chiasm space rerank` chose on the part to learn from.
+const SHARE: f32 = 0.3;
 
 /// What is run.
 #[derive(Clone, Copy, Debug)]
@@ -236,6 +239,7 @@ pub fn run(plan: &Plan, place: &Place<'_>, draft: Option<&dyn Draft>) -> Result<
     for seed in (0..u64::from(plan.seeds)).map(|further| plan.seed.wrapping_add(further)) {
         let run = Run { seed, ..first };
         by_parts(&mut collected, [&train, &test], &found, fit_s, &run)?;
+        by_parts_in_space(&mut collected, [&train, &test], &bridge, &run)?;
         by_two_texts(&mut collected, [&train, &test], &bridge, &run)?;
     }
     Ok(Outcome { photos: [&train, &test].map(|part| part.regions.n()), captions: test.words.n(), rows: collected.rows() })
@@ -327,6 +331,41 @@ fn by_parts(
     };
     let model = format!("cross-encoder over the first {READ_AGAIN} of `cca`");
     collected.add(Table::Parts, &model, hits(&test.photo_of, &photos, scores), None, Some(cost.wall_s));
+    Ok(())
+}
+
+/// SCAN that begins where the bridge has put the parts, alone and beside the bridge.
+fn by_parts_in_space(
+    collected: &mut Collected,
+    [train, test]: [&Described; 2],
+    bridge: &PipelineSpace,
+    run: &Run<'_>,
+) -> Result<(), BenchError> {
+    let project = |side: usize, sets: &PartSets| -> Result<PartSets, BenchError> {
+        let rows = Vectors::new((0..sets.n()).flat_map(|i| sets.set(i)).copied().collect(), sets.dim())?;
+        let projected = bridge.project(side, rows.view())?;
+        Ok(PartSets::new(projected.into_data(), bridge.dim(), sets.lengths().to_vec())?)
+    };
+    let shown = |of: &Described| -> Result<_, BenchError> {
+        let wholes = [bridge.project(0, of.wholes[0].view())?, bridge.project(1, of.wholes[1].view())?];
+        Ok((project(0, &of.regions)?, project(1, &of.words)?, wholes))
+    };
+    let (regions, words, wholes) = shown(train)?;
+    let learned = Captioned::new(&regions, &words, &train.photo_of)?;
+    let (look, cost) =
+        measured(|| Look::fit(LookKind::Scan, Start::InSpace, &learned, [0, 1].map(|side| wholes[side].view()), run));
+    let look = look.map_err(failed("scan"))?;
+    let (regions, words, wholes) = shown(test)?;
+    let tried = Captioned::new(&regions, &words, &test.photo_of)?;
+    let wholes = [0, 1].map(|side| wholes[side].view());
+    for (model, n_top, share, fit_s) in [
+        ("SCAN that begins in the space of `cca`".to_owned(), usize::MAX, 1.0, Some(cost.wall_s)),
+        (format!("the same by a share of {SHARE} beside `cca`, over its first {READ_AGAIN}"), READ_AGAIN, SHARE, None),
+    ] {
+        let standing = Standing::of(&look, &tried, wholes, n_top, &[share])?;
+        let [to_image, to_text] = standing.found[0];
+        collected.add(Table::Parts, &model, to_image, Some(to_text), fit_s);
+    }
     Ok(())
 }
 

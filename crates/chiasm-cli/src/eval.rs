@@ -23,6 +23,7 @@ use self::fused::FuseArgs;
 use self::require::Requirement;
 use crate::ModelsArg;
 use crate::features::{self, RowArgs};
+use crate::search::RerankArgs;
 use crate::ui::{FAILED, Paint, SOME_REFUSED, Ui, shown, usage};
 
 /// The rule that the figures follow, said with every answer.
@@ -53,6 +54,8 @@ pub(crate) struct EvalArgs {
     /// Ask only these models of a library of several
     #[arg(long = "lane", value_name = "NAME,...", value_delimiter = ',')]
     lanes: Vec<String>,
+    #[command(flatten)]
+    rerank: RerankArgs,
     /// What belongs together: CSV with a header of image, text or caption, audio, series, or JSON lines
     #[arg(long, value_name = "FILE")]
     pairs: Option<PathBuf>,
@@ -135,6 +138,11 @@ struct Outcome {
 pub(crate) fn run(args: &EvalArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
     if args.cuts.contains(&0) {
         return Err(usage("--cuts: a cut after 0 answers measures nothing; give whole numbers from 1"));
+    }
+    if args.rerank.is_asked_for() && (args.space.is_some() || !args.run.is_empty()) {
+        return Err(usage(
+            "--rerank looks at the files of a library again: evaluate with `--library`, not `--space` or `--run`",
+        ));
     }
     let config = EvalConfig { cuts: args.cuts.clone(), n_resamples: args.resamples, seed: args.seed, ..EvalConfig::default() };
     let outcome = match (&args.run[..], &args.space, &args.pairs, &args.queries) {

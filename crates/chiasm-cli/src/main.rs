@@ -22,6 +22,7 @@ mod model_store;
 mod query;
 mod rm;
 mod search;
+mod second_look;
 mod serve;
 mod space;
 mod tag;

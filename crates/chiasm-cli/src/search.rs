@@ -43,7 +43,8 @@ pub(crate) struct SimilarArgs {
 /// Who looks at the first hits again.
 #[derive(Args)]
 pub(crate) struct RerankArgs {
-    /// A cross-encoder, by name or folder (BLIP for pictures, X-CLIP for videos, one of `chiasm train`): it looks at the query and each of the first hits together and puts those in order
+    /// A cross-encoder, by name or folder (BLIP for pictures, X-CLIP for videos, one of `chiasm train`), or a file of `chiasm space rerank`: it looks at the query and each of the
+    /// first hits together and puts those in order
     #[arg(long, value_name = "MODEL")]
     rerank: Option<String>,
     /// How many hits it looks at
@@ -52,6 +53,12 @@ pub(crate) struct RerankArgs {
 }
 
 impl RerankArgs {
+    /// Whether anyone looks.
+    pub(crate) fn is_asked_for(&self) -> bool {
+        self.rerank.is_some()
+    }
+
+    /// Who looks.
     pub(crate) fn open(&self, models: &ModelDirs) -> anyhow::Result<Option<Rerank>> {
         let open = |name: &String| Rerank::open(name, models, self.rerank_top as usize);
         Ok(self.rerank.as_ref().map(open).transpose()?)

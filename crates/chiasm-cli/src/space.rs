@@ -6,13 +6,16 @@ use std::process::ExitCode;
 use chiasm_align::deep::generative::unpaired::UnpairedMethod;
 use chiasm_align::{FolderDraft, MethodConfig};
 use chiasm_core::{Modality, SharedSpace};
-use chiasm_engine::{BindRequest, ClassNames, FeatureSpace, FitReport, FitRequest, Space, SpaceInfo, bind_space, fit_space};
+use chiasm_engine::{
+    BindRequest, ClassNames, FeatureSpace, FitReport, FitRequest, SecondLookReport, Space, SpaceInfo, bind_space, fit_space,
+};
 use clap::builder::PossibleValuesParser;
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::ModelsArg;
 use crate::draft::{LogArg, kept_and_logged};
 use crate::features::{self, RowArgs};
+use crate::second_look::{self, RerankArgs};
 use crate::ui::{Paint, Ui, duration, escape, shown, usage};
 
 /// `chiasm space ...`
@@ -22,6 +25,8 @@ pub(crate) enum SpaceCommand {
     Fit(Box<FitArgs>),
     /// Let one kind more join a space through a kind that it has; all that is in the space stays as it is
     Bind(Box<BindArgs>),
+    /// Learn to put the first hits of a space in order by what is in the pictures and the words of the texts
+    Rerank(Box<RerankArgs>),
     /// Write down the space that a model brings along, in which its towers meet (CLIP and its kin)
     OfModel(OfModelArgs),
     /// What a space file holds: views, method, figures
@@ -162,7 +167,7 @@ enum Part {
 /// Arguments of `chiasm space info`.
 #[derive(Args)]
 pub(crate) struct InfoArgs {
-    /// A space file
+    /// A space file, or a re-ranker's
     file: PathBuf,
     #[command(flatten)]
     models: ModelsArg,
@@ -178,6 +183,10 @@ pub(crate) fn run(command: &SpaceCommand, ui: &Ui) -> anyhow::Result<ExitCode> {
         SpaceCommand::Bind(args) => {
             let what = format!("binding by {} to {}, seed {}", args.method, args.output.display(), args.seed);
             kept_and_logged(&args.output, &args.log, &what, ui, |draft| bind(args, draft, ui))
+        }
+        SpaceCommand::Rerank(args) => {
+            let what = format!("re-ranking by {} to {}, seed {}", args.method, args.output.display(), args.seed);
+            kept_and_logged(&args.output, &args.log, &what, ui, |draft| second_look::run(args, draft, ui))
         }
         SpaceCommand::OfModel(args) => of_model(args, ui),
         SpaceCommand::Info(args) => info(args, ui),
@@ -379,11 +388,19 @@ fn json_of(space: &FeatureSpace) -> serde_json::Value {
     })
 }
 
-fn stem(path: &Path) -> String {
+pub(crate) fn stem(path: &Path) -> String {
     path.file_stem().map_or_else(|| "space".to_owned(), |s| s.to_string_lossy().into_owned())
 }
 
 fn info(args: &InfoArgs, ui: &Ui) -> anyhow::Result<ExitCode> {
+    if let Some(report) = SecondLookReport::load(&args.file)? {
+        return if ui.json {
+            ui.print_json(&serde_json::json!({ "rerank": report, "helps": report.helps() })).map(|()| ExitCode::SUCCESS)
+        } else {
+            ui.print(second_look::describe(&stem(&args.file), &report, ui))?;
+            Ok(ExitCode::SUCCESS)
+        };
+    }
     if let Some(space) = FeatureSpace::load(&args.file)? {
         return if ui.json {
             ui.print_json(&json_of(&space)).map(|()| ExitCode::SUCCESS)

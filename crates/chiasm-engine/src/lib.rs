@@ -56,6 +56,7 @@ mod pipeline;
 mod prompts;
 mod rerank;
 mod search;
+mod second_look;
 mod serial;
 mod space;
 mod store;
@@ -92,6 +93,7 @@ pub use search::{
     Embedded, Found, InLane, LANE_MEANING, LANE_NAMES, LANE_WORDS, LaneAsked, Order, Query, QueryMedia, QueryPart, SearchReply,
     SearchRequest, Strength, load_media,
 };
+pub use second_look::{LookFigures, SecondLook, SecondLookReport, SecondLookRequest, learn_second_look};
 pub use serial::UnitSpan;
 pub use space::{Space, SpaceInfo, ViewInfo};
 pub use suggest::{SuggestRequest, SuggestedTag, SuggestedTags, TagFigures, TagSuggestions, TagWay};

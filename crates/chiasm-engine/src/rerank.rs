@@ -19,7 +19,7 @@ use chiasm_media::Limits;
 use crate::fit::BATCH_OF_VIDEOS;
 use crate::library::read_unchanged;
 use crate::search::{Found, QueryMedia, SearchReply, SearchRequest};
-use crate::{EngineError, Item, Library, Result};
+use crate::{EngineError, Item, Library, Result, SecondLook};
 
 /// What is put behind a picture's name, in place of its ending or after it.
 const REGIONS: &str = "regions.safetensors";
@@ -32,13 +32,22 @@ pub struct Rerank {
 }
 
 impl Rerank {
-    /// Opens the cross-encoder of a name, or in a folder; `n_top` hits are scored, where there are as many of the kind it takes.
+    /// Opens the cross-encoder of a name, in a folder, or in a file that [`crate::learn_second_look`] made; `n_top` hits are scored, where there are as many of the kind it takes.
     ///
     /// # Errors
-    /// [`EngineError::Model`].
+    /// [`EngineError::Model`]; of a file those of [`SecondLook::load`].
     pub fn open(name: &str, models: &ModelDirs, n_top: usize) -> Result<Rerank> {
-        let encoder = chiasm_encode::open_cross_encoder(name, models)?;
-        Ok(Rerank { encoder: Arc::from(encoder), n_top })
+        let path = Path::new(name);
+        if !path.is_file() {
+            let encoder = chiasm_encode::open_cross_encoder(name, models)?;
+            return Ok(Rerank { encoder: Arc::from(encoder), n_top });
+        }
+        let learned = SecondLook::load(path, models)?.ok_or_else(|| EngineError::SpaceFile {
+            path: path.to_owned(),
+            reason: "it is a space, which finds and does not re-rank: make a re-ranker for it with `chiasm space rerank`"
+                .to_owned(),
+        })?;
+        Ok(Rerank { encoder: Arc::new(learned), n_top })
     }
 
     /// What words have looked at.

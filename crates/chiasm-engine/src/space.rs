@@ -454,6 +454,9 @@ fn parse(bytes: &[u8], models: &ModelDirs) -> Result<Space, String> {
         return parse_1(bytes, models);
     }
     let opened = container::open(bytes)?;
+    if opened.kind == crate::second_look::KIND {
+        return Err("it is a re-ranker of what a space has found, not a space: name it with `--rerank`".to_owned());
+    }
     if opened.kind != "media" {
         return Err(
             "it was fitted on feature files, not with encoders, so that no picture or text can be taken into it: fit one with \

@@ -34,6 +34,8 @@ pub(super) struct Course {
     pub(super) batch: usize,
     /// Epochs at most.
     pub(super) max_epochs: usize,
+    /// Whether the start is something to come back to, where no epoch does better: what was drawn is not.
+    pub(super) start_counts: bool,
 }
 
 impl Course {
@@ -100,9 +102,8 @@ pub(super) fn learn<L: Lesson>(
         course::Course { stage: "training", max_epochs: course.max_epochs, part: &mut part, saved: saved.as_ref(), run };
     let begin = || Ok(vec![Learning::new(&start, course, lesson, &is_aside, rng.clone())]);
     let judge = |_: usize, learning: &Learning<'_, L>| {
-        // What was drawn at the start is nothing to come back to.
-        let has_begun = learning.n_epochs > 0;
-        Ok(if has_begun { lesson.figure(&values(&learning.now), &aside) } else { f64::NEG_INFINITY })
+        let counts = course.start_counts || learning.n_epochs > 0;
+        Ok(if counts { lesson.figure(&values(&learning.now), &aside) } else { f64::NEG_INFINITY })
     };
     let judge: course::Judge<'_, Learning<'_, L>> = if aside.is_empty() { None } else { Some(&judge) };
     let (mut learned, _) = stretch.go(&begin, judge)?;

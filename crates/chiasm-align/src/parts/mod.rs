@@ -9,6 +9,7 @@
 //! | `sets.rs` | [`PartSets`], things that are sets of vectors; [`Captioned`], pictures with their texts |
 //! | `scan.rs` | stacked cross attention: closeness as the sum of what each word finds in the picture |
 //! | `reranker.rs` | a transformer over words and regions together, which orders anew what a dual encoder found |
+//! | `second_look.rs` | either of the two beside the bridge that found what they look at |
 //! | `transport.rs` | the proximal point method for optimal transport, which the reranker aligns words and regions by |
 //! | `fusion.rs` | views of one item fused to one query: gated, bilinear, by attention; views may be missing |
 //! | `block.rs` | the block of a transformer that the reranker and fusion by attention are made of |
@@ -16,8 +17,8 @@
 //!
 //! # Parts come as arrays
 //! Nothing here reads raw files. Regions are rows of a detector's or a grid's features ([`PartSets::of_regions`] takes what `chiasm_encode::read_regions` read), words are
-//! rows of a table or states of a text encoder; either is handed over with the count of rows of each thing. The encoders of this project give one vector
-//! for each text, not its tokens' states.
+//! rows of a table or states of a text encoder; either is handed over with the count of rows of each thing ([`PartSets::of_parts`] takes what
+//! [`chiasm_core::Encoder::parts`] gives).
 //!
 //! # Determinism
 //! The seed decides everything: the same seed and data give the same parameters, whatever the count of threads.
@@ -29,6 +30,7 @@ mod goldens;
 mod learn;
 pub mod reranker;
 pub mod scan;
+pub mod second_look;
 mod sets;
 mod transport;
 

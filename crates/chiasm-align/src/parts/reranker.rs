@@ -99,7 +99,13 @@ impl Default for RerankerConfig {
 
 impl RerankerConfig {
     fn course(&self) -> Course {
-        Course { rate: self.learning_rate, decay: self.weight_decay, batch: self.batch, max_epochs: self.max_epochs }
+        Course {
+            rate: self.learning_rate,
+            decay: self.weight_decay,
+            batch: self.batch,
+            max_epochs: self.max_epochs,
+            start_counts: false,
+        }
     }
 
     fn check(&self) -> Result<(), FitError> {
@@ -207,6 +213,34 @@ impl Reranker {
             nearest(own, list.len()).into_iter().map(|at| list[at as usize]).collect()
         });
         Ok(ordered.collect())
+    }
+}
+
+impl Reranker {
+    /// All that it learned.
+    pub(super) fn parameters(&self) -> &[Array<f32>] {
+        &self.parameters
+    }
+
+    /// One of this shape that learned this.
+    pub(super) fn of_parameters(config: &RerankerConfig, parameters: Vec<Array<f32>>) -> Result<Reranker, String> {
+        let mut rng = ChaCha8Rng::seed_from_u64(0);
+        let expected = network(config, &mut rng);
+        let [words, bias_of_words, regions, bias_of_regions, rest @ ..] = parameters.as_slice() else {
+            return Err(format!("it has {} tensors, expected {}", parameters.len(), 4 + expected.len()));
+        };
+        let of_maps = [words, regions].iter().all(|map| map.n_rows() == config.dim)
+            && [bias_of_words, bias_of_regions].iter().all(|bias| bias.shape() == [1, config.dim]);
+        if !of_maps || rest.len() != expected.len() || rest.iter().zip(&expected).any(|(got, want)| got.shape() != want.shape())
+        {
+            return Err("its tensors are not those of the network".to_owned());
+        }
+        Ok(Reranker { n_heads: config.n_heads, parameters })
+    }
+
+    /// Numbers of a region, and of a word.
+    pub(super) fn part_dims(&self) -> [usize; 2] {
+        [self.parameters[2].n_cols(), self.parameters[0].n_cols()]
     }
 }
 

@@ -55,6 +55,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use chiasm_core::ProjectError;
@@ -64,7 +65,7 @@ use rand_chacha::ChaCha8Rng;
 use rayon::prelude::*;
 
 use super::learn::{self, Batch, Course, Lesson, mean_reciprocal_rank};
-use super::sets::{Captioned, PartSets, Standard, starts};
+use super::sets::{Captioned, PartSets, SetError, Standard, starts};
 use crate::draft::Key;
 use crate::fit::{FitError, Run};
 
@@ -106,9 +107,21 @@ pub struct Attention {
     pub pooling: Pooling,
 }
 
+/// What the maps are before the first step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// Drawn at random.
+    Drawn,
+    /// The parts as they come, which stand in one space already: both have `dim` numbers. With few pictures to learn from this is most of what is found, so the
+    /// start counts among the epochs of which the best is kept.
+    InSpace,
+}
+
 /// SCAN and how it learns.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ScanConfig {
+    /// What the maps are before the first step.
+    pub start: Start,
     /// How words and regions look at each other.
     pub attention: Attention,
     /// Numbers of a mapped part, 1 to 4096.
@@ -129,6 +142,7 @@ impl Default for ScanConfig {
     /// The paper's for Flickr30K, text to image, mean.
     fn default() -> Self {
         Self {
+            start: Start::Drawn,
             attention: Attention { direction: Direction::TextToImage, sharpness: 9.0, pooling: Pooling::Mean },
             dim: 1024,
             margin: 0.2,
@@ -142,7 +156,14 @@ impl Default for ScanConfig {
 
 impl ScanConfig {
     fn course(&self) -> Course {
-        Course { rate: self.learning_rate, decay: self.weight_decay, batch: self.batch, max_epochs: self.max_epochs }
+        let start_counts = self.start == Start::InSpace;
+        Course {
+            rate: self.learning_rate,
+            decay: self.weight_decay,
+            batch: self.batch,
+            max_epochs: self.max_epochs,
+            start_counts,
+        }
     }
 
     fn check(&self) -> Result<(), FitError> {
@@ -179,17 +200,28 @@ impl Scan {
     pub fn fit(config: &ScanConfig, data: &Captioned<'_>, run: &Run<'_>) -> Result<Scan, FitError> {
         config.check()?;
         let views = [data.pictures(), data.texts()];
-        let mut standards = Vec::with_capacity(2);
-        for (view, sets) in views.into_iter().enumerate() {
-            if sets.n() == 0 {
-                return Err(FitError::TooFewRows { got: 0, least: 2, what: "to learn from".to_owned() });
-            }
-            standards.push(Standard::of(sets.rows(), view)?);
+        if views.iter().any(|sets| sets.n() == 0) {
+            return Err(FitError::TooFewRows { got: 0, least: 2, what: "to learn from".to_owned() });
         }
-        let sets = [0, 1].map(|v| PartSets::of(standards[v].apply(views[v].rows()), views[v].lengths().to_vec()));
+        let (mut standards, mut sets, mut start) = (Vec::new(), Vec::new(), Vec::new());
         let mut rng = ChaCha8Rng::seed_from_u64(run.seed ^ 0x5CA4);
-        let map = |sets: &PartSets| [learn::weight(config.dim, sets.dim(), &mut rng), Array::zeros(1, config.dim)];
-        let start = sets.iter().flat_map(map).collect();
+        for (view, of) in views.into_iter().enumerate() {
+            let weight = match config.start {
+                Start::Drawn => {
+                    let standard = Standard::of(of.rows(), view)?;
+                    sets.push(PartSets::of(standard.apply(of.rows()), of.lengths().to_vec()));
+                    standards.push(standard);
+                    learn::weight(config.dim, of.dim(), &mut rng)
+                }
+                Start::InSpace => {
+                    of.expect_dim(view, config.dim).map_err(SetError::from)?;
+                    sets.push(of.clone());
+                    Array::from_fn(config.dim, config.dim, |i, j| f32::from(u8::from(i == j)))
+                }
+            };
+            start.extend([weight, Array::zeros(1, config.dim)]);
+        }
+        let sets = <[PartSets; 2]>::try_from(sets).expect("those of both views");
         let described = data.described();
         let groups: Vec<u32> = described.iter().map(|(picture, _)| *picture as u32).collect();
         let lesson = Pictures { config, sets, described };
@@ -230,6 +262,48 @@ impl Scan {
 }
 
 impl Scan {
+    /// The scores of pairs of a text and a picture, by their numbers, as [`Scan::scores`] gives them for all.
+    pub(super) fn of_pairs(
+        &self,
+        pictures: &PartSets,
+        texts: &PartSets,
+        pairs: &[(usize, usize)],
+    ) -> Result<Vec<f32>, ProjectError> {
+        self.expect(pictures, texts)?;
+        // All that stand with one text are scored together; a search asks for one text, or for one picture.
+        let mut of_text: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        pairs.iter().enumerate().for_each(|(at, (text, _))| of_text.entry(*text).or_default().push(at));
+        let mut scores = vec![0.0; pairs.len()];
+        for (text, places) in of_text {
+            let picked = pictures.pick(&places.iter().map(|at| pairs[*at].1).collect::<Vec<_>>());
+            let found = score(&self.maps, &self.attention, [&picked, &texts.pick(&[text])]);
+            places.iter().zip(found.data()).for_each(|(at, score)| scores[*at] = *score);
+        }
+        Ok(scores)
+    }
+
+    /// All that it learned.
+    pub(super) fn parameters(&self) -> &[Array<f32>] {
+        &self.maps
+    }
+
+    /// One that learned this.
+    pub(super) fn of_parameters(attention: Attention, maps: Vec<Array<f32>>) -> Result<Scan, String> {
+        let [of_regions, bias_of_regions, of_words, bias_of_words] = maps.as_slice() else {
+            return Err(format!("it has {} maps, expected a weight and a bias of regions and of words", maps.len()));
+        };
+        let dim = of_regions.n_rows();
+        if of_words.n_rows() != dim || [bias_of_regions, bias_of_words].iter().any(|bias| bias.shape() != [1, dim]) {
+            return Err("its maps do not lead to one space".to_owned());
+        }
+        Ok(Scan { attention, maps })
+    }
+
+    /// Numbers of a region, and of a word.
+    pub(super) fn part_dims(&self) -> [usize; 2] {
+        [self.maps[0].n_cols(), self.maps[2].n_cols()]
+    }
+
     /// That these are parts it takes.
     pub(super) fn expect(&self, pictures: &PartSets, texts: &PartSets) -> Result<(), ProjectError> {
         pictures.expect_dim(0, self.maps[0].n_cols())?;

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use chiasm_core::{Media, Modality, Progress as _, Vectors};
-use chiasm_engine::{Item, Library, Query, QueryMedia, SearchRequest};
+use chiasm_engine::{Item, Library, Query, QueryMedia, Rerank, SearchRequest};
 use chiasm_eval::trec::{Qrels, Retrieved, Run};
 use chiasm_eval::{EvalConfig, JudgeError, Judged, evaluate};
 
@@ -20,6 +20,9 @@ use crate::ui::{Ui, shown, usage};
 /// more than its last digits are worth.
 const MOST_ANSWERS: usize = 10_000;
 
+/// Remarks of single searches that are told, of all different ones.
+const MOST_REMARKS: usize = 5;
+
 /// An open library and what its items are called in runs and qrels.
 struct Asked<'a> {
     library: Library,
@@ -29,6 +32,7 @@ struct Asked<'a> {
     /// By path.
     by_path: BTreeMap<PathBuf, i64>,
     by_id: BTreeMap<String, i64>,
+    rerank: Option<Rerank>,
     args: &'a EvalArgs,
     ui: &'a Ui,
 }
@@ -43,6 +47,7 @@ struct Question {
 impl<'a> Asked<'a> {
     fn open(args: &'a EvalArgs, ui: &'a Ui) -> anyhow::Result<Self> {
         let at = locate::LibraryArg { library: args.library.clone(), models: ModelsArg { models: args.models.models.clone() } };
+        let rerank = args.rerank.open(&at.dirs())?;
         let library = at.open()?;
         let items = library.items(None)?;
         if items.is_empty() {
@@ -68,7 +73,7 @@ impl<'a> Asked<'a> {
         let ids: BTreeMap<i64, String> = items.iter().map(|item| (item.id, name(item))).collect();
         let by_id = ids.iter().map(|(item, id)| (id.clone(), *item)).collect();
         let by_path = items.iter().flat_map(|item| item.paths.iter().map(|p| (p.clone(), item.id))).collect();
-        Ok(Asked { library, items, ids, by_path, by_id, args, ui })
+        Ok(Asked { library, items, ids, by_path, by_id, rerank, args, ui })
     }
 
     /// The item at a path as a table writes it: as it is, made absolute, with links followed, or as an id.
@@ -101,6 +106,8 @@ impl<'a> Asked<'a> {
         }
         let (mut run, mut qrels) = (Run { tag: "chiasm".to_owned(), ..Run::default() }, Qrels::default());
         let (mut judged, mut n_skipped) = (Vec::with_capacity(questions.len()), 0);
+        // Those of a search are said once, not with every query.
+        let mut remarks = BTreeSet::new();
         self.ui.start(title, Some(questions.len() as u64));
         for question in questions {
             self.ui.cancel.check()?;
@@ -109,7 +116,8 @@ impl<'a> Asked<'a> {
             qrels.queries.insert(question.id.clone(), question.relevant);
             let query = Query::of(question.what);
             let lanes = self.args.lanes.clone();
-            let request = SearchRequest { query, k, kinds: kinds.to_vec(), lanes, ..SearchRequest::default() };
+            let rerank = self.rerank.clone();
+            let request = SearchRequest { query, k, kinds: kinds.to_vec(), lanes, rerank, ..SearchRequest::default() };
             let reply = self.library.search(&request).with_context(|| format!("query `{}`", question.id))?;
             let ranked: Vec<&String> = reply.hits.iter().map(|hit| &self.ids[&hit.item]).collect();
             match Judged::from_ids(ranked.iter().copied(), &gains) {
@@ -118,16 +126,22 @@ impl<'a> Asked<'a> {
                 Err(other) => return Err(other.into()),
             }
             // The order of the answers is that of the joined ranks of several lanes, else of z where all have one, else of the
-            // score: a run keeps what orders it.
+            // score: a run keeps what orders it. What was put in order anew has no one number for that but its place.
             let by_z = reply.hits.iter().all(|hit| hit.z.is_some());
-            let found = reply.hits.iter().zip(&ranked).map(|(hit, id)| Retrieved {
+            let n = reply.hits.len();
+            let found = reply.hits.iter().zip(&ranked).enumerate().map(|(place, (hit, id))| Retrieved {
                 document: (*id).clone(),
-                score: hit.fused.unwrap_or_else(|| f64::from(hit.z.filter(|_| by_z).unwrap_or(hit.score))),
+                score: match &self.rerank {
+                    Some(_) => (n - place) as f64,
+                    None => hit.fused.unwrap_or_else(|| f64::from(hit.z.filter(|_| by_z).unwrap_or(hit.score))),
+                },
             });
             run.queries.insert(question.id, found.collect());
+            reply.remarks.into_iter().for_each(|remark| _ = remarks.insert(remark));
             self.ui.advance(1);
         }
         self.ui.finish();
+        outcome.remarks.extend(remarks.into_iter().take(MOST_REMARKS));
         outcome.reports.push(evaluate(title, &judged, n_skipped, config));
         outcome.trec = Some((run, qrels));
         Ok(outcome)
@@ -349,11 +363,16 @@ pub(super) fn pairs(table: &Path, args: &EvalArgs, config: &EvalConfig, ui: &Ui)
             false => None,
         };
         for (text, embedded) in &texts {
-            let questions = questions(text, &embedded.vectors, &of_group, is_one);
+            // Whoever looks again must have the words.
+            let by_vector = is_one && asked.rerank.is_none();
+            let questions = questions(text, &embedded.vectors, &of_group, by_vector);
             merge(&mut outcome, asked.ask(&format!("{}->{}", text.name, column.name), questions, &[column.modality], config)?);
             let Some(back) = &back else { continue };
             let mut report = judge(space, back, embedded)?.report(config);
-            let only = if is_one { String::new() } else { format!(" (lane {} alone)", lane.name()) };
+            let mut only = if is_one { String::new() } else { format!(" (lane {} alone)", lane.name()) };
+            if asked.rerank.is_some() {
+                only += " (not re-ranked: the table's texts are not in the library)";
+            }
             report.title = format!("{}->{}{only}", column.name, text.name);
             outcome.reports.push(report);
         }

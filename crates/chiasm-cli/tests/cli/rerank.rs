@@ -377,3 +377,31 @@ fn a_server_looks_again_where_it_is_asked_to() {
         hits(&photos, &["w3 w14", "--kind", "image", "--lane", "meaning", "--rerank", "../tiny-blip", "--rerank-top", "2"]);
     assert!(first >= second && (of_cli[0].2.unwrap() - first).abs() < 1e-6, "{of_cli:?}, {}", again.1);
 }
+
+#[test]
+fn an_evaluation_judges_what_was_put_in_order_anew() {
+    let dir = library();
+    let photos = dir.path().join("photos");
+    let words = "w20 w9 w31";
+    std::fs::write(photos.join("q.tsv"), format!("one\t{words}\n")).unwrap();
+    std::fs::write(photos.join("q.qrels"), "one 0 1.png 1\n").unwrap();
+    let asked = ["eval", "--queries", "q.tsv", "--qrels", "q.qrels", "--kind", "image", "--resamples", "0"];
+    for rerank in [&[][..], &["--rerank", "../tiny-blip"]] {
+        let order = hits(&photos, &[&[words, "--kind", "image"], rerank].concat());
+        let report = chiasm(&photos, &[&asked[..], &["--run-out", "run.txt", "--json"], rerank].concat()).code(0).json();
+        let run = std::fs::read_to_string(photos.join("run.txt")).unwrap();
+        let of_line = |line: &str| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            (fields[2].to_owned(), fields[4].parse::<f64>().unwrap())
+        };
+        let mut ran: Vec<(String, f64)> = run.lines().map(of_line).collect();
+        assert!(ran.is_sorted_by(|a, b| a.1 >= b.1), "{run}");
+        ran.sort_by(|a, b| b.1.total_cmp(&a.1));
+        assert_eq!(ran.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), names(&order));
+        let place = names(&order).iter().position(|name| *name == "1.png").unwrap();
+        let map = report["reports"][0]["figures"].as_array().unwrap().iter().find(|figure| figure["name"] == "MAP").unwrap();
+        assert!((map["value"].as_f64().unwrap() - 1.0 / (1 + place) as f64).abs() < 1e-9, "{map}");
+    }
+    let told = chiasm(&photos, &["eval", "--space", "x.space", "--pairs", "q.tsv", "--rerank", "../tiny-blip"]).code(2).err;
+    assert!(told.contains("--library"), "{told}");
+}

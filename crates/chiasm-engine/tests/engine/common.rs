@@ -1,11 +1,14 @@
 //! A handful of things in four modalities, each told by its colour, pitch, words and rhythm, and a space fitted on them.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
+use chiasm_align::Draft;
 use chiasm_core::{Cancel, Modality, NoProgress, Progress};
-use chiasm_engine::{FitRequest, IndexOptions, IndexReport, Library, ModelDirs, Space, fit_space};
+use chiasm_engine::{EngineError, FitRequest, IndexOptions, IndexReport, Library, ModelDirs, Space, fit_space};
 
 pub(crate) const N_THINGS: usize = 48;
 const COLOURS: [(&str, &str, [u8; 3]); 6] = [
@@ -96,6 +99,52 @@ pub(crate) fn write_things(dir: &Path, range: std::ops::Range<usize>) {
     }
     // Hidden, so that an index of the folder does not take it for a series.
     std::fs::write(dir.join(".pairs.csv"), table).unwrap();
+}
+
+/// A draft in memory that asks for a stop when it was written so many times.
+struct Stopping {
+    parts: Mutex<HashMap<String, Vec<u8>>>,
+    left: AtomicUsize,
+    cancel: Cancel,
+}
+
+impl Draft for Stopping {
+    fn get(&self, part: &str) -> Option<Vec<u8>> {
+        self.parts.lock().unwrap().get(part).cloned()
+    }
+
+    fn put(&self, part: &str, bytes: &[u8]) -> Result<(), String> {
+        self.parts.lock().unwrap().insert(part.to_owned(), bytes.to_vec());
+        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.cancel.cancel();
+        }
+        Ok(())
+    }
+
+    fn forget(&self, part: &str) {
+        self.parts.lock().unwrap().remove(part);
+    }
+
+    fn every(&self, _took: Duration) -> Duration {
+        Duration::ZERO
+    }
+}
+
+/// What `work` comes to when it is stopped again and again, each time after so few writes that work which did not go on would never end.
+pub(crate) fn in_pieces<T>(n_writes: usize, work: impl Fn(&dyn Draft, &Cancel) -> Result<T, EngineError>) -> T {
+    let (mut parts, mut stop) = (HashMap::new(), 1);
+    let done = loop {
+        assert!(stop < 300, "it never ends");
+        let draft = Stopping { parts: Mutex::new(parts), left: AtomicUsize::new(n_writes), cancel: Cancel::default() };
+        match work(&draft, &draft.cancel) {
+            Ok(done) => break done,
+            Err(EngineError::Cancelled(_)) => parts = draft.parts.into_inner().unwrap(),
+            Err(e) => panic!("{e}"),
+        }
+        stop += 1;
+    };
+    assert!(stop > 4, "{stop} runs are none");
+    done
 }
 
 pub(crate) fn models() -> ModelDirs {

@@ -1,17 +1,12 @@
 //! A kind of media joins a space that was fitted without it; a few examples make classification surer than names alone.
 
-use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
-use crate::common::{N_THINGS, models, space, write_things};
-use chiasm_align::Draft;
+use crate::common::{N_THINGS, in_pieces, models, space, write_things};
 use chiasm_core::{Cancel, Modality, NoProgress};
 use chiasm_engine::{
-    BindRequest, Classifier, EngineError, FitRequest, IndexOptions, LabelledFiles, Library, Prompts, Space, bind_space,
-    fit_space, load_media,
+    BindRequest, Classifier, FitRequest, IndexOptions, LabelledFiles, Library, Prompts, Space, bind_space, fit_space,
+    load_media,
 };
 
 fn two_kinds(dir: &Path) -> FitRequest {
@@ -32,35 +27,6 @@ fn of_two_kinds(dir: &Path) -> Space {
     fit_space(&request, &models(), &NoProgress, &Cancel::default(), None).unwrap().space
 }
 
-/// A draft in memory that asks for a stop when it was written so many times.
-struct Stopping {
-    parts: Mutex<HashMap<String, Vec<u8>>>,
-    left: AtomicUsize,
-    cancel: Cancel,
-}
-
-impl Draft for Stopping {
-    fn get(&self, part: &str) -> Option<Vec<u8>> {
-        self.parts.lock().unwrap().get(part).cloned()
-    }
-
-    fn put(&self, part: &str, bytes: &[u8]) -> Result<(), String> {
-        self.parts.lock().unwrap().insert(part.to_owned(), bytes.to_vec());
-        if self.left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            self.cancel.cancel();
-        }
-        Ok(())
-    }
-
-    fn forget(&self, part: &str) {
-        self.parts.lock().unwrap().remove(part);
-    }
-
-    fn every(&self, _took: Duration) -> Duration {
-        Duration::ZERO
-    }
-}
-
 #[test]
 fn a_fit_that_is_stopped_goes_on_and_embeds_nothing_twice() {
     let dir = tempfile::tempdir().unwrap();
@@ -69,19 +35,7 @@ fn a_fit_that_is_stopped_goes_on_and_embeds_nothing_twice() {
     std::fs::write(dir.path().join("pictures/003.png"), b"no picture").unwrap();
     let request = two_kinds(dir.path());
     let through = fit_space(&request, &models(), &NoProgress, &Cancel::default(), None).unwrap();
-    let (mut parts, mut stop) = (HashMap::new(), 1);
-    let pieced = loop {
-        // So few writes before a stop that a fit which did not go on would never end.
-        assert!(stop < 200, "it never ends");
-        let draft = Stopping { parts: Mutex::new(parts), left: AtomicUsize::new(4), cancel: Cancel::default() };
-        match fit_space(&request, &models(), &NoProgress, &draft.cancel, Some(&draft)) {
-            Ok(outcome) => break outcome,
-            Err(EngineError::Cancelled(_)) => parts = draft.parts.into_inner().unwrap(),
-            Err(e) => panic!("{e}"),
-        }
-        stop += 1;
-    };
-    assert!(stop > 4, "{stop} runs are none");
+    let pieced = in_pieces(4, |draft, cancel| fit_space(&request, &models(), &NoProgress, cancel, Some(draft)));
     assert_eq!(through.space.fingerprint(), pieced.space.fingerprint());
     assert_eq!((&through.report.dropped, &through.report.tried), (&pieced.report.dropped, &pieced.report.tried));
     assert_eq!(through.report.dropped, [("the image file cannot be read".to_owned(), 2)], "two texts go with the picture");

@@ -15,6 +15,7 @@ mod library;
 mod map;
 mod overlap;
 mod real;
+mod second_look;
 mod shapes;
 mod suggest;
 mod videos;
