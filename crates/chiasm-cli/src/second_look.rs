@@ -18,7 +18,7 @@ use crate::ui::{Paint, Ui, duration, escape, shown};
 #[derive(Args)]
 #[command(after_help = "\
 Learn it from the pairs that the space was fitted on: how much it counts is chosen on pictures left out of both, for which the space's method is
-fitted again. Both encoders must tell parts: places of a map, patches, words (mobilenet_v2, ResNet, ViT, CLIP's pictures; BERT and its kin).")]
+fitted again. Both encoders must tell parts: places of a map, patches, words (mobilenet_v2, ResNet, ViT, CLIP; BERT and its kin).")]
 pub(crate) struct RerankArgs {
     /// The space file, with a view for pictures and one for texts
     pub(crate) space: PathBuf,
@@ -88,7 +88,7 @@ pub(crate) fn describe(name: &str, report: &SecondLookReport, ui: &Ui) -> String
     text += if *in_space {
         "parts        in the space\n"
     } else {
-        "parts        as the encoders give them, for they are not as wide as embeddings\n"
+        "parts        as the encoders give them, for their mean is not the embedding\n"
     };
     text += &format!("share        {share} of the score is the parts', the rest the space's\n");
     for (reason, n) in dropped {

@@ -154,6 +154,10 @@ impl Net<Vec<u32>> for TextTransformer {
         ids.len()
     }
 
+    fn width(&self) -> Option<usize> {
+        Some(self.dim)
+    }
+
     fn embed(&self, texts: &[Vec<u32>], watch: &mut Watch<'_>) -> Vec<Vec<f32>> {
         let dim = self.dim;
         let mut speakers = Vec::with_capacity(texts.len() * dim);

@@ -31,6 +31,10 @@ const FOLDS_OF_BRIDGE: usize = 5;
 /// Bytes that the parts of all pictures and texts may take, which are held in memory.
 const MOST_BYTES: u64 = 6 << 30;
 
+/// Things of which the parts are compared with the whole, and the cosine of their mean with it from which on they are alike.
+const LIKE: usize = 64;
+const LEAST_LIKE: f32 = 0.8;
+
 /// What is to be learned.
 #[derive(Clone, Debug)]
 pub struct SecondLookRequest {
@@ -72,7 +76,7 @@ pub struct SecondLookReport {
     pub dropped: Vec<(String, usize)>,
     /// The space's method, where the bridge was learned anew for each fold; none where the space is one that no pairs can be left out of.
     pub bridge: Option<String>,
-    /// Whether parts stand in the space, as they do where they are as wide as the embeddings.
+    /// Whether parts stand in the space, as they do where their means are the embeddings.
     pub in_space: bool,
     /// Folds.
     pub n_folds: usize,
@@ -130,7 +134,7 @@ pub fn learn_second_look(
     let projection = space.projection().select_views(&[of_images, of_texts])?;
     let table = PairTable::read(&request.pairs, &request.root)?;
     let material = Material::of(&table, &encoders, &run)?;
-    let in_space = [0, 1].iter().all(|side| material.parts[*side].first().is_some_and(|of| of.dim() == encoders[*side].dim()));
+    let in_space = material.parts_are_like_wholes();
     let start = if in_space { Start::InSpace } else { Start::Drawn };
 
     let n_images = material.parts[0].len();
@@ -285,6 +289,21 @@ impl Material {
         let (images, image_parts) = pick(&of_images, &kept, &encoders[0])?;
         let (texts, text_parts) = pick(&of_texts, &text_rows, &encoders[1])?;
         Ok(Self { wholes: [images, texts], parts: [image_parts, text_parts], image_of, dropped })
+    }
+
+    /// Whether parts stand where the embeddings of wholes do, on both sides, so that the space's pipelines mean something to them: of networks that pool by the mean, not of those
+    /// with a class token or a projection behind the parts.
+    fn parts_are_like_wholes(&self) -> bool {
+        [0, 1].into_iter().all(|side| {
+            let (wholes, parts) = (&self.wholes[side], &self.parts[side]);
+            let n = parts.len().min(LIKE);
+            let of = |at: usize| {
+                let sets = PartSets::of_parts(&parts[at..=at]).expect("parts of an encoder");
+                let mean = sets.means();
+                MatrixView::new(wholes.row(at), mean.len()).map_or(0.0, |whole| second_look::cosines(&mean, whole)[0])
+            };
+            parts[0].dim() == wholes.dim() && (0..n).map(of).sum::<f32>() > LEAST_LIKE * n as f32
+        })
     }
 
     /// Some pictures with all of their texts.

@@ -158,19 +158,13 @@ impl SecondLook {
     }
 
     /// The score of a text and a picture, from nothing but what is seen of the two.
-    fn score(&self, text: &Seen, picture: &Seen) -> f32 {
-        let whole = MatrixView::new(&picture.whole, picture.whole.len()).map(|of| cosines(&text.whole, of)[0]);
-        let parts = self.look.closeness(&picture.parts, &text.parts, &[(0, 0)]);
-        // Both have the widths that the file was checked for.
-        mixed(whole.unwrap_or(f32::NAN), parts.map_or(f32::NAN, |parts| parts[0]), self.share)
-    }
-
-    fn checked(&self, score: f32) -> Result<Score, EncodeError> {
-        let reason = "the score is not a number: the re-ranker or the weights of its encoders are damaged";
-        Score::new(score).map_err(|_| EncodeError::Unencodable {
-            encoder: self.name.clone(),
-            item: 0,
-            reason: reason.to_owned(),
+    fn score(&self, text: &Seen, picture: &Seen) -> Result<Score, EncodeError> {
+        let unfit = |reason: String| EncodeError::Unencodable { encoder: self.name.clone(), item: 0, reason };
+        let whole = MatrixView::new(&picture.whole, picture.whole.len()).map_err(|e| unfit(e.to_string()))?;
+        let parts = self.look.closeness(&picture.parts, &text.parts, &[(0, 0)]).map_err(|e| unfit(e.to_string()))?;
+        let score = mixed(cosines(&text.whole, whole)[0], parts[0], self.share);
+        Score::new(score).map_err(|_| {
+            unfit("the score is not a number: the re-ranker or the weights of its encoders are damaged".to_owned())
         })
     }
 
@@ -261,7 +255,7 @@ impl CrossEncoder for SecondLook {
 
     fn score_pictures(&self, text: &str, pictures: &[Picture]) -> Result<Vec<Score>, EncodeError> {
         let text = self.eyes.see(1, &[Media::Text(text.to_owned())])?.remove(0);
-        let of = |(item, picture): (usize, &Picture)| self.checked(self.score(&text, self.picture(picture, item)?.as_ref()));
+        let of = |(item, picture): (usize, &Picture)| self.score(&text, self.picture(picture, item)?.as_ref());
         pictures.iter().enumerate().map(of).collect()
     }
 
@@ -269,7 +263,7 @@ impl CrossEncoder for SecondLook {
         let picture = self.picture(picture, 0)?;
         let texts: Vec<Media> = texts.iter().map(|text| Media::Text((*text).to_owned())).collect();
         let seen = self.eyes.see(1, &texts)?;
-        seen.iter().map(|text| self.checked(self.score(text, &picture))).collect()
+        seen.iter().map(|text| self.score(text, &picture)).collect()
     }
 }
 
