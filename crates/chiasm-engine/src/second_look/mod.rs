@@ -249,7 +249,9 @@ impl CrossEncoder for SecondLook {
     fn check(&self, picture: &Picture) -> Result<(), String> {
         match picture.form() {
             PictureForm::Pixels => Ok(()),
-            other => Err(format!("it is {other}, {} takes {}", self.name, PictureForm::Pixels)),
+            other @ (PictureForm::Regions | PictureForm::Frames) => {
+                Err(format!("it is {other}, {} takes {}", self.name, PictureForm::Pixels))
+            }
         }
     }
 
