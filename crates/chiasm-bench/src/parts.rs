@@ -458,7 +458,7 @@ pub fn document(outcome: &Outcome, plan: &Plan, command: &str) -> String {
          Photos are the 49 places of MobileNetV2's last map, \
          captions the tokens' states of MiniLM; wholes are their means as these networks give them. `cca` is chosen by {FOLDS} folds of what is learned from; \
          all else is as stated in `crates/chiasm-bench/src/parts.rs`, and how long to train is found on a seventh of what is learned from. Shares in percent, \
-         means of {} seeds, *±* the standard deviation. *Fit*: seconds of one fit, of `cca` with its choice.\n",
+         means of {} seeds, *±* the standard deviation. *Fit*: seconds of one fit, of `cca` with its choice, without what a run that was stopped had done of it.\n",
         plan.seeds
     );
     let cell = |figure: &Figure| match figure.deviation {

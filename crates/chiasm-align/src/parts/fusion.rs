@@ -470,6 +470,6 @@ impl Lesson for Finding<'_> {
         let gallery = tape.constant(Array::new(n, dim, mapped(p, self.gallery.pick(aside))));
         let scores = queries.dot_rows(gallery).value();
         let right = |i: usize, j: usize| self.groups[aside[i]] == self.groups[aside[j]];
-        mean_reciprocal_rank(&scores, right) + mean_reciprocal_rank(&scores.transposed(), right)
+        (mean_reciprocal_rank(&scores, right) + mean_reciprocal_rank(&scores.transposed(), right)) / 2.0
     }
 }

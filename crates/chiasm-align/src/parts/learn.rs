@@ -69,7 +69,7 @@ pub(super) trait Lesson {
     fn loss<'t>(&self, tape: &'t Tape<f32>, p: &[Var<'t, f32>], batch: &Batch<'_>, rng: &mut ChaCha8Rng) -> Var<'t, f32>;
     /// Tells what is learned from.
     fn tell(&self, key: &mut Key);
-    /// How well parameters do on items set aside; greater is better.
+    /// How well parameters do on items set aside, 0 to 1; greater is better.
     fn figure(&self, p: &[Array<f32>], aside: &[usize]) -> f64;
 }
 

@@ -399,6 +399,6 @@ impl Lesson for Matching<'_> {
             scores = rest;
             1.0 / own.iter().filter(|score| **score >= own[0]).count() as f64
         };
-        lists.iter().map(of_list).sum()
+        lists.iter().map(of_list).sum::<f64>() / lists.len().max(1) as f64
     }
 }

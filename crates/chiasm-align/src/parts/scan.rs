@@ -361,7 +361,7 @@ impl Lesson for Pictures<'_> {
         let sets = [self.sets[0].pick(&pictures), self.sets[1].pick(&texts)];
         let scores = score(p, &self.config.attention, [&sets[0], &sets[1]]);
         let right = |picture: usize, text: usize| of[text].0 == picture;
-        mean_reciprocal_rank(&scores, right) + mean_reciprocal_rank(&scores.transposed(), |t, p| right(p, t))
+        (mean_reciprocal_rank(&scores, right) + mean_reciprocal_rank(&scores.transposed(), |t, p| right(p, t))) / 2.0
     }
 }
 
