@@ -133,13 +133,7 @@ impl Default for FusionConfig {
 
 impl FusionConfig {
     fn course(&self) -> Course {
-        Course {
-            rate: self.learning_rate,
-            decay: self.weight_decay,
-            batch: self.batch,
-            max_epochs: self.max_epochs,
-            start_counts: false,
-        }
+        Course { rate: self.learning_rate, decay: self.weight_decay, batch: self.batch, max_epochs: self.max_epochs }
     }
 
     fn check(&self) -> Result<(), FitError> {

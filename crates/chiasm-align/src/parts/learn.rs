@@ -34,8 +34,6 @@ pub(super) struct Course {
     pub(super) batch: usize,
     /// Epochs at most.
     pub(super) max_epochs: usize,
-    /// Whether the start is something to come back to, where no epoch does better: what was drawn is not.
-    pub(super) start_counts: bool,
 }
 
 impl Course {
@@ -65,6 +63,10 @@ pub(super) struct Batch<'a> {
 
 /// What is to be learned.
 pub(super) trait Lesson {
+    /// Whether the start is something to come back to, where no epoch does better: what was drawn is not.
+    fn start_counts(&self) -> bool {
+        false
+    }
     /// The loss of a batch, `[1, 1]`, by parameters on a tape.
     fn loss<'t>(&self, tape: &'t Tape<f32>, p: &[Var<'t, f32>], batch: &Batch<'_>, rng: &mut ChaCha8Rng) -> Var<'t, f32>;
     /// Tells what is learned from.
@@ -102,7 +104,7 @@ pub(super) fn learn<L: Lesson>(
         course::Course { stage: "training", max_epochs: course.max_epochs, part: &mut part, saved: saved.as_ref(), run };
     let begin = || Ok(vec![Learning::new(&start, course, lesson, &is_aside, rng.clone())]);
     let judge = |_: usize, learning: &Learning<'_, L>| {
-        let counts = course.start_counts || learning.n_epochs > 0;
+        let counts = lesson.start_counts() || learning.n_epochs > 0;
         Ok(if counts { lesson.figure(&values(&learning.now), &aside) } else { f64::NEG_INFINITY })
     };
     let judge: course::Judge<'_, Learning<'_, L>> = if aside.is_empty() { None } else { Some(&judge) };

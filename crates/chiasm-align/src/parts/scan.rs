@@ -156,14 +156,7 @@ impl Default for ScanConfig {
 
 impl ScanConfig {
     fn course(&self) -> Course {
-        let start_counts = self.start == Start::InSpace;
-        Course {
-            rate: self.learning_rate,
-            decay: self.weight_decay,
-            batch: self.batch,
-            max_epochs: self.max_epochs,
-            start_counts,
-        }
+        Course { rate: self.learning_rate, decay: self.weight_decay, batch: self.batch, max_epochs: self.max_epochs }
     }
 
     fn check(&self) -> Result<(), FitError> {
@@ -333,6 +326,10 @@ struct Pictures<'a> {
 }
 
 impl Lesson for Pictures<'_> {
+    fn start_counts(&self) -> bool {
+        self.config.start == Start::InSpace
+    }
+
     fn loss<'t>(&self, tape: &'t Tape<f32>, p: &[Var<'t, f32>], batch: &Batch<'_>, _rng: &mut ChaCha8Rng) -> Var<'t, f32> {
         let described = batch.items.iter().map(|item| &self.described[*item]);
         // Of several texts another one in each epoch.

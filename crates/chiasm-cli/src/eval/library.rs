@@ -141,7 +141,13 @@ impl<'a> Asked<'a> {
             self.ui.advance(1);
         }
         self.ui.finish();
+        let n_more = remarks.len().saturating_sub(MOST_REMARKS);
         outcome.remarks.extend(remarks.into_iter().take(MOST_REMARKS));
+        if n_more > 0 {
+            outcome
+                .remarks
+                .push(format!("{title}: {n_more} more remarks on single queries, `chiasm search` tells those of one"));
+        }
         outcome.reports.push(evaluate(title, &judged, n_skipped, config));
         outcome.trec = Some((run, qrels));
         Ok(outcome)

@@ -382,12 +382,17 @@ fn a_server_looks_again_where_it_is_asked_to() {
 fn an_evaluation_judges_what_was_put_in_order_anew() {
     let dir = library();
     let photos = dir.path().join("photos");
-    let words = "w20 w9 w31";
+    // Words for which the two stages disagree.
+    let ask = |words: &str, rerank: &[&str]| hits(&photos, &[&[words, "--kind", "image"], rerank].concat());
+    let words = ["w3 w14", "w20 w9 w31", "w7", "w50 w12", "w11 w23 w35 w47", "w6 w6"]
+        .into_iter()
+        .find(|words| names(&ask(words, &[])) != names(&ask(words, &["--rerank", "../tiny-blip"])))
+        .unwrap();
     std::fs::write(photos.join("q.tsv"), format!("one\t{words}\n")).unwrap();
     std::fs::write(photos.join("q.qrels"), "one 0 1.png 1\n").unwrap();
     let asked = ["eval", "--queries", "q.tsv", "--qrels", "q.qrels", "--kind", "image", "--resamples", "0"];
     for rerank in [&[][..], &["--rerank", "../tiny-blip"]] {
-        let order = hits(&photos, &[&[words, "--kind", "image"], rerank].concat());
+        let order = ask(words, rerank);
         let report = chiasm(&photos, &[&asked[..], &["--run-out", "run.txt", "--json"], rerank].concat()).code(0).json();
         let run = std::fs::read_to_string(photos.join("run.txt")).unwrap();
         let of_line = |line: &str| {
