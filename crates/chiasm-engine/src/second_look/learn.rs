@@ -31,6 +31,8 @@ const FOLDS_OF_BRIDGE: usize = 5;
 /// Bytes that the parts of all pictures and texts may take, which are held in memory.
 const MOST_BYTES: u64 = 6 << 30;
 
+/// Things whose parts go through the pipelines together.
+const SHOWN_TOGETHER: usize = 256;
 /// Things of which the parts are compared with the whole, and the cosine of their mean with it from which on they are alike.
 const LIKE: usize = 64;
 const LEAST_LIKE: f32 = 0.8;
@@ -345,9 +347,8 @@ impl Portion<'_> {
 
     fn rows(&self) -> PairedRows<'_> {
         let images = self.image_of.iter().flat_map(|image| self.of.wholes[0].row(self.things[0][*image as usize])).copied();
-        let views = [images.collect(), self.wholes(1)];
-        let [images, texts] = [0, 1].map(|side| Vectors::new(views[side].clone(), self.of.wholes[side].dim()));
-        PairedRows { views: [images.expect("finite rows"), texts.expect("finite rows")], image_of: &self.image_of }
+        let of = |rows, side: usize| Vectors::new(rows, self.of.wholes[side].dim()).expect("rows of finite vectors");
+        PairedRows { views: [of(images.collect(), 0), of(self.wholes(1), 1)], image_of: &self.image_of }
     }
 
     /// As they stand behind pipelines.
@@ -355,8 +356,16 @@ impl Portion<'_> {
         let side = |side: usize| -> Result<(Vectors, PartSets)> {
             let wholes = self.wholes(side);
             let wholes = MatrixView::new(&wholes, self.of.wholes[side].dim()).expect("whole rows");
-            let parts: Vec<Vectors> = self.things[side].iter().map(|at| self.of.parts[side][*at].clone()).collect();
-            let parts = in_place(in_space.then_some((projection, side)), &parts).map_err(EngineError::FitRequest)?;
+            // Some at a time: parts as encoders give them may fill much of the memory, and behind the pipelines they are small.
+            let (mut rows, mut lengths, mut dim) = (Vec::new(), Vec::new(), 0);
+            for things in self.things[side].chunks(SHOWN_TOGETHER) {
+                let parts: Vec<Vectors> = things.iter().map(|at| self.of.parts[side][*at].clone()).collect();
+                let sets = in_place(in_space.then_some((projection, side)), &parts).map_err(EngineError::FitRequest)?;
+                (0..sets.n()).for_each(|i| rows.extend_from_slice(sets.set(i)));
+                lengths.extend_from_slice(sets.lengths());
+                dim = sets.dim();
+            }
+            let parts = PartSets::new(rows, dim, lengths).map_err(|e| stopped(FitError::Sets(e)))?;
             Ok((projection.project(side, wholes)?, parts))
         };
         let ((images, image_parts), (texts, text_parts)) = (side(0)?, side(1)?);
